@@ -1,0 +1,35 @@
+"""Errors that a user can mend, in one pattern: the rule, what was got, the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """A mistake or a condition outside the suite, told in one line; the command line prints it and exits non-zero."""
+
+
+class MissingData(BenchError):
+    """A data set, checkpoint or record that should be on disk is not there."""
+
+
+class Corrupt(BenchError):
+    """A file is there, but its content is not what was written."""
+
+
+class Diverged(BenchError):
+    """The loss stopped being a finite number."""
+
+
+class Ineffective(BenchError):
+    """A method matched nothing, or missed the target that it was asked for: never report it as pruned."""
+
+
+def one_of(what: str, got: str, known: Iterable[str]) -> BenchError:
+    """The error for an unknown name: names the nearest valid one, and all of them while they fit on a line."""
+    names = sorted(known)
+    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    shown = ", ".join(names) if len(names) <= 40 else f"{len(names)} names, see `bench list`"
+    return BenchError(f"no {what} {got!r}; {hint}there are: {shown}")

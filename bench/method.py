@@ -1,0 +1,176 @@
+"""The interface of a pruning method: hyper-parameters frozen in a dataclass, state apart, hooks at fixed points.
+
+The loop (`bench.loop`) calls the hooks in this order:
+
+    state = method.attach(model, example)
+    for index in 0, 1, 2, ...:
+        phase = method.phase(state, index, budget)            # None ends the run
+        optimizer = method.optimizer(state, model, recipe, phase)
+        repeat phase.steps times:
+            loss = task loss + method.penalty(state, model, clock)
+            loss.backward()
+            method.after_backward(state, model, clock)        # before gradients are clipped
+            optimizer.step()
+            method.after_step(state, model, clock)
+        method.end_phase(state, model, clock)
+    plain = method.finish(state, model)
+
+Tensor shapes change only in `end_phase` and `finish`. `clock.rng("purpose")` is the only source of randomness.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bench import masks, plugins
+from bench.config import Config
+from bench.recipe import Recipe
+from bench.seeds import generator
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend: ``steps`` in all, ``left`` of them now, ``epoch_steps`` to one pass over the data."""
+
+    steps: int
+    left: int
+    epoch_steps: int
+
+    @property
+    def spent(self) -> int:
+        """Steps already taken."""
+        return self.steps - self.left
+
+    def share(self, index: int, parts: int) -> int:
+        """Steps of part ``index`` when the whole budget is cut into ``parts`` parts that differ by one step at most."""
+        return self.steps * (index + 1) // parts - self.steps * index // parts
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with its own optimiser and learning-rate schedule, of which ``lr`` scales the rate."""
+
+    name: str
+    steps: int
+    lr: float = 1.0
+
+
+@dataclass
+class Clock:
+    """Where the run is: counts of finished optimiser steps, in the run and in the phase."""
+
+    seed: int
+    budget: Budget
+    phase: Phase
+    index: int
+    step: int
+    phase_step: int
+    optimizer: Optimizer
+
+    def rng(self, purpose: str) -> torch.Generator:
+        """A CPU generator made from (seed, step, purpose): the only randomness that a method may use."""
+        return generator(self.seed, "method", purpose, self.step)
+
+    @property
+    def progress(self) -> float:
+        """The share of the run's budget that is spent, 0 to 1."""
+        return self.step / self.budget.steps
+
+
+@dataclass(frozen=True)
+class Method(Config, Generic[State], abc.ABC):
+    """Base of every pruning method. Hooks do nothing by default; a method overrides those it needs, and no other method.
+
+    ``target`` names the field that holds the wanted sparsity, if there is one; ``start`` says whether the paper starts
+    from a trained dense model ("dense") or from an initialisation ("scratch"); ``reconstruction`` says what in it is
+    ours because the paper could not be obtained.
+    """
+
+    target: ClassVar[str | None] = None
+    start: ClassVar[str] = "scratch"
+    reconstruction: ClassVar[str] = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name: the same in the command line, in MLflow and in the plots."""
+        return plugins.name_of(plugins.METHODS, self)
+
+    @property
+    def wanted(self) -> float | None:
+        """The sparsity asked for (share of prunable weights to remove), or None where the method has no target."""
+        return None if self.target is None else getattr(self, self.target)
+
+    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The weights this method may remove, by parameter name: by default every convolution's and linear layer's
+        weight except the classifier's."""
+        return masks.prunable(model)
+
+    @abc.abstractmethod
+    def attach(self, model: nn.Module, example: Tensor) -> State:
+        """Make the state, and change the model in place where needed; ``example`` is one input batch (N, C, H, W).
+
+        The function that the model computes must not change, unless the docstring declares it.
+        """
+
+    def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
+        """The plan, asked one phase at a time, also after a resume; None ends the run. Default: one phase of training."""
+        return Phase("train", budget.steps) if index == 0 else None
+
+    def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
+        """The optimiser of a phase; by default the recipe's, the same for every method."""
+        return recipe.make_optimizer(model)
+
+    def penalty(self, state: State, model: nn.Module, clock: Clock) -> Tensor | None:
+        """A scalar added to the task's loss."""
+        return None
+
+    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """Gradients are there, not yet clipped; ``clock.step`` steps are finished."""
+
+    def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """Weights have moved; ``clock.step`` counts the step just made."""
+
+    def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """Between phases: masks, rewinding, removing channels. The phase's optimiser is not used again."""
+
+    def rebuild(self, state: State, model: nn.Module) -> None:
+        """After a resume: bring a freshly attached model to the shapes that the restored state describes, before its
+        weights are loaded. Only methods that remove channels during a run need it."""
+
+    def finish(self, state: State, model: nn.Module) -> nn.Module:
+        """The plain model, without a trace of the method, that computes the same function; raise
+        `bench.errors.Ineffective` where the target was missed."""
+        return model
+
+    def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
+        """Numbers for the curves, read at the end of each epoch; never used as a measurement."""
+        return {}
+
+    def masks(self, state: State) -> Mapping[str, Tensor]:
+        """The masks in force, by parameter name (bool, True = live); empty where the method has none. Tests compare them
+        with the zeros that are counted in the weights."""
+        return getattr(state, "masks", {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields with the method's name, as JSON values."""
+        return {"name": self.name, **super().to_dict()}
+
+    def identity(self) -> dict[str, Any]:
+        """The name with the fields that differ from their defaults."""
+        return {"name": self.name, **{k: v for k, v in super().identity().items() if k != "class"}}
+
+
+def method_from(values: Mapping[str, Any]) -> Method[Any]:
+    """The method that ``{"name": ..., field: value, ...}`` describes."""
+    fields = dict(values)
+    cls: type[Method[Any]] = plugins.load(plugins.METHODS, str(fields.pop("name"))).METHOD
+    return cls.from_dict(fields)

@@ -1,0 +1,141 @@
+"""Records: the truth about finished runs and studies, as files that reports read. One format, one parser.
+
+    <home>/runs/<id>/record.json      written last and atomically: its presence means that the run has ended
+                     curves.parquet   one row per epoch (curves.jsonl while the run goes on)
+                     model.safetensors, plan.json
+    <home>/studies/<study>/study.json            the declaration: question, cells, spaces, claims
+                           entries/<entry>.json  one per trial, final and baseline: which run it is, and its role
+
+A record (schema 1) has these keys:
+
+    schema, protocol, id, status ("finished" or "failed"), reason (text or null)
+    run         all fields (`Run.to_dict`); identity: the hashed part
+    metrics     flat dict of floats, see `bench.measure`
+    layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable
+    phases      one dict per phase, of the model at its end and before the method acts: index, name, step, steps,
+                val/top1, val/loss, sparsity, weights_left, pq
+    cost        steps, start_steps, samples, seconds, train_seconds, images_per_second, peak_memory_bytes, runs_beside
+    provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data
+    test_openings   how often the test split was opened: 0, or 1 for a final
+    attempts    earlier attempts that failed: reason, when
+
+A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, val/top1, val/loss, lr, sparsity,
+weights_left, seconds, and the method's stats as method/<name>.
+
+An entry has: kind ("trial", "final", "baseline"), cell, number, seed, run (id), params, values, state ("running",
+"finished", "failed"), reason, of (for finals: the number of the trial chosen).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import Corrupt, MissingData
+
+SCHEMA = 1
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: to a temporary name beside it, flushed to disk, then renamed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically; on any failure (a full disk) the old content stays and nothing half-written is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, readable, keys in the order given; numbers must be finite."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or broken file is told in one line."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MissingData(f"no file {path}") from None
+    except ValueError as error:
+        raise Corrupt(f"{path} is not valid JSON ({error}); delete it to have it made again") from None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The records below one folder: runs and studies."""
+
+    home: Path
+
+    def run(self, run_id: str) -> Path:
+        """The folder of a run."""
+        return self.home / "runs" / run_id
+
+    def record(self, run_id: str) -> dict[str, Any] | None:
+        """The record of a run that has ended, or None."""
+        path = self.run(run_id) / "record.json"
+        return read_json(path) if path.exists() else None
+
+    def curves(self, run_id: str) -> pd.DataFrame:
+        """The curves of a run, finished or not, one row per epoch, sorted by step."""
+        folder = self.run(run_id)
+        if (folder / "curves.parquet").exists():
+            return pd.read_parquet(folder / "curves.parquet")
+        return pd.DataFrame(read_rows(folder / "curves.jsonl"))
+
+    def run_ids(self) -> list[str]:
+        """All runs with a folder, finished or not, sorted."""
+        return sorted(p.name for p in (self.home / "runs").glob("*") if p.is_dir())
+
+    def studies(self) -> list[str]:
+        """The names of all studies, sorted."""
+        return sorted(p.parent.name for p in (self.home / "studies").glob("*/study.json"))
+
+    def study(self, name: str) -> dict[str, Any]:
+        """The declaration of a study."""
+        value: dict[str, Any] = read_json(self.home / "studies" / name / "study.json")
+        return value
+
+    def entries(self, study: str) -> Iterator[dict[str, Any]]:
+        """Trials, finals and baselines of a study, sorted by name."""
+        for path in sorted((self.home / "studies" / study / "entries").glob("*.json")):
+            yield read_json(path)
+
+    def write_entry(self, study: str, entry: dict[str, Any]) -> None:
+        """Write or replace one entry of a study."""
+        write_json(self.home / "studies" / study / "entries" / f"{entry_name(entry)}.json", entry)
+
+
+def entry_name(entry: dict[str, Any]) -> str:
+    """The name of an entry: kind, cell, number and seed; the same in the folder and in MLflow."""
+    cell = str(entry["cell"]).replace("/", "-").replace(":", "-")
+    return f"{entry['kind']}-{cell}-{entry['number']:04d}-s{entry['seed']}"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file of JSON lines. A last line cut short by a kill is left out; of rows with one step, the last wins."""
+    rows: dict[int, dict[str, Any]] = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]

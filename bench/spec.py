@@ -1,0 +1,112 @@
+"""A run: everything that can change its result, frozen; its identity is its id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from bench import plugins
+from bench.config import Config, digest, hp, rule
+from bench.errors import BenchError, MissingData, one_of
+from bench.method import Method, method_from
+from bench.recipe import Recipe
+
+START_RUN = "run:"
+
+
+@dataclass(frozen=True)
+class Run(Config):
+    """One training of one model by one method. Fields marked as no identity say where it runs, not what it is."""
+
+    method: Method[Any]
+    task: str = hp("digits", help="data set: see `bench list tasks`, or folder:PATH")
+    model: str = hp("test_efficientnet", help="any timm architecture: see `bench list models`")
+    recipe: Recipe = Recipe()
+    epochs: float = hp(10.0, above=0, high=1e6, help="passes over the training images, all phases together")
+    seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
+    start: str = hp("", help="starting weights: nothing, timm, run:ID, or a .safetensors file")
+    image_size: int = hp(0, low=0, help="pixels at the model's input; 0: the task's, or what the model needs")
+    test: bool = hp(False, help="open the test split once, for the finished model")
+    device: str = hp("auto", help="auto, cpu, cuda or cuda:N", identity=False)
+    threads: int = hp(0, low=0, help="CPU threads; 0: all cores, shared by runs side by side", identity=False)
+    workers: int = hp(4, low=0, help="processes that decode images of folder: tasks", identity=False)
+
+    def identity(self) -> dict[str, Any]:
+        """What is hashed and shown; a file of starting weights counts by its content."""
+        found = super().identity()
+        if self.start and self.start != "timm" and not self.start.startswith(START_RUN):
+            found["start"] = f"sha256:{file_digest(self.start)[:16]}"
+        return found
+
+    @property
+    def id(self) -> str:
+        """12 hex digits: the run's folder, and its name everywhere."""
+        return digest(self.identity())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The run that `to_dict` described."""
+        rest = dict(values)
+        method, recipe = method_from(rest.pop("method")), Recipe.from_dict(rest.pop("recipe", {}))
+        return super().from_dict({"method": method, "recipe": recipe, **rest})
+
+    def with_values(self, settings: Iterable[str]) -> Run:
+        """The run with ``key=value`` settings applied; a key is a field of the run, its recipe or its method.
+
+        Raises:
+            BenchError: for an unknown key (with the nearest valid one), or a value out of its range.
+        """
+        changes: dict[str, dict[str, Any]] = {"run": {}, "recipe": {}, "method": {}}
+        known = self.keys()
+        for setting in settings:
+            key, equals, value = setting.partition("=")
+            if not equals:
+                raise BenchError(f"settings are written key=value, but got {setting!r}")
+            short = key.removeprefix("recipe.").removeprefix("method.")
+            if short not in known or (short != key and known[short] != key.partition(".")[0]):
+                raise one_of("setting", key, known)
+            changes[known[short]][short] = value
+        return replace(
+            self,
+            method=replace(self.method, **changes["method"]),
+            recipe=replace(self.recipe, **changes["recipe"]),
+            **changes["run"],
+        )
+
+    def keys(self) -> dict[str, str]:
+        """Every key that can be set, with the part it belongs to: "run", "recipe" or "method"."""
+        own = {f.name: "run" for f in fields(self) if f.name not in ("method", "recipe")}
+        recipe = {f.name: "recipe" for f in fields(self.recipe)}
+        return own | recipe | {f.name: "method" for f in fields(self.method)}
+
+
+def new_run(method: str, settings: Iterable[str] = (), **values: Any) -> Run:
+    """A run of a method by name, with ``key=value`` settings."""
+    cls: type[Method[Any]] = plugins.load(plugins.METHODS, method).METHOD
+    return Run(method=cls(), **values).with_values(settings)
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's content, in hex; a missing file is a `MissingData`."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise MissingData(f"starting weights {path!r} are no file; give a .safetensors file, timm, or run:ID")
+    return _digest(str(file), file.stat().st_mtime_ns, file.stat().st_size)
+
+
+@cache
+def _digest(path: str, _mtime: int, _size: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def describe(config: Config) -> list[tuple[str, Any, str, str]]:
+    """Name, default, range and help of each field, for `bench show`."""
+    return [
+        (f.name, getattr(config, f.name), rule(f), f.metadata.get("help", ""))
+        for f in fields(config)
+        if not isinstance(getattr(config, f.name), Config)
+    ]
