@@ -1,0 +1,1 @@
+"""Tasks: image classification data sets with three fixed splits."""

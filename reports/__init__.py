@@ -1,0 +1,1 @@
+"""From records to data frames, tables, figures and a page; never trains."""
