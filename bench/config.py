@@ -64,7 +64,16 @@ def cast(hint: Any, value: Any, name: str) -> Any:
             raise wrong
         return tuple(cast(typing.get_args(hint)[0], part, name) for part in parts if part != "")
     if hint is bool:
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in words:
@@ -101,13 +110,16 @@ def rule(field: dataclasses.Field[Any]) -> str:
     return f"{left}{field.name}{right}" if left or right else ""
 
 
-def _inside(meta: Mapping[str, Any], value: Any) -> bool:
+def inside(meta: Mapping[str, Any], value: Any) -> bool:
+    """Whether a value lies in the range or among the choices that a field's metadata declares; None always does."""
     if value is None:
         return True
     if meta.get("choices"):
         return value in meta["choices"]
     for part in value if isinstance(value, tuple) else (value,):
-        if (meta.get("low") is not None and part < meta["low"]) or (meta.get("high") is not None and part > meta["high"]):
+        if (meta.get("low") is not None and part < meta["low"]) or (
+            meta.get("high") is not None and part > meta["high"]
+        ):
             return False
         if (meta.get("above") is not None and part <= meta["above"]) or (
             meta.get("below") is not None and part >= meta["below"]
@@ -128,7 +140,7 @@ class Config:
                 continue
             value = cast(hints(type(self))[field.name], value, field.name)
             object.__setattr__(self, field.name, value)
-            if not _inside(field.metadata, value):
+            if not inside(field.metadata, value):
                 raise BenchError(f"`{rule(field)}` must hold, but got {field.name}={value!r}")
         self.check()
 

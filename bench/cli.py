@@ -1,0 +1,222 @@
+"""The command line: thin commands over the rooms. Errors that a user can mend are one line and exit code 1."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Benchmark pruning methods: run, tune, compare, report.
+
+    Settings are written `key=value`; a key is a field of the run, of its recipe or of its method:
+    `bench run gradual task=cifar10 model=cifar_resnet20 epochs=3 final=0.9 lr=0.01`.
+    `bench show METHOD` lists a method's fields, `bench show run` those of the run and the recipe.
+    """,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings of run, recipe or method")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Jobs = Annotated[int, typer.Option(min=0, help="runs side by side; 0: one per GPU given, else one per 1 CPU core up to 4")]
+Gpus = Annotated[str, typer.Option(help="GPUs to deal out to the runs, such as 0,1; several runs may share one")]
+Track = Annotated[bool, typer.Option(help="show everything in MLflow while it goes on")]
+Hang = Annotated[float, typer.Option(min=1, help="seconds without a step after which a run counts as hung")]
+Every = Annotated[float, typer.Option(min=0, help="seconds between two checkpoints of a run")]
+
+
+def main() -> None:
+    """The console script: errors as one line, Ctrl-C without a trace."""
+    try:
+        app()
+    except BenchError as error:
+        errors.print(f"[red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("stopped; everything finished is kept, and the same command goes on from here", soft_wrap=True)
+        sys.exit(130)
+    except OSError as error:
+        errors.print(f"[red]error:[/] {_plain(_os_error(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    from bench.machine import mask_secrets
+
+    return escape(mask_secrets(text))
+
+
+def _os_error(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"files must be readable and writable, but: {error.strerror or error}{where}; mend that and run the same command"
+
+
+@app.command()
+def run(
+    method: Annotated[str, typer.Argument(help="a method's name: see `bench list methods`")],
+    settings: Settings = None,
+    device: Device = "auto",
+    gpus: Gpus = "",
+    track: Track = True,
+    hang_after: Hang = 900.0,
+    checkpoint_every: Every = 30.0,
+) -> None:
+    """Compute one run: train, prune, measure, record. Started again, it goes on where it stopped."""
+    from bench import commands
+
+    commands.run(console, method, [*(settings or []), f"device={device}"], _gpus(gpus), track, hang_after, checkpoint_every)
+
+
+@app.command()
+def study(
+    method: Annotated[str, typer.Argument(help="a method's name, or several with commas")],
+    settings: Settings = None,
+    study: Annotated[str, typer.Option(help="the question: see `bench list studies`")] = "pareto",
+    task: Annotated[str, typer.Option(help="data set: see `bench list tasks`, or folder:PATH")] = "",
+    models: Annotated[str, typer.Option(help="architectures, with commas")] = "",
+    targets: Annotated[str, typer.Option(help="sparsities of a ladder, with commas")] = "",
+    trials: Annotated[int, typer.Option(min=0, help="tuned configurations per cell; 0: the study's")] = 0,
+    finals: Annotated[int, typer.Option(min=0, help="configurations chosen per cell; 0: the study's")] = 0,
+    final_seeds: Annotated[str, typer.Option(help="seeds of the finals, with commas")] = "",
+    sampler: Annotated[str, typer.Option(help="tpe, random or qmc (quasi-random)")] = "tpe",
+    seed: Annotated[int, typer.Option(min=0, help="of the tuning: sampler and runs")] = 0,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    gpus: Gpus = "",
+    track: Track = True,
+    report: Annotated[bool, typer.Option(help="make the report at the end")] = True,
+    dry_run: Annotated[bool, typer.Option(help="print what would run and what it would cost, and stop")] = False,
+    hang_after: Hang = 900.0,
+    checkpoint_every: Every = 30.0,
+) -> None:
+    """Tune a method with Optuna, then run the chosen configurations again with fresh seeds on the test split."""
+    from bench import commands
+
+    changes: dict[str, Any] = {"settings": (*(settings or []),), "sampler": sampler, "seed": seed}
+    changes |= {k: v for k, v in {"task": task, "trials": trials, "finals": finals}.items() if v}
+    changes |= {"models": tuple(models.split(","))} if models else {}
+    changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}
+    changes |= {"final_seeds": _numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
+    declared = commands.declare(study, tuple(method.split(",")), changes)
+    if dry_run:
+        commands.plan(console, declared, device, jobs or _default_jobs(_gpus(gpus)))
+        return
+    commands.conduct(
+        console,
+        declared,
+        device=device,
+        jobs=jobs or _default_jobs(_gpus(gpus)),
+        gpus=_gpus(gpus),
+        track=track,
+        report=report,
+        hang_seconds=hang_after,
+        checkpoint_seconds=checkpoint_every,
+    )
+
+
+@app.command()
+def report(
+    studies: Annotated[list[str] | None, typer.Argument(help="names of studies; none: all")] = None,
+    out: Annotated[str, typer.Option(help="the folder to write; default: report in the folder of results")] = "",
+    from_mlflow: Annotated[bool, typer.Option(help="read the records from the MLflow store's artifacts")] = False,
+) -> None:
+    """Make figures, tables and the page from records; never trains."""
+    from bench import commands
+
+    page = commands.report(console, tuple(studies or ()), Path(out).absolute() if out else None, from_mlflow)
+    console.print(f"report: {page}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    what: Annotated[str, typer.Argument(help="a finished run's id, or a .safetensors file (then give model=...)")],
+    settings: Settings = None,
+    split: Annotated[str, typer.Option(help="validation or test")] = "test",
+    device: Device = "auto",
+) -> None:
+    """Score a checkpoint on a split: accuracy, loss, calibration, non-zero weights."""
+    from bench import commands
+
+    commands.evaluate(console, what, [*(settings or []), f"device={device}"], split)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, models, tasks or studies")] = "methods",
+    pattern: Annotated[str, typer.Argument(help="for models: a pattern such as '*resnet*'")] = "*",
+) -> None:
+    """List methods, models, tasks or studies."""
+    from bench import commands
+
+    commands.list_(console, what, pattern)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="a method, or `run` for the fields of runs and recipes")]) -> None:
+    """Explain a method: its paper and equations, its fields with their ranges, its space, its claims."""
+    from bench import commands
+
+    commands.show(console, name)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the machine: hardware, versions, where data and stores are, and what is wrong."""
+    from bench import commands
+
+    if not commands.doctor(console):
+        sys.exit(1)
+
+
+@app.command()
+def sync(
+    records: Annotated[str, typer.Option(help="another folder of results, such as one brought from another machine")] = "",
+) -> None:
+    """Replay into MLflow what it missed; any number of times, without doubling anything."""
+    from bench import commands
+
+    commands.sync(console, Path(records).absolute() if records else None)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
+) -> None:
+    """Open the MLflow UI on the loopback address."""
+    from bench import commands
+
+    commands.ui(console, host, port)
+
+
+def _gpus(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def _default_jobs(gpus: tuple[str, ...]) -> int:
+    return len(gpus) or max(1, min(4, len(os.sched_getaffinity(0))))
+
+
+def _numbers(text: str, kind: type[int] | type[float], name: str) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise BenchError(f"--{name} must be numbers separated by commas, but got {text!r}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""One run from its specification to its record, in this process: data, model, start, training, measuring, files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import PROTOCOL, machine, measure, models, tasks
+from bench.errors import BenchError, Ineffective, MissingData
+from bench.loop import Observer, Training, train
+from bench.place import Place
+from bench.record import SCHEMA, Folder, read_json, write_json
+from bench.spec import START_RUN, Run
+from bench.store import RunFolder
+
+TOLERANCE = 0.005  # of the prunable weights: a run that misses its wanted sparsity by more is no result (PEERS.md C 15)
+
+
+def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:
+    """What can be checked before any image is decoded: the task's facts, the model with its starting weights, and the
+    input size; raises `BenchError` for whatever is wrong."""
+    models.check(run.model)
+    info = tasks.info(run.task, place.data)
+    model, size = models.create(
+        run.model,
+        classes=info.classes,
+        channels=info.channels,
+        image_size=info.image_size,
+        seed=run.seed,
+        wanted_size=run.image_size,
+        pretrained=run.start == "timm",
+    )
+    if run.start.startswith(START_RUN):
+        models.load_weights(model, _finished(run.start.removeprefix(START_RUN), place.records) / "model.safetensors")
+    elif run.start and run.start != "timm":
+        models.load_weights(model, Path(run.start).expanduser())
+    return info, model, size
+
+
+def _finished(run_id: str, records: Folder) -> Path:
+    record = records.record(run_id)
+    if record is None or record["status"] != "finished" or not (records.run(run_id) / "model.safetensors").exists():
+        raise MissingData(
+            f"a run can start from a finished run with weights, but {run_id!r} is none; run that one first"
+        )
+    return records.run(run_id)
+
+
+def execute(
+    run: Run,
+    place: Place,
+    *,
+    observers: Sequence[Observer] = (),
+    stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 30.0,
+    keep_weights: bool = True,
+    beside: int = 1,
+    decoding: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Compute a run, or go on with it where it stopped, and return its record; a finished one is only read.
+
+    ``beside`` is how many runs share the machine (it is recorded: it blurs seconds and latencies).
+    """
+    folder = RunFolder(place.records.run(run.id))
+    with folder.lock():
+        done = folder.record()
+        if done is not None and done["status"] == "finished" and _has_weights(folder, keep_weights):
+            return done
+        write_json(folder.path / "run.json", {"run": run.to_dict(), "identity": run.identity()})
+        began, started = time.perf_counter(), time.time()
+        device = machine.resolve_device(run.device)
+        if run.threads:
+            torch.set_num_threads(run.threads)
+        info, model, size = prepare(run, place)
+        task = tasks.load(
+            run.task, data=place.data, cache=place.cache, device=device, workers=run.workers, progress=decoding
+        )
+        plan = models.plan(model, run.model, classes=info.classes, channels=info.channels, image_size=size)
+        job = _training(run, model, task, size, device)
+        job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
+        finished = train(job)
+        metrics, layers = judge(run, finished, task, size, device)
+        _require_target(run, metrics)
+        best = max((row["val/top1"] for row in folder.rows()), default=metrics["val/top1"])
+        record = {
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "id": run.id,
+            "status": "finished",
+            "reason": None,
+            "run": run.to_dict(),
+            "identity": run.identity(),
+            "metrics": {**metrics, "val_best/top1": best},
+            "layers": layers,
+            "phases": job.at.phases,
+            "cost": _cost(run, job, place.records, time.perf_counter() - began, beside),
+            "provenance": provenance(device, started, task),
+            "test_openings": task.openings,
+            "attempts": folder.attempts(),
+        }
+        if keep_weights:
+            record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
+            write_json(folder.path / "plan.json", plan)
+        folder.close(record)
+        return record
+
+
+def _has_weights(folder: RunFolder, wanted: bool) -> bool:
+    return not wanted or (folder.path / "model.safetensors").exists()
+
+
+def _training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device) -> Training:
+    recipe = run.recipe
+    batches = task.train(
+        seed=run.seed, batch=recipe.batch, augment=recipe.augment, image_size=size, channels_last=recipe.channels_last
+    )
+    validation = task.evaluation("validation", batch=512, image_size=size, channels_last=recipe.channels_last)
+    steps = max(1, round(run.epochs * batches.steps))
+    return Training(run.method, recipe, run.seed, model, batches, lambda: validation, device, steps)
+
+
+def judge(
+    run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """All measurements of a finished model: on validation, on test if the run opens it, of its weights and its speed."""
+    recipe, metrics = run.recipe, dict[str, float]()
+    for split in ("validation", "test") if run.test else ("validation",):
+        batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)
+        prefix = "val" if split == "validation" else "test"
+        metrics |= {f"{prefix}/{k}": v for k, v in measure.accuracy(model, batches, recipe).items()}
+    shape = (recipe.batch, task.info.channels, size, size)
+    facts, layers = measure.summary(
+        model, prunable=run.method.prunable(model), example_shape=shape, recipe=recipe, device=device
+    )
+    return {**metrics, **facts}, layers
+
+
+def _require_target(run: Run, metrics: Mapping[str, float]) -> None:
+    wanted, got = run.method.wanted, metrics["sparsity/prunable"]
+    if wanted is not None and abs(got - wanted) > TOLERANCE:
+        raise Ineffective(
+            f"the sparsity attained must be the one wanted (within {TOLERANCE:.1%}), but {run.method.name} was asked for "
+            f"{wanted:.4f} and the finished model has {got:.4f}; this is no result of that method"
+        )
+
+
+def _cost(run: Run, job: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:
+    samples = job.steps * run.recipe.batch
+    start = 0
+    if run.start.startswith(START_RUN):
+        cost = (records.record(run.start.removeprefix(START_RUN)) or {"cost": {}})["cost"]
+        start = cost.get("steps", 0) + cost.get("start_steps", 0)
+    return {
+        "steps": job.steps,
+        "start_steps": start,
+        "samples": samples,
+        "seconds": seconds,
+        "train_seconds": job.at.seconds,
+        "images_per_second": samples / job.at.seconds if job.at.seconds else None,
+        "peak_memory_bytes": machine.peak_memory(job.device),
+        "runs_beside": beside,
+    }
+
+
+def provenance(device: torch.device, started: float, task: tasks.Task) -> dict[str, Any]:
+    """Where numbers come from: code, libraries, machine, data and command."""
+    return {
+        **machine.code_version(Path(__file__).parent),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(device),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "command": machine.command(),
+        "started": started,
+        "finished": time.time(),
+        "data": {"task": task.info.name, "digest": task.digest, **task.counts},
+    }
+
+
+def failed(run: Run, place: Place, reason: str) -> dict[str, Any]:
+    """Close a run that cannot be computed: failures are results, with their reason."""
+    folder = RunFolder(place.records.run(run.id))
+    record = {
+        "schema": SCHEMA,
+        "protocol": PROTOCOL,
+        "id": run.id,
+        "status": "failed",
+        "reason": reason,
+        "run": run.to_dict(),
+        "identity": run.identity(),
+        "metrics": {},
+        "layers": [],
+        "phases": [],
+        "cost": {},
+        "provenance": {"versions": machine.versions(), "command": machine.command(), "finished": time.time()},
+        "test_openings": 0,
+        "attempts": folder.attempts(),
+    }
+    write_json(folder.path / "record.json", record)
+    return record
+
+
+def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The finished model of a run, plain and in eval mode, with its plan: built from `plan.json`, nothing unpickled."""
+    plan = read_json(folder / "plan.json")
+    if not isinstance(plan, dict) or "model" not in plan:
+        raise BenchError(f"{folder / 'plan.json'} must describe a model; run it again to have it written anew")
+    model = models.rebuild(plan)
+    models.load_weights(model, folder / "model.safetensors")
+    return model.eval(), plan

@@ -1,0 +1,52 @@
+"""Where things are: what runs make, and where data sets lie. Both can be moved by environment variables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.record import Folder
+
+
+def _path(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Place:
+    """``home`` holds everything that runs make (`$BENCH_HOME`, default ./results), ``data`` the data sets
+    (`$BENCH_DATA`, default ./data)."""
+
+    home: Path = field(default_factory=lambda: _path("BENCH_HOME", "results"))
+    data: Path = field(default_factory=lambda: _path("BENCH_DATA", "data"))
+
+    @property
+    def records(self) -> Folder:
+        """Records of runs and studies."""
+        return Folder(self.home)
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images."""
+        return self.home / "cache"
+
+    @property
+    def report(self) -> Path:
+        """Figures, tables and the page."""
+        return self.home / "report"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow: `$MLFLOW_TRACKING_URI`, or a SQLite file here."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifacts of the embedded MLflow store."""
+        return self.home / "mlartifacts"
+
+    @property
+    def storage(self) -> str | None:
+        """Optuna: `$BENCH_OPTUNA` (a database URL); None is a journal file in each study's folder, the default."""
+        return os.environ.get("BENCH_OPTUNA") or None

@@ -1,0 +1,52 @@
+"""How configurations are chosen for the finals: pure functions that are only ever given validation numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Point = tuple[float, float]  # (validation top-1 in per cent, share of the weights or MACs left)
+
+
+def front(points: Sequence[Point]) -> list[int]:
+    """Indices of the points that no other beats in both accuracy and size, from the smallest model up."""
+    order = sorted(range(len(points)), key=lambda i: (points[i][1], -points[i][0], i))
+    found, best = list[int](), -math.inf
+    for i in order:
+        if points[i][0] > best:
+            found.append(i)
+            best = points[i][0]
+    return found
+
+
+def spread(points: Sequence[Point], count: int, chance: float) -> list[int]:
+    """At most ``count`` points of the front that together dominate the largest area (greedy hypervolume subset).
+
+    The area is measured in accuracy above ``chance`` (per cent) and in log10 of the compression, from the dense model
+    guessing at chance; a point that adds no area (no better than chance, or not smaller than dense) is never chosen
+    unless nothing else is there.
+    """
+    candidates, chosen = front(points), list[int]()
+    while len(chosen) < min(count, len(candidates)):
+        gains = {i: _area([points[j] for j in [*chosen, i]], chance) for i in candidates if i not in chosen}
+        best = max(gains, key=lambda i: (gains[i], -i))
+        if chosen and gains[best] <= _area([points[j] for j in chosen], chance):
+            break
+        chosen.append(best)
+    return sorted(chosen)
+
+
+def _area(points: Sequence[Point], chance: float) -> float:
+    """The area that points dominate in the plane (log10 compression, accuracy above chance)."""
+    plane = sorted(((-math.log10(max(left, 1e-9)), max(0.0, top1 - chance)) for top1, left in points), reverse=True)
+    area, height = 0.0, 0.0
+    for position, (x, y) in enumerate(plane):
+        height = max(height, y)
+        following = plane[position + 1][0] if position + 1 < len(plane) else 0.0
+        area += max(0.0, x - max(0.0, following)) * height
+    return area
+
+
+def best(values: Sequence[float]) -> list[int]:
+    """The index of the highest value, the first of equals; empty for no values."""
+    return [max(range(len(values)), key=lambda i: (values[i], -i))] if values else []

@@ -1,0 +1,388 @@
+"""MLflow as a view of the records: one experiment per study, one parent run, one nested run per trial and per final.
+
+Nothing here touches training. `sync_study` compares a study's folder with the server and adds what is missing: while a
+study goes on a `Mirror` calls it again and again in a thread, after an outage `bench sync` calls it once, and another
+machine's records are shown in the same way. It can be called any number of times: runs are found by tags, each metric
+carries the time it was measured at, and the tag `bench.synced` says up to which step the curves are there.
+
+Only this room imports mlflow, and only through its client (no fluent globals, no autolog).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError
+from bench.machine import mask_secrets
+from bench.place import Place
+from bench.record import Folder, entry_name, read_json
+from bench.store import RunFolder
+
+BATCH = 1000  # metrics to a request, MLflow's limit
+LOOSE = "runs"  # the experiment of runs that belong to no study
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "RUNNING", "killed": "KILLED"}
+
+
+class Unavailable(BenchError):
+    """The tracking server does not answer; records are complete without it."""
+
+
+def available() -> bool:
+    """Whether mlflow is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("mlflow") is not None
+
+
+def connect(place: Place) -> Any:
+    """A client of the store: a server's, or the SQLite file, which is created here once."""
+    if not available():
+        raise Unavailable("tracking needs mlflow, which is not installed; `pip install mlflow`, then `bench sync`")
+    uri = place.tracking_uri
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        raise Unavailable(
+            f"the tracking store must answer, but {mask_secrets(uri)} does not ({type(error).__name__}); everything is "
+            "recorded all the same: start the server and `bench sync`"
+        ) from None
+    return client
+
+
+@dataclass
+class Tracker:
+    """One study's view in MLflow, kept up with its folder."""
+
+    place: Place
+    study: str
+    client: Any
+    experiment: str = ""
+    parent: str = ""
+    known: dict[str, _Seen] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find or create the experiment and the parent run, and read what is there."""
+        found = self.client.get_experiment_by_name(self.study)
+        if found is None:
+            embedded = self.place.tracking_uri.startswith("sqlite:///")
+            folder = (self.place.artifacts / self.study).as_uri() if embedded else None
+            self.experiment = self.client.create_experiment(self.study, artifact_location=folder)
+        else:
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            self.experiment = found.experiment_id
+        for run in self._search():
+            tags = run.data.tags
+            seen = _Seen(run.info.run_id, run.info.status, int(tags.get("bench.synced", -1)), tags.get("bench.state", ""))
+            if tags.get("bench.role") == "study":
+                self.parent = run.info.run_id
+            elif "bench.entry" in tags:
+                self.known[tags["bench.entry"]] = seen
+
+    def _search(self) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def sync(self, *, over: bool = False) -> int:
+        """Bring the server up to date; returns how many runs were touched. ``over``: nothing is being computed any more,
+        so what has not ended is marked as killed."""
+        touched = 0
+        loose = self.study == LOOSE
+        self._sync_parent(over=over)
+        for entry in loose_entries(self.place.records) if loose else self.place.records.entries(self.study):
+            touched += self._sync_entry(entry, over=over)
+        return touched
+
+    def _sync_parent(self, *, over: bool) -> None:
+        declaration = {} if self.study == LOOSE else self.place.records.study(self.study)
+        if not self.parent:
+            tags = {"bench.role": "study", "bench.study": self.study, "mlflow.note.content": declaration.get("question", "")}
+            run = self.client.create_run(self.experiment, run_name=self.study, tags=tags)
+            self.parent = run.info.run_id
+        state = declaration.get("state", "running")
+        status = "FINISHED" if state == "finished" or self.study == LOOSE else "KILLED" if over else "RUNNING"
+        if declaration and self.known.get("", _Seen("", "", 0, "")).state != state:
+            keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
+            _log_params(self.client, self.parent, {k: declaration[k] for k in keys})
+            self._artifact(self.parent, "study.json", declaration)
+        self.known[""] = _Seen(self.parent, status, 0, state)
+        _set_status(self.client, self.parent, status)
+
+    def _sync_entry(self, entry: Mapping[str, Any], *, over: bool) -> bool:
+        name, folder = entry_name(dict(entry)), RunFolder(self.place.records.run(entry["run"]))
+        seen = self.known.get(name)
+        if seen is not None and seen.state == entry["state"] and entry["state"] in ("finished", "failed"):
+            return False
+        record = folder.record() if entry["state"] != "running" else None
+        seen = seen or self._create(name, entry, folder)
+        self.known[name] = seen
+        if seen.status != "RUNNING":
+            _set_status(self.client, seen.run_id, "RUNNING")  # taken up again; and metrics need an active run
+        self._sync_curves(seen, entry["run"])
+        if record is not None and entry["state"] in ("finished", "failed"):
+            self._sync_record(seen, entry, record, folder)
+        elif entry["state"] == "failed":
+            self.client.set_tag(seen.run_id, "bench.reason", str(entry["reason"])[:5000])
+        ended = entry["state"] in ("finished", "failed")
+        state = entry["state"] if ended else "killed" if over and not folder.busy else "running"
+        if ended:
+            self._artifact(seen.run_id, "entry.json", dict(entry))
+            self.client.set_tag(seen.run_id, "bench.state", state)
+        seen.state, seen.status = state, _STATUS[state]
+        finished = (record or {}).get("provenance", {}).get("finished")
+        _set_status(self.client, seen.run_id, seen.status, finished)
+        return True
+
+    def _create(self, name: str, entry: Mapping[str, Any], folder: RunFolder) -> _Seen:
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            "bench.entry": name,
+            "bench.run": entry["run"],
+            "bench.role": entry["kind"],
+            "bench.cell": entry["cell"],
+            "bench.number": str(entry["number"]),
+            "bench.study": self.study,
+        }
+        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
+        path = folder.path / "run.json"
+        if path.exists():
+            _log_params(self.client, run.info.run_id, _flat(read_json(path)["run"]))
+        return _Seen(run.info.run_id, "RUNNING", -1, "")
+
+    def _sync_curves(self, seen: _Seen, run_id: str) -> None:
+        curves = self.place.records.curves(run_id)
+        rows = curves[curves["step"] > seen.step] if len(curves) else curves
+        if not len(rows):
+            return
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(key, float(value), int(row["time"]), int(row["step"]))
+            for row in rows.to_dict("records")
+            for key, value in row.items()
+            if key not in ("step", "phase", "time") and _finite(value)
+        ]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(seen.run_id, metrics=metrics[start : start + BATCH])
+        seen.step = int(rows["step"].max())
+        self.client.set_tag(seen.run_id, "bench.synced", str(seen.step))
+
+    def _sync_record(self, seen: _Seen, entry: Mapping[str, Any], record: Mapping[str, Any], folder: RunFolder) -> None:
+        from mlflow.entities import Metric
+
+        _log_params(self.client, seen.run_id, _flat(record["run"]))
+        when, step = int(record["provenance"].get("finished", 0) * 1000), int(record["cost"].get("steps", 0))
+        numbers = {**{f"final/{k}": v for k, v in record["metrics"].items()}, **_numbers("cost", record["cost"])}
+        metrics = [Metric(k, float(v), when, step) for k, v in numbers.items() if _finite(v)]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(seen.run_id, metrics=metrics[start : start + BATCH])
+        tags = {"bench.status": record["status"], "bench.commit": str(record["provenance"].get("commit", ""))}
+        if record["reason"]:
+            tags["bench.reason"] = str(record["reason"])[:5000]
+        for key, value in tags.items():
+            self.client.set_tag(seen.run_id, key, value)
+        self._files(seen.run_id, entry, record, folder)
+
+    def _files(self, run_id: str, entry: Mapping[str, Any], record: Mapping[str, Any], folder: RunFolder) -> None:
+        """The record itself, its curves, its layers; weights for finals only."""
+        names = ["record.json", "curves.parquet"]
+        if entry["kind"] in ("final", "baseline", "run"):
+            names += ["plan.json", "model.safetensors"]
+        with tempfile.TemporaryDirectory() as temporary:
+            for name in names:
+                if (folder.path / name).exists():
+                    os.symlink(folder.path / name, Path(temporary) / name)
+            if record["layers"]:
+                layers = pd.DataFrame(record["layers"])
+                layers.to_csv(Path(temporary) / "layers.csv", index=False)
+            self.client.log_artifacts(run_id, temporary)
+
+    def _artifact(self, run_id: str, name: str, value: Mapping[str, Any]) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            (Path(temporary) / name).write_text(json.dumps(value, indent=1) + "\n")
+            self.client.log_artifacts(run_id, temporary)
+
+    def report(self, folder: Path) -> None:
+        """The study's report among the parent's artifacts."""
+        self.client.log_artifacts(self.parent, str(folder), artifact_path="report")
+
+
+@dataclass
+class _Seen:
+    """What the server has of an entry: its run, status, the last step of its curves, the state last synced."""
+
+    run_id: str
+    status: str
+    step: int
+    state: str
+
+
+def loose_entries(records: Folder) -> list[dict[str, Any]]:
+    """Runs that no study lists (made by `bench run`), as entries."""
+    listed = {e["run"] for s in records.studies() for e in records.entries(s)}
+    found = []
+    for run_id in records.run_ids():
+        path = records.run(run_id) / "run.json"
+        if run_id in listed or not path.exists():
+            continue
+        run, record = read_json(path)["run"], records.record(run_id)
+        found.append(
+            {
+                "kind": "run",
+                "cell": f"{run['method']['name']}/{run['model']}/{run_id}",
+                "number": 0,
+                "seed": run["seed"],
+                "run": run_id,
+                "params": {},
+                "values": None,
+                "state": record["status"] if record else "running",
+                "reason": record["reason"] if record else None,
+            }
+        )
+    return found
+
+
+def sync_study(place: Place, study: str, *, over: bool = True) -> int:
+    """Bring one study (or `LOOSE`, the runs outside studies) up to date in MLflow, once."""
+    return Tracker(place, study, connect(place)).sync(over=over)
+
+
+class Mirror:
+    """Keeps MLflow up with a study's folder from a thread, off the training; an outage costs a warning and nothing else."""
+
+    def __init__(self, place: Place, study: str, warn: Callable[[str], None], *, every: float = 3.0) -> None:
+        self.place, self.study, self.warn, self.every = place, study, warn, every
+        self._tracker: Tracker | None = None
+        self._done, self._warned = threading.Event(), False
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def __enter__(self) -> Mirror:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._warned = False
+        self._once(over=True)
+
+    def _loop(self) -> None:
+        while not self._done.wait(self.every):
+            self._once(over=False)
+
+    def _once(self, *, over: bool) -> None:
+        try:
+            if self.study != LOOSE and self.study not in self.place.records.studies():
+                return
+            self._tracker = self._tracker or Tracker(self.place, self.study, connect(self.place))
+            self._tracker.sync(over=over)
+        except Exception as error:
+            self._tracker = None
+            if not self._warned:
+                text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+                self.warn(f"MLflow is behind ({mask_secrets(text.splitlines()[0])}); `bench sync` catches it up")
+            self._warned = True
+
+    def report(self, folder: Path) -> None:
+        """Upload the report, if the server is there."""
+        if self._tracker is not None:
+            try:
+                self._tracker.report(folder)
+            except Exception as error:
+                self.warn(f"the report was not uploaded ({type(error).__name__}); `bench sync` does it")
+
+    @property
+    def where(self) -> tuple[str, str] | None:
+        """Experiment and parent run, once known."""
+        return (self._tracker.experiment, self._tracker.parent) if self._tracker else None
+
+
+def fetch(place: Place, into: Path, studies: Sequence[str] = ()) -> list[str]:
+    """Download the records of studies from an MLflow store into a folder of the usual layout; returns their names."""
+    client, names = connect(place), []
+    for experiment in client.search_experiments():
+        if studies and experiment.name not in studies:
+            continue
+        tracker = Tracker(place, experiment.name, client) if _is_ours(client, experiment) else None
+        if tracker is None or not tracker.parent or experiment.name == LOOSE:
+            continue
+        folder = Folder(into)
+        _download(client, tracker.parent, "study.json", into / "studies" / experiment.name)
+        for run in tracker._search():
+            if run.data.tags.get("bench.state") in ("finished", "failed"):
+                target = folder.run(run.data.tags["bench.run"])
+                for name in ("record.json", "curves.parquet"):
+                    _download(client, run.info.run_id, name, target)
+                _download(client, run.info.run_id, "entry.json", target)
+                folder.write_entry(experiment.name, read_json(target / "entry.json"))
+                (target / "entry.json").unlink()
+        names.append(experiment.name)
+    return names
+
+
+def _is_ours(client: Any, experiment: Any) -> bool:
+    found = client.search_runs([experiment.experiment_id], filter_string="tags.`bench.role` = 'study'", max_results=1)
+    return bool(found)
+
+
+def _download(client: Any, run_id: str, name: str, into: Path) -> None:
+    if name in {a.path for a in client.list_artifacts(run_id)}:
+        into.mkdir(parents=True, exist_ok=True)
+        client.download_artifacts(run_id, name, str(into))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
+    return {f"{prefix}/{k}": v for k, v in values.items() if isinstance(v, (int, float))}
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _log_params(client: Any, run_id: str, values: Mapping[str, Any]) -> None:
+    """Add parameters that are not there yet (a parameter once written cannot be changed)."""
+    from mlflow.entities import Param
+
+    there = client.get_run(run_id).data.params
+    missing = [Param(k, str(v)[:6000]) for k, v in values.items() if k not in there]
+    for start in range(0, len(missing), 100):
+        client.log_batch(run_id, params=missing[start : start + 100])
+
+
+def _set_status(client: Any, run_id: str, status: str, finished: float | None = None) -> None:
+    if status == "RUNNING":
+        client.update_run(run_id, status=status)
+    else:
+        client.set_terminated(run_id, status=status, end_time=int(finished * 1000) if finished else None)
