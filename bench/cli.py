@@ -137,7 +137,7 @@ def report(
     """Make figures, tables and the page from records; never trains."""
     from bench import commands
 
-    page = commands.report(console, tuple(studies or ()), Path(out).absolute() if out else None, from_mlflow)
+    page = commands.make_report(console, tuple(studies or ()), Path(out).absolute() if out else None, from_mlflow)
     console.print(f"report: {page}", soft_wrap=True)
 
 
@@ -160,25 +160,25 @@ def list_(
     pattern: Annotated[str, typer.Argument(help="for models: a pattern such as '*resnet*'")] = "*",
 ) -> None:
     """List methods, models, tasks or studies."""
-    from bench import commands
+    from bench import explain
 
-    commands.list_(console, what, pattern)
+    explain.list_(console, what, pattern)
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="a method, or `run` for the fields of runs and recipes")]) -> None:
     """Explain a method: its paper and equations, its fields with their ranges, its space, its claims."""
-    from bench import commands
+    from bench import explain
 
-    commands.show(console, name)
+    explain.show(console, name)
 
 
 @app.command()
 def doctor() -> None:
     """Check the machine: hardware, versions, where data and stores are, and what is wrong."""
-    from bench import commands
+    from bench import explain
 
-    if not commands.doctor(console):
+    if not explain.doctor(console):
         sys.exit(1)
 
 

@@ -81,7 +81,7 @@ def execute(
             run.task, data=place.data, cache=place.cache, device=device, workers=run.workers, progress=decoding
         )
         plan = models.plan(model, run.model, classes=info.classes, channels=info.channels, image_size=size)
-        job = _training(run, model, task, size, device)
+        job = training(run, model, task, size, device)
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
         finished = train(job)
         metrics, layers = judge(run, finished, task, size, device)

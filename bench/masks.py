@@ -2,13 +2,18 @@
 
 A mask is a bool tensor of its weight's shape, True where the weight is live. Counts are exact and ties are broken by
 position (the earlier element goes first), so the same scores give the same mask everywhere.
+
+Once the weight, the gradient and the optimiser's memory of an entry are 0, SGD and AdamW leave it at exactly 0 (weight
+decay of 0 is 0), so one multiplication of the gradients per step is all that a mask costs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,9 +31,10 @@ def prunable(model: nn.Module, *, classifier: bool = False) -> dict[str, nn.Para
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for name, module in model.named_modules():
-        if isinstance(module, LAYERS) and id(module.weight) not in seen and id(module.weight) not in heads:
-            seen.add(id(module.weight))
-            found[f"{name}.weight" if name else "weight"] = module.weight
+        weight = module.weight if isinstance(module, LAYERS) else None
+        if isinstance(weight, nn.Parameter) and id(weight) not in seen and id(weight) not in heads:
+            seen.add(id(weight))
+            found[f"{name}.weight" if name else "weight"] = weight
     return found
 
 
@@ -39,17 +45,30 @@ def _classifier_parameters(model: nn.Module) -> set[int]:
     return {id(p) for m in modules if isinstance(m, nn.Module) for p in m.parameters()}
 
 
-def drop_lowest(scores: Tensor, count: int | Tensor) -> Tensor:
+def drop_lowest(scores: Tensor, count: int) -> Tensor:
     """A bool tensor of ``scores``' shape, False at exactly ``count`` smallest scores, ties by position."""
     flat = scores.reshape(-1)
     if count <= 0:
         return torch.ones_like(scores, dtype=torch.bool)
-    if count >= flat.numel():
-        return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = flat.kthvalue(int(count)).values  # linear time, where a sort is n log n
-    below, tied = flat < threshold, flat == threshold
-    dropped = below | (tied & (tied.cumsum(0) <= count - below.sum()))
-    return ~dropped.view(scores.shape)
+    count = min(count, flat.numel())
+    threshold = flat.kthvalue(count).values  # linear time, where a sort is n log n
+    return _above(flat, threshold, count).view(scores.shape)
+
+
+def drop_lowest_rows(scores: Tensor, counts: Tensor) -> Tensor:
+    """A bool tensor of ``scores``' shape (n, ...), False at the ``counts[i]`` smallest scores of slice i, ties by position.
+
+    ``counts`` (n,) are whole numbers on the scores' device.
+    """
+    rows = scores.reshape(len(scores), -1)
+    places = (counts - 1).clamp(0, rows.shape[1] - 1)[:, None]
+    threshold = rows.sort(dim=1).values.gather(1, places)
+    return _above(rows, threshold, counts[:, None]).view(scores.shape)
+
+
+def _above(rows: Tensor, threshold: Tensor, counts: int | Tensor) -> Tensor:
+    below, tied = rows < threshold, rows == threshold
+    return ~(below | (tied & (tied.cumsum(-1) <= counts - below.sum(-1, keepdim=True))))
 
 
 def keep_counts(scores: Mapping[str, Tensor], drop: Mapping[str, int]) -> dict[str, Tensor]:
@@ -73,22 +92,33 @@ def keep_top(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str
     """
     if not 0 <= sparsity <= 1:
         raise BenchError(f"`0 <= sparsity <= 1` must hold, but got sparsity={sparsity!r}")
+    if scores and bool(torch.stack([s.isnan().any() for s in scores.values()]).any()):
+        bad = next(n for n, s in scores.items() if bool(s.isnan().any()))
+        raise BenchError(
+            f"scores must be numbers, but {bad!r} holds NaN; look for a loss that diverged before this step"
+        )
     if scope == "layer":
         return keep_counts(scores, {n: round(sparsity * s.numel()) for n, s in scores.items()})
     if scope == "global":
         flat = torch.cat([s.reshape(-1) for s in scores.values()]) if scores else torch.zeros(0)
         return split(drop_lowest(flat, round(sparsity * flat.numel())), scores)
     if scope == "neuron":
-        return {
-            n: torch.stack([drop_lowest(row, round(sparsity * row.numel())) for row in s.flatten(1)]).view(s.shape)
-            for n, s in scores.items()
-        }
+        return {n: drop_lowest_rows(s, _same_count(s, sparsity)) for n, s in scores.items()}
     raise one_of("scope", scope, SCOPES)
+
+
+def _same_count(scores: Tensor, sparsity: float) -> Tensor:
+    return torch.full((len(scores),), round(sparsity * scores[0].numel()), device=scores.device)
+
+
+def magnitudes(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scores |w|, and -1 where a weight is masked already, so that what is out stays out and is counted first."""
+    return {name: weight.detach().abs().where(masks[name], -1.0) for name, weight in weights.items()}
 
 
 def split(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A flat tensor cut into pieces of the shapes of ``like``, in its order."""
-    parts = flat.split([t.numel() for t in like.values()]) if like else ()
+    parts = torch.split(flat, [t.numel() for t in like.values()]) if like else ()
     return {name: part.view(t.shape) for (name, t), part in zip(like.items(), parts, strict=True)}
 
 
@@ -96,31 +126,36 @@ def erk(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, int]:
     """Weights to drop per layer by Erdős-Rényi-Kernel densities (Evci et al. 2020, arXiv:1911.11134, section 3).
 
     A layer's density is proportional to the sum of its dimensions over their product; layers that this would make
-    denser than 1 are left dense and the rest is scaled up. The counts add up to ``round(sparsity * all)`` exactly.
+    denser than 1 are left dense and the rest is scaled up. The counts add up to ``round(sparsity * all)`` exactly, and no
+    layer's count falls when the sparsity rises.
     """
-    sizes = {n: math.prod(s) for n, s in shapes.items()}
-    raw = {n: sum(s) / math.prod(s) for n, s in shapes.items()}
-    total = sum(sizes.values())
-    keep, dense = total - round(sparsity * total), set[str]()
-    while True:
-        free = keep - sum(sizes[n] for n in dense)
-        weight = sum(raw[n] * sizes[n] for n in shapes if n not in dense)
-        scale = free / weight if weight else 0.0
-        over = {n for n in shapes if n not in dense and scale * raw[n] > 1}
-        if not over:
-            break
-        dense |= over
-    wanted = {n: float(sizes[n]) if n in dense else scale * raw[n] * sizes[n] for n in shapes}
-    return {n: sizes[n] - k for n, k in _largest_remainder(wanted, keep).items()}
+    sizes = [math.prod(s) for s in shapes.values()]
+    keep = apportion([sum(s) for s in shapes.values()], sizes, sum(sizes) - round(sparsity * sum(sizes)))
+    return {name: size - kept for name, size, kept in zip(shapes, sizes, keep, strict=True)}
 
 
-def _largest_remainder(wanted: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers next to ``wanted`` that add up to ``total``; what is over goes to the largest remainders."""
-    floors = {n: math.floor(w + 1e-9) for n, w in wanted.items()}
-    order = sorted(wanted, key=lambda n: floors[n] - wanted[n])
-    for name in order[: total - sum(floors.values())]:
-        floors[name] += 1
-    return floors
+def apportion(weights: Sequence[float], caps: Sequence[int], total: int) -> list[int]:
+    """Whole numbers proportional to ``weights``, none above its cap, that add up to ``total`` (at most the caps' sum).
+
+    Webster's method: ``min(cap, round(scale * weight))`` at the one scale that gives the total, ties by position. Unlike
+    the largest remainders it is monotone: with a larger total, no number gets smaller.
+    """
+    if total == 0:
+        return [0] * len(caps)
+    share, cap = np.asarray(weights, dtype=float), np.asarray(caps, dtype=np.int64)
+
+    def at(scale: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.minimum(cap, np.floor(scale * share + 0.5)).astype(np.int64)
+
+    low, high = 0.0, float(max(((c + 1) / w for c, w in zip(caps, weights, strict=True) if w > 0), default=0.0))
+    if at(high).sum() < total:
+        raise ValueError(f"caps allow {at(high).sum()}, but the total is {total}")
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if at(middle).sum() <= total else (low, middle)
+    counts = at(low)
+    tied = np.flatnonzero(at(high) > counts)
+    counts[tied[: total - counts.sum()]] += 1
+    return [int(c) for c in counts]
 
 
 def mul_(tensors: Iterable[Tensor | None], masks: Iterable[Tensor]) -> None:
@@ -132,13 +167,65 @@ def mul_(tensors: Iterable[Tensor | None], masks: Iterable[Tensor]) -> None:
 
 def clear_(optimizer: Optimizer, weights: Iterable[Tensor], masks: Iterable[Tensor]) -> None:
     """Zero the optimiser's memory (momentum, second moments) of masked entries, so that they stand still from now on."""
-    for weight, mask in zip(weights, masks, strict=True):
-        for value in optimizer.state.get(weight, {}).values():
-            if isinstance(value, Tensor) and value.shape == weight.shape:
-                value.mul_(mask)
+    found = [
+        (value, mask)
+        for weight, mask in zip(weights, masks, strict=True)
+        for value in optimizer.state.get(weight, {}).values()
+        if isinstance(value, Tensor) and value.shape == weight.shape
+    ]
+    mul_([value for value, _ in found], [mask for _, mask in found])
+
+
+@dataclass
+class Masked:
+    """The state of a method with masks, or the base of one; ``masks`` is replaced as a whole, never changed in part.
+
+    What a step needs is made once per set of masks: the weights, and the masks as numbers of the weights' type and
+    memory layout (a foreach multiplication by bool masks is five times as slow).
+    """
+
+    masks: dict[str, Tensor]
+    ready: tuple[dict[str, Tensor], nn.Module, list[nn.Parameter], list[Tensor]] | None = field(
+        default=None, init=False, repr=False, compare=False, metadata={"saved": False}
+    )
+
+    def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The masked parameters by name."""
+        return {name: model.get_parameter(name) for name in self.masks}
+
+    def mask_gradients_(self, model: nn.Module) -> None:
+        """Zero the gradients of masked entries: the whole cost of a step."""
+        weights, factors = self._factors(model)
+        mul_([w.grad for w in weights], factors)
+
+    @torch.no_grad()
+    def mask_weights_(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Set masked weights to 0 (never -0, which would not compress), and clear the optimiser's memory of them."""
+        weights, factors = self._factors(model)
+        for weight, mask in zip(weights, self.masks.values(), strict=True):
+            weight.masked_fill_(~mask, 0.0)
+        if optimizer is not None:
+            clear_(optimizer, weights, factors)
+
+    def _factors(self, model: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
+        if self.ready is None or self.ready[0] is not self.masks or self.ready[1] is not model:
+            weights = list(self.weights(model).values())
+            factors = [torch.empty_like(w).copy_(m) for w, m in zip(weights, self.masks.values(), strict=True)]
+            self.ready = self.masks, model, weights, [f.detach() for f in factors]
+        return self.ready[2], self.ready[3]
+
+
+def all_live(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Masks that keep everything."""
+    return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+
+
+def count(masks: Mapping[str, Tensor]) -> int:
+    """How many entries are masked."""
+    return sum(int((~m).sum()) for m in masks.values())
 
 
 def zeros(masks: Mapping[str, Tensor]) -> float:
     """The share of masked entries over all masks, 0 to 1."""
     total = sum(m.numel() for m in masks.values())
-    return sum(int((~m).sum()) for m in masks.values()) / total if total else 0.0
+    return count(masks) / total if total else 0.0

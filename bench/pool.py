@@ -62,6 +62,7 @@ class Pool:
     hang_seconds: float = 900.0
     checkpoint_seconds: float = 30.0
     watch: Watcher = lambda *_: None
+    device: str = ""
 
     def __post_init__(self) -> None:
         self._stopping = False
@@ -92,9 +93,6 @@ class Pool:
                     again = self._judge(child, outcomes)
                     if again is not None:
                         waiting.append((child.label, again))
-        except KeyboardInterrupt:
-            self._stop(children)
-            raise
         except BaseException:
             self._stop(children)
             raise
@@ -119,7 +117,8 @@ class Pool:
             gpu=self.gpus[slot % len(self.gpus)] if self.gpus else None,
             threads=max(1, cores // self.jobs),
         )
-        process = self._context.Process(target=work, args=(run.to_dict(), self.place, options, theirs), daemon=True)
+        placed = replace(run, device=self.device) if self.device else run
+        process = self._context.Process(target=work, args=(placed.to_dict(), self.place, options, theirs), daemon=True)
         process.start()
         theirs.close()
         self.watch(label, "started", run.id)

@@ -26,9 +26,13 @@ class Recipe(Config):
     nesterov: bool = hp(True, help="Nesterov's form of momentum (sgd)")
     weight_decay: float = hp(5e-4, low=0, high=10, help="L2 for sgd, decoupled for adamw")
     decay_all: bool = hp(True, help="decay norms and biases too")
-    schedule: str = hp("cosine", choices=("cosine", "onecycle", "multistep", "constant"), help="learning rate over a phase")
+    schedule: str = hp(
+        "cosine", choices=("cosine", "onecycle", "multistep", "constant"), help="learning rate over a phase"
+    )
     warmup: float = hp(0.0, low=0, high=1, help="fraction of a phase spent rising linearly to the peak")
-    milestones: tuple[float, ...] = hp((0.5, 0.75), low=0, high=1, help="fractions at which multistep multiplies by drop")
+    milestones: tuple[float, ...] = hp(
+        (0.5, 0.75), low=0, high=1, help="fractions at which multistep multiplies by drop"
+    )
     drop: float = hp(0.1, above=0, high=1, help="factor of multistep")
     batch: int = hp(128, low=1, help="images per optimiser step")
     micro_batches: int = hp(1, low=1, help="parts a batch is cut into when memory is short (gradients are summed)")

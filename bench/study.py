@@ -144,12 +144,12 @@ class Result:
 
 @dataclass
 class Conductor:
-    """Carries a study out. ``changed`` is called after each entry that was written."""
+    """Carries a study out. ``expect`` is told how many more runs than the trials there will be."""
 
     study: Study
     place: Place
     pool: Pool
-    changed: Callable[[], None] = lambda: None
+    expect: Callable[[int], None] = lambda more: None
 
     def conduct(self) -> Result:
         """All trials, the choice, all finals.
@@ -169,6 +169,7 @@ class Conductor:
                 raise BenchError(f"a study needs one finished trial at least, but all failed: {reasons}")
             self._finals(result)
             self._declare(tuners, final=True)
+            write_json(self.place.home / "studies" / self.study.name / "best.json", result.chosen)
             return result
 
     @contextlib.contextmanager
@@ -281,6 +282,7 @@ class Conductor:
                     runs.append((label, run))
         for note in notes.values():
             self._note(*note, state="running")
+        self.expect(len(runs))
         outcomes = self.pool.run(runs, keep_weights=True)
         for label, (kind, key, number, _, params) in notes.items():
             outcome = outcomes[label]
@@ -317,7 +319,6 @@ class Conductor:
             "reason": reason or None,
         }
         self.place.records.write_entry(self.study.name, entry)
-        self.changed()
 
     def _declare(self, tuners: Mapping[str, Tuner], *, final: bool) -> None:
         """Write study.json: what reports and MLflow need to know about the study as a whole."""
@@ -362,4 +363,3 @@ class Conductor:
             "command": machine.command(),
         }
         write_json(self.place.home / "studies" / study.name / "study.json", declaration)
-        self.changed()

@@ -1,0 +1,66 @@
+# Every target sets itself up: the first one builds .venv (a few minutes), later ones find it there.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+METHOD  ?= sap
+STUDY   ?= pareto
+TRIALS  ?= 0
+DEVICE  ?= auto
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install study ui report test test-slow test-gpu test-cifar check format bench doctor clean
+
+help: ## show this help
+	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## build the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, but {sys.executable} is {v.major}.{v.minor}; make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing (once, a few minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+study: $(STAMP) ## tune METHOD, run the finals, make the report
+	@$(BIN)/bench study $(METHOD) --study $(STUDY) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
+
+ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
+	@$(BIN)/bench ui $(ARGS)
+
+report: $(STAMP) ## figures, tables and the page, from the records
+	@$(BIN)/bench report $(ARGS)
+
+test: $(STAMP) ## the fast tests: no network, no GPU, no data
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-slow: $(STAMP) ## tests that take longer: kills, servers, whole studies
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-gpu: $(STAMP) ## tests that need a CUDA device
+	@$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-cifar: $(STAMP) ## tests on CIFAR-10 with the trained ResNets
+	@$(BIN)/python -m pytest -m cifar $(ARGS)
+
+check: $(STAMP) ## format, lint and strict types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## speed: our step against a plain loop, methods against dense, data against DataLoader
+	@$(BIN)/python -m bench.benchmark $(ARGS)
+
+doctor: $(STAMP) ## what is wrong with this machine, if anything
+	@$(BIN)/bench doctor
+
+clean: ## remove the environment (results stay)
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,271 @@
+"""What the commands that compute do: run, study, report, evaluate, sync, ui."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench import plugins, tracking
+from bench.errors import BenchError, MissingData, one_of
+from bench.place import Place
+from bench.pool import Pool
+from bench.progress import Display
+from bench.spec import Run, new_run
+from bench.study import Conductor, Result, Study
+
+
+def run(
+    console: Console,
+    method: str,
+    settings: Sequence[str],
+    gpus: tuple[str, ...],
+    track: bool,
+    hang_seconds: float,
+    checkpoint_seconds: float,
+) -> None:
+    """Compute one run in a process of its own, and print what it came to."""
+    place, one = Place(), new_run(method, settings)
+    _refuse_early(one, place)
+    console.print(f"run [bold]{one.id}[/]  {escape(_shown(one.identity()))}", soft_wrap=True)
+    with _mirror(console, place, tracking.LOOSE, track), Display(console, total=1) as display:
+        pool = Pool(place, 1, gpus, hang_seconds, checkpoint_seconds, watch=display)
+        outcome = pool.run([(f"{method}/{one.model}", one)], keep_weights=True)[f"{method}/{one.model}"]
+    if outcome.state != "finished":
+        raise BenchError(outcome.reason)
+    record = place.records.record(outcome.run.id)
+    assert record is not None
+    if outcome.cached:
+        console.print("computed before; nothing was run again")
+    _print_record(console, record)
+    console.print(f"record: {place.records.run(outcome.run.id) / 'record.json'}", soft_wrap=True)
+
+
+def _refuse_early(one: Run, place: Place) -> None:
+    """Refuse what cannot work before anything is decoded or started."""
+    from bench import execute
+
+    execute.prepare(one, place)
+
+
+def _shown(identity: dict[str, Any]) -> str:
+    parts = []
+    for key, value in identity.items():
+        if key == "class":
+            continue
+        inner = {k: v for k, v in value.items() if k != "class"} if isinstance(value, dict) else None
+        if inner is None:
+            parts.append(f"{key}={value}")
+        elif inner:
+            parts.append(f"{key}({', '.join(f'{k}={v}' for k, v in inner.items())})")
+    return " ".join(parts)
+
+
+@contextlib.contextmanager
+def _mirror(console: Console, place: Place, study: str, track: bool) -> Iterator[tracking.Mirror | None]:
+    """MLflow kept up to date meanwhile, where it is wanted and installed."""
+    if not track or not tracking.available():
+        if track:
+            console.print("MLflow is not installed: everything is recorded, and `bench sync` shows it there later")
+        yield None
+        return
+    with tracking.Mirror(place, study, lambda text: console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)) as mirror:
+        yield mirror
+
+
+def _print_record(console: Console, record: dict[str, Any]) -> None:
+    metrics, cost = record["metrics"], record["cost"]
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = [("validation top-1", f"{metrics['val/top1']:.2f} %  (best epoch {metrics['val_best/top1']:.2f} %)")]
+    if "test/top1" in metrics:
+        rows.append(("test top-1", f"{metrics['test/top1']:.2f} %"))
+    rows += [
+        ("sparsity", f"{metrics['sparsity/prunable']:.4f} of the prunable, {metrics['sparsity/all']:.4f} of all"),
+        ("non-zero weights", f"{metrics['weights/nonzero']:,.0f} of {metrics['weights/all']:,.0f}"),
+        ("MACs left", f"{100 * metrics['macs/fraction']:.2f} %  (theoretical speed-up {metrics['speedup/theoretical']:.2f})"),
+        ("training", f"{cost['train_seconds']:.1f} s, {cost['images_per_second']:,.0f} images/s, {cost['steps']:,} steps"),
+    ]
+    for name, text in rows:
+        table.add_row(name, text)
+    console.print(table)
+
+
+def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any]) -> Study:
+    """The study of a name for methods, with the command line's changes; all of it is checked here."""
+    for method in methods:
+        plugins.load(plugins.METHODS, method)
+    declared: Study = plugins.load(plugins.STUDIES, name).study(methods, **changes)
+    place = Place()
+    for cell in declared.cells():
+        _ = cell.space
+        _refuse_early(cell.run({}, declared.seed), place)
+    return declared
+
+
+def conduct(
+    console: Console,
+    study: Study,
+    *,
+    device: str,
+    jobs: int,
+    gpus: tuple[str, ...],
+    track: bool,
+    report: bool,
+    hang_seconds: float,
+    checkpoint_seconds: float,
+) -> None:
+    """Carry a study out, then say where everything is."""
+    place = Place()
+    console.print(f"study [bold]{escape(study.name)}[/]: {escape(study.question)}", soft_wrap=True)
+    known = len(study.cells()) * study.trials
+    with _mirror(console, place, study.name, track) as mirror, Display(console, total=known) as display:
+        pool = Pool(place, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
+        result = Conductor(study, place, pool, expect=display.expect).conduct()
+    page = make_report(console, (), None, False) if report else None
+    if mirror is not None and page is not None:
+        mirror.report(page.parent)
+    _say_where(console, place, study, result, page, mirror)
+
+
+def _say_where(
+    console: Console, place: Place, study: Study, result: Result, page: Path | None, mirror: tracking.Mirror | None
+) -> None:
+    if not result.computed:
+        console.print("everything was computed before; nothing was run again")
+    for reason, count in result.failures.items():
+        console.print(f"[red]{count} failed: {escape(reason)}[/]", soft_wrap=True)
+    for key, trials in result.chosen.items():
+        for trial in trials:
+            values = f"{trial['values'][0]:.2f} % validation" + (
+                f" at {100 * trial['values'][1]:.2f} % {study.cost.replace('_', ' ')}" if len(trial["values"]) > 1 else ""
+            )
+            params = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial["params"].items())
+            console.print(f"best of {escape(key)}: trial {trial['number']}, {values}: {escape(params)}", soft_wrap=True)
+    if mirror is not None and mirror.where:
+        console.print(f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}", soft_wrap=True)
+    console.print(f"best configurations: {place.home / 'studies' / study.name / 'best.json'}", soft_wrap=True)
+    if page is not None:
+        console.print(f"report: {page}", soft_wrap=True)
+
+
+def plan(console: Console, study: Study, device: str, jobs: int) -> None:
+    """Print what a study would run and, from a few probe steps of each model, what that would cost."""
+    from bench import probe
+
+    place, total = Place(), 0.0
+    table = Table("cell", "trials", "finals", "steps each", "ms a step", "hours", title=f"plan of {study.name}")
+    for cell in study.cells():
+        one = replace(cell.run({}, study.seed), device=device)
+        steps, seconds = probe.step_seconds(one, place)
+        trials = study.trials if cell.space else 1
+        finals = len(study.final_seeds) * (study.finals if study.kind == "pareto" else 1)
+        hours = (trials + finals) * steps * seconds / jobs / 3600
+        total += hours
+        cells = (cell.key, trials, finals, steps, f"{1000 * seconds:.1f}", f"{hours:.3f}")
+        table.add_row(*map(str, cells))
+    console.print(table)
+    controls = len(study.controls) * len(study.models) * len(study.final_seeds)
+    console.print(
+        f"{total:.2f} hours of training for these with {jobs} side by side, and {controls} runs of controls; evaluation, "
+        "start-up and pruning come on top"
+    )
+
+
+def make_report(console: Console, studies: tuple[str, ...], out: Path | None, from_mlflow: bool) -> Path:
+    """Build the report from records, local or fetched from MLflow; return its page."""
+    place = Place()
+    build = plugins.load(plugins.REPORTS, "report").build
+    out = out or place.report
+    if not from_mlflow:
+        with console.status("making the report"):
+            page: Path = build(place.home, out, studies=studies)
+        return page
+    with tempfile.TemporaryDirectory() as temporary, console.status("fetching records"):
+        names = tracking.fetch(place, Path(temporary), studies)
+        if not names:
+            raise MissingData("the MLflow store holds no finished study of this suite; run `bench study`, or `bench sync`")
+        page = build(Path(temporary), out, studies=studies)
+    return page
+
+
+def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -> None:
+    """Print a checkpoint's scores: a run by its id, or a file of weights for a model of the zoo."""
+    from bench import execute, machine, measure, models, tasks
+
+    if split not in ("validation", "test"):
+        raise one_of("split", split, ("validation", "test"))
+    place = Place()
+    if (place.records.run(what) / "plan.json").exists():
+        record = place.records.record(what)
+        assert record is not None
+        one = Run.from_dict(record["run"]).with_values(settings)
+        model, plan = execute.load_model(place.records.run(what))
+        size = plan["image_size"]
+    else:
+        if not Path(what).expanduser().is_file():
+            raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
+        one = new_run("dense", [f"start={what}", *settings])
+        _, model, size = execute.prepare(one, place)
+    device = machine.resolve_device(one.device)
+    with Display(console) as display:
+        display("images", "started", "")
+        task = tasks.load(
+            one.task,
+            data=place.data,
+            cache=place.cache,
+            device=device,
+            workers=one.workers,
+            progress=lambda done, total: display("images", "decoding", (done, total)),
+        )
+    recipe = one.recipe
+    model.to(device=device, memory_format=recipe.memory_format)
+    batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)  # type: ignore[arg-type]
+    scores = measure.accuracy(model, batches, recipe)
+    sizes = measure.progress_point(model, one.method.prunable(model))
+    table = Table("", f"{one.task} {split}", box=None)
+    for name, value in (scores | sizes).items():
+        table.add_row(name, f"{value:,.4f}".rstrip("0").rstrip("."))
+    console.print(f"{one.model}, {models.describe(model)}" if hasattr(models, "describe") else one.model)
+    console.print(table)
+
+
+def sync(console: Console, records: Path | None) -> None:
+    """Replay all studies and loose runs into MLflow."""
+    place = replace(Place(), home=records) if records else Place()
+    if records is not None and not (records / "runs").is_dir():
+        raise MissingData(f"a folder of results holds runs/, but {records} does not; give the folder that was $BENCH_HOME")
+    target = place if "MLFLOW_TRACKING_URI" in os.environ else Place()
+    os.environ["MLFLOW_TRACKING_URI"] = target.tracking_uri
+    names = [*place.records.studies(), *([tracking.LOOSE] if tracking.loose_entries(place.records) else [])]
+    if not names:
+        raise MissingData(f"no records in {place.home}; run something first, or name a folder with --records")
+    for name in names:
+        with console.status(f"syncing {name}"):
+            touched = tracking.sync_study(place, name)
+        console.print(f"{escape(name)}: {touched} runs brought up to date", soft_wrap=True)
+
+
+def ui(console: Console, host: str, port: int) -> None:
+    """The MLflow UI over the store, in the foreground."""
+    place = Place()
+    if not tracking.available():
+        raise BenchError("the UI needs mlflow, which is not installed; `pip install mlflow`")
+    tracking.connect(place)  # makes the store, or says what is wrong with it
+    console.print(f"MLflow UI: http://{host}:{port}  (Ctrl-C ends it)")
+    program = shutil.which("mlflow", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    command = [program or "mlflow", "ui", "--backend-store-uri", place.tracking_uri, "--host", host, "--port", str(port)]
+    with contextlib.suppress(KeyboardInterrupt):
+        ended = subprocess.run([*command, "--default-artifact-root", str(place.artifacts)], check=False)
+        if ended.returncode > 0:
+            raise BenchError(f"the UI must find its port free, but it ended at once on {host}:{port}; try --port")

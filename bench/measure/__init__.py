@@ -1,0 +1,82 @@
+"""Measuring a finished, plain model: how well it predicts, and what it costs. Nothing here is told by a method.
+
+Every share names its denominator: "prunable" (the weights that the method may remove), "weights" (all convolution and
+linear weights, the classifier's included) and "all" (all parameters). A weight shared by two layers counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import masks
+from bench.measure.operations import macs
+from bench.measure.quality import accuracy
+from bench.measure.sparseness import layers, pq, progress_point
+from bench.measure.storage import size, sparse_bytes
+from bench.measure.timing import latency
+from bench.recipe import Recipe
+
+__all__ = ["accuracy", "latency", "layers", "macs", "progress_point", "size", "sparse_bytes", "summary"]
+
+
+def summary(
+    model: nn.Module,
+    *,
+    prunable: Iterable[str],
+    example_shape: tuple[int, int, int, int],
+    recipe: Recipe,
+    device: torch.device,
+    quick: bool = False,
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """What a finished model costs, as flat metrics and as a table with one row per convolution or linear weight.
+
+    Args:
+        model: a plain model on ``device``.
+        prunable: the parameter names that the method may remove.
+        example_shape: (N, C, H, W) of a full batch.
+        recipe: its precision and memory format are those of the latency.
+        device: where latency is measured.
+        quick: leave out what takes seconds, and so these keys: latency/* and bytes/compressed.
+    """
+    prunable = list(prunable)
+    counts = macs(model, example_shape)
+    table = layers(model, prunable, counts)
+    metrics = _sparsities(table) | {"pq": float(pq(masks.prunable(model, classifier=True).values()))}
+    metrics |= size(model, compress=not quick) | _operations(table, counts)
+    metrics["sparsity/all"] = 1 - metrics["params/nonzero"] / metrics["params/all"] if metrics["params/all"] else 0.0
+    if not quick:
+        for name, batch in (("batch1", 1), ("full", example_shape[0])):
+            times = latency(model, (batch, *example_shape[1:]), recipe, device)
+            metrics |= {f"latency/{name}_{key}": times[key] for key in ("median_ms", "p95_ms")}
+        metrics["latency/full_batch"] = example_shape[0]
+    return metrics, table
+
+
+def _sparsities(table: list[dict[str, Any]]) -> dict[str, float]:
+    weights, nonzero = (sum(row[key] for row in table) for key in ("weights", "nonzero"))
+    chosen = [row for row in table if row["prunable"]]
+    total, live = (sum(row[key] for row in chosen) for key in ("weights", "nonzero"))
+    return {
+        "sparsity/prunable": 1 - live / total if total else 0.0,
+        "sparsity/weights": 1 - nonzero / weights if weights else 0.0,
+        "weights/prunable": total,
+        "weights/all": weights,
+        "weights/nonzero": nonzero,
+        "weights_left": nonzero / weights if weights else 1.0,
+    }
+
+
+def _operations(table: list[dict[str, Any]], counts: dict[str, int]) -> dict[str, float]:
+    """A model of zeros only would be infinitely fast; as a finite number, one operation is taken as left."""
+    dense = sum(counts.values())
+    left = counts[""] + sum(row["macs_left"] for row in table)
+    return {
+        "macs/dense": dense,
+        "macs/left": left,
+        "macs/fraction": left / dense if dense else 1.0,
+        "speedup/theoretical": dense / max(left, 1) if dense else 1.0,
+    }

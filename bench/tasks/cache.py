@@ -1,0 +1,103 @@
+"""Decoded images on disk: one safetensors file per split, which says what it was made from and carries a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.record import write_bytes
+
+FORMAT = 1  # raise it when files made by older code must not be used any more
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 (N, H, W, C) and labels int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def at(self, positions: Tensor) -> Split:
+        """The images at given positions, in their order."""
+        return Split(self.images[positions], self.labels[positions])
+
+    def to(self, device: torch.device) -> Split:
+        """The split on a device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def checksum(self) -> str:
+        """SHA-256 of pixels and labels, in hex."""
+        digest = hashlib.sha256(self.images.numpy())
+        digest.update(self.labels.numpy())
+        return digest.hexdigest()
+
+
+class Store:
+    """The splits of one set in a folder of the cache, made anew whenever a file is missing, broken or of another source.
+
+    Args:
+        folder: where the files are.
+        source: changes when what the images were decoded from has changed.
+        make: decodes the three splits.
+    """
+
+    def __init__(self, folder: Path, source: str, make: Callable[[], Mapping[str, Split]]) -> None:
+        self._folder, self._make = folder, make
+        self._key = f"{FORMAT} {source}"
+        headers = [self._header(split) for split in SPLITS]
+        if None in headers:
+            self._rebuild()
+            headers = [self._header(split) for split in SPLITS]
+        found = [header for header in headers if header is not None]
+        self.counts = {split: int(header["count"]) for split, header in zip(SPLITS, found, strict=True)}
+        self.digest = hashlib.sha256("".join(header["checksum"] for header in found).encode()).hexdigest()
+
+    def read(self, split: str) -> Split:
+        """One split, its checksum verified."""
+        found = self._read(split)
+        if found is None:
+            self._rebuild()
+            found = self._read(split)
+        if found is None:
+            raise BenchError(f"{self._path(split)} does not read back as it was written; check that disk")
+        return found
+
+    def _path(self, split: str) -> Path:
+        return self._folder / f"{split}.safetensors"
+
+    def _rebuild(self) -> None:
+        splits = self._make()
+        for name, split in splits.items():
+            metadata = {"key": self._key, "count": str(len(split.labels)), "checksum": split.checksum()}
+            data = save({"images": split.images.contiguous(), "labels": split.labels.contiguous()}, metadata)
+            try:
+                write_bytes(self._path(name), data)
+            except OSError as error:
+                reason = error.strerror or error
+                raise BenchError(f"decoded images cannot be written to {self._folder} ({reason}); make room") from None
+
+    def _header(self, split: str) -> dict[str, str] | None:
+        """The metadata of a split's file, without its pixels."""
+        try:
+            with safe_open(self._path(split), "pt") as file:
+                metadata: dict[str, str] = file.metadata() or {}
+        except (OSError, SafetensorError):
+            return None
+        return metadata if metadata.get("key") == self._key else None
+
+    def _read(self, split: str) -> Split | None:
+        metadata = self._header(split)
+        if metadata is None:
+            return None
+        with safe_open(self._path(split), "pt") as file:
+            found = Split(file.get_tensor("images"), file.get_tensor("labels"))
+        return found if found.checksum() == metadata["checksum"] else None

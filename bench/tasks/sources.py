@@ -1,0 +1,136 @@
+"""Where the pixels of the small sets come from: scikit-learn's digits, an image folder, or torchvision's archive."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.errors import BenchError, MissingData
+from bench.tasks.base import Info, Progress
+from bench.tasks.cache import Split
+from bench.tasks.images import decode, scan
+
+DOWNLOAD_SECONDS = 20  # of silence, after which a download has failed
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set before it is decoded: ``place`` tells sources apart, ``stamp`` changes when the content may have changed.
+
+    ``read`` decodes it into the splits that it came in: "train" and "test", or "all".
+    """
+
+    place: str
+    stamp: str
+    read: Callable[[Progress], Mapping[str, Split]]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A data set of torchvision: the name of its class, and the folder below the root where it keeps the files."""
+
+    cls: str
+    folder: str
+
+
+def find(info: Info, archive: Archive | None, data: Path) -> Source:
+    """The source of a set: an image folder if there is one, else torchvision's archive, downloaded if need be.
+
+    Raises:
+        MissingData: where none is to be had; says where it was looked for, and both ways to get it.
+    """
+    if archive is None:
+        return Source("scikit-learn", "digits", lambda _: {"all": digits(info.image_size)})
+    if (data / info.name / "train").is_dir():
+        return image_folder(info, data / info.name)
+    return torchvision_archive(info, archive, data)
+
+
+def digits(size: int) -> Split:
+    """The 1797 handwritten digits that scikit-learn bundles (8x8, values 0..16), enlarged once, values 0..255.
+
+    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998). Pillow enlarges bytes in whole
+    numbers, so the pixels are the same on every machine.
+    """
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    small = np.rint(found.images * (255 / 16)).astype(np.uint8)
+    large = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)) for image in small]
+    return Split(torch.from_numpy(np.stack(large)[..., None]), torch.from_numpy(found.target.astype(np.int64)))
+
+
+def image_folder(info: Info, folder: Path) -> Source:
+    """``folder/{train,test}/<class>/<image>``, every image of the set's native size."""
+    train = scan(folder / "train")
+    if len(train.classes) != info.classes:
+        got = f"{folder.resolve() / 'train'} has {len(train.classes)} class folders"
+        raise BenchError(f"{info.name} has {info.classes} classes, but {got}; for another set use folder:{folder}")
+    listings = {"train": train, "test": scan(folder / "test", train.classes)}
+    images = sum(len(listing.paths) for listing in listings.values())
+
+    def read(progress: Progress) -> dict[str, Split]:
+        splits, done = {}, 0
+        for name, listing in listings.items():
+            mode = "L" if info.channels == 1 else "RGB"
+            pixels = decode(listing.paths, mode, info.image_size, lambda n, _, done=done: progress(done + n, images))
+            splits[name] = Split(torch.from_numpy(pixels), torch.tensor(listing.labels))
+            done += len(listing.paths)
+        return splits
+
+    stamp = "".join(listing.stamp for listing in listings.values())
+    return Source(str(folder.resolve()), hashlib.sha256(stamp.encode()).hexdigest(), read)
+
+
+def torchvision_archive(info: Info, archive: Archive, data: Path) -> Source:
+    """The set as torchvision keeps it below ``data``."""
+    folder = data / archive.folder
+    if not folder.is_dir():
+        _open(info, archive, data, train=True)
+    files = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in folder.iterdir())
+
+    def read(_: Progress) -> dict[str, Split]:
+        return {name: _split(_open(info, archive, data, train=name == "train"), info) for name in ("train", "test")}
+
+    return Source(str(folder.resolve()), hashlib.sha256(repr(files).encode()).hexdigest(), read)
+
+
+def _split(found: Any, info: Info) -> Split:
+    images = torch.as_tensor(found.data).reshape(-1, info.image_size, info.image_size, info.channels)
+    return Split(images, torch.as_tensor(found.targets))
+
+
+def _open(info: Info, archive: Archive, data: Path, *, train: bool) -> Any:
+    """torchvision's data set object; it checks the files that are there and downloads what is missing."""
+    from torchvision import datasets
+
+    try:
+        with _socket_timeout(DOWNLOAD_SECONDS):
+            return getattr(datasets, archive.cls)(str(data), train=train, download=True)
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingData(
+            f"no {info.name}: neither images in {data.resolve() / info.name}/{{train,test}}/<class>/, nor torchvision's "
+            f"archive in {data.resolve() / archive.folder}, and its download failed ({reason}); put either of them there, "
+            f"or point BENCH_DATA to a folder that has one, or run again with a network"
+        ) from None
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torchvision sets none, and a machine behind a firewall would wait for minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
