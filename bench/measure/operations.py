@@ -3,51 +3,74 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import masks
+
+FUNCTIONS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 
 
 def macs(model: nn.Module, example_shape: tuple[int, int, int, int]) -> dict[str, int]:
     """Multiply-accumulates for one image of (any, C, H, W), half of torch's FLOPs, by weight name.
 
-    The key "" holds what belongs to no convolution or linear weight (attention products, weights used by a function
-    rather than by their layer), so that the values add up to the whole. Norms, activations and pooling count nothing.
+    The key "" holds what belongs to no convolution or linear weight (such as attention's products), so that the values
+    add up to the whole. Norms, activations and pooling count nothing.
 
     A copy without storage is counted on the meta device, where fused attention is seen; on a CPU it is not, so a model
     that cannot run there (its control flow looks at values) is counted on the CPU with fused attention off.
     """
     shape = (1, *example_shape[1:])
     try:
-        copied = _without_storage(model)
-        flops = _flops(copied, torch.empty(shape, device="meta"))
+        return _count(_without_storage(model), torch.empty(shape, device="meta"))
     except RuntimeError:
-        copied = _unfused(copy.deepcopy(model).cpu())
-        flops = _flops(copied, torch.zeros(shape))
-    counts = dict.fromkeys(masks.prunable(model, classifier=True), 0)
-    names = {id(weight): name for name, weight in masks.prunable(copied, classifier=True).items()}
-    for path, module in copied.named_modules(remove_duplicate=False):
+        return _count(_unfused(copy.deepcopy(model).cpu()), torch.zeros(shape))
+
+
+def _count(model: nn.Module, example: Tensor) -> dict[str, int]:
+    """What each weight's layers spend, and what other modules spend on that weight; the rest under ""."""
+    weights, root = masks.prunable(model, classifier=True), type(model).__name__
+    paths: dict[int, list[str]] = {id(weight): [] for weight in weights.values()}
+    for path, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, masks.LAYERS):
-            counts[names[id(module.weight)]] += flops(path) // 2
-    return {**counts, "": flops(None) // 2 - sum(counts.values())}
-
-
-def _flops(model: nn.Module, example: Tensor) -> Callable[[str | None], int]:
-    """The FLOPs of one forward pass, of the module at a path or (None) of the whole."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            paths[id(module.weight)].append(f"{root}.{path}".removesuffix("."))  # as the counter names modules
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Borrowed(counter, paths) as borrowed:
         model.eval()(example)
-    found, root = counter.get_flop_counts(), type(model).__name__
+    spent = {path: sum(by_operator.values()) for path, by_operator in counter.get_flop_counts().items()}
+    counts = {
+        name: (sum(spent.get(path, 0) for path in paths[id(weight)]) + borrowed.flops[id(weight)]) // 2
+        for name, weight in weights.items()
+    }
+    return {**counts, "": counter.get_total_flops() // 2 - sum(counts.values())}
 
-    def of(path: str | None) -> int:
-        key = "Global" if path is None else f"{root}.{path}".removesuffix(".")
-        return sum(found.get(key, {}).values())
 
-    return of
+class _Borrowed(TorchFunctionMode):
+    """FLOPs of functions called on a layer's weight outside of that layer, as timm's BEiT, EVA and Swin v2 do."""
+
+    def __init__(self, counter: FlopCounterMode, paths: Mapping[int, Iterable[str]]) -> None:
+        super().__init__()
+        self.counter, self.paths, self.flops = counter, paths, Counter[int]()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in FUNCTIONS:
+            return func(*args, **kwargs)
+        weight = id(kwargs["weight"] if "weight" in kwargs else args[1])
+        before = self.counter.get_total_flops()
+        output = func(*args, **kwargs)
+        if weight in self.paths and self.counter.mod_tracker.parents.isdisjoint(self.paths[weight]):
+            self.flops[weight] += self.counter.get_total_flops() - before
+        return output
 
 
 def _without_storage(model: nn.Module) -> nn.Module:
