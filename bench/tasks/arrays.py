@@ -13,6 +13,8 @@ from bench.seeds import generator
 from bench.tasks.base import Batches, Gated, Info, Task
 from bench.tasks.cache import Split, Store
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -32,7 +34,9 @@ class Look:
 class Normalise:
     """uint8 images (N, C, H, W) to normalised float32, of another size if need be, in a memory format."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, channels_last: bool) -> None:
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, channels_last: bool
+    ) -> None:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._mean = 255 * torch.tensor(mean, device=device)[:, None, None]
         self._scale = 1 / (255 * torch.tensor(std, device=device)[:, None, None])
@@ -67,7 +71,9 @@ class ArrayTask(Task):
         look = self._look if augment else None
         return ArrayBatches(self._splits["train"], look, normalise, seed, batch, image_size, channels_last)
 
-    def _evaluation(self, split: Gated, batch: int, image_size: int, channels_last: bool) -> Iterable[tuple[Tensor, Tensor]]:
+    def _evaluation(
+        self, split: Gated, batch: int, image_size: int, channels_last: bool
+    ) -> Iterable[tuple[Tensor, Tensor]]:
         if split not in self._splits:
             self._splits[split] = self._store.read(split).to(self._device)
         normalise = Normalise(self._look.mean, self._look.std, self._device, channels_last)
@@ -85,8 +91,9 @@ class _InOrder:
         return -(-len(self.split.labels) // self.batch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        parts = zip(self.split.images.split(self.batch), self.split.labels.split(self.batch), strict=True)
-        return ((self.normalise(images.permute(0, 3, 1, 2), self.size), labels) for images, labels in parts)
+        for start in range(0, len(self.split.labels), self.batch):
+            at = slice(start, start + self.batch)
+            yield self.normalise(self.split.images[at].permute(0, 3, 1, 2), self.size), self.split.labels[at]
 
 
 class ArrayBatches(Batches):
@@ -140,11 +147,14 @@ class ArrayBatches(Batches):
         return top, left, torch.randint(2, (count,), generator=draw).bool()
 
 
-def _pad(images: Tensor, padding: int, reflect: bool) -> Tensor:
-    """(N, H, W, C) to (N, H+2p, W+2p, C); reflection leaves the edge itself out, as in torch."""
-    if not reflect:
-        return F.pad(images, (0, 0, padding, padding, padding, padding))
-    last = images.shape[1] - 1
-    at = torch.arange(-padding, last + 1 + padding, device=images.device).abs()
-    at = last - (last - at).abs()
-    return images[:, at][:, :, at]
+def _pad(images: Tensor, p: int, reflect: bool) -> Tensor:
+    """Pad (N, H, W, C) to (N, H+2p, W+2p, C), with black or with a reflection that leaves the edge itself out, as
+    torch's `reflect` (which has no uint8 on CUDA, and an index would cost three times as much)."""
+    count, height, width, channels = images.shape
+    padded = images.new_zeros(count, height + 2 * p, width + 2 * p, channels)
+    padded[:, p : p + height, p : p + width] = images
+    if reflect:
+        for side in (padded[:, :, p : p + width], padded.transpose(1, 2)):  # rows first, then columns with the corners
+            side[:, :p] = side[:, p + 1 : 2 * p + 1].flip(1)
+            side[:, -p:] = side[:, -2 * p - 1 : -p - 1].flip(1)
+    return padded

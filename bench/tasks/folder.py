@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL.Image import Image
-from timm.data import create_transform
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.errors import BenchError, Corrupt, MissingData
+from bench.errors import Corrupt, MissingData
 from bench.seeds import address, generator
-from bench.tasks.arrays import Normalise
+from bench.tasks.arrays import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from bench.tasks.base import Batches, Gated, Info, Task
 from bench.tasks.images import class_names, read_image, scan
 from bench.tasks.split import stratified
@@ -73,10 +71,144 @@ class FolderTask(Task):
     def train(self, *, seed: int, batch: int, augment: bool, image_size: int, channels_last: bool) -> Batches:
         """See `Task.train`."""
         images = _Images(self._files["train"], _transform(image_size, augment), seed)
-        return FolderBatches(images, self._loading(image_size, channels_last), seed, batch, self._workers)
+        return FolderBatches(images, _Finish(image_size, self._device, channels_last), batch, self._workers)
 
-    def _evaluation(self, split: Gated, batch: int, image_size: int, channels_last: bool) -> Iterable[tuple[Tensor, Tensor]]:
-        images = _Images(self._files[split], _transform(image_size, False), 0)
+    def _evaluation(
+        self, split: Gated, batch: int, image_size: int, channels_last: bool
+    ) -> Iterable[tuple[Tensor, Tensor]]:
+        images = _Images(self._files[split], _transform(image_size, augment=False), seed=0)
         plan = _Plan(_cut([(0, i) for i in range(len(images))], batch))
-        loader = _loader(images, plan, self._workers, generator("loader"), self._device, persistent=False)
-        return _InOrder(loader, self._loading(image_size, channels_last))
+        return _InOrder(images, plan, _Finish(image_size, self._device, channels_last), self._workers)
+
+
+class FolderBatches(Batches):
+    """Shuffled batches, decoded and augmented by worker processes that live as long as this object."""
+
+    def __init__(self, images: _Images, finish: _Finish, batch: int, workers: int) -> None:
+        self._images, self._finish = images, finish
+        self._batch = min(batch, len(images))
+        self.steps = len(images) // self._batch
+        self._plan = _Plan()
+        self._loader = _loader(images, self._plan, finish.device, workers, persistent=workers > 0)
+
+    def epoch(self, index: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Batches.epoch`."""
+        order = torch.randperm(len(self._images), generator=generator(self._images.seed, "order", index))
+        self._plan.batches = _cut([(index, i) for i in order.tolist()], self._batch)[skip : self.steps]
+        return map(self._finish, self._loader)
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    images: _Images
+    plan: _Plan
+    finish: _Finish
+    workers: int
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self.finish, _loader(self.images, self.plan, self.finish.device, self.workers, persistent=False))
+
+
+class _Finish:
+    """What the device does with a loaded batch; raises the error that a worker met."""
+
+    def __init__(self, size: int, device: torch.device, channels_last: bool) -> None:
+        self._normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD, device, channels_last)
+        self._size, self.device = size, device
+
+    def __call__(self, loaded: tuple[Tensor, Tensor] | Corrupt) -> tuple[Tensor, Tensor]:
+        if isinstance(loaded, Corrupt):
+            raise loaded
+        images, labels = (x.to(self.device, non_blocking=True) for x in loaded)
+        return self._normalise(images, self._size), labels
+
+
+@dataclass
+class _Plan:
+    """The batches to load, each a list of places; a loader with living workers reads it anew for each epoch."""
+
+    batches: list[list[Place]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        return iter(self.batches)
+
+
+class _Images(Dataset[Sample | Corrupt]):
+    """Decoded and transformed images. What is random in one depends on (seed, epoch, position), on no worker."""
+
+    def __init__(self, files: list[tuple[str, int]], transform: Callable[[Image], np.ndarray], seed: int) -> None:
+        self._files, self._transform, self.seed = files, transform, seed
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, place: Place) -> Sample | Corrupt:
+        epoch, position = place
+        path, label = self._files[position]
+        try:
+            image = read_image(path, "RGB")
+        except (
+            Corrupt
+        ) as error:  # as a value: raised in a worker, it would come back wrapped in that process's traceback
+            return error
+        with _global_generators(address(self.seed, "augment", epoch, position)):
+            return self._transform(image), label
+
+
+@contextmanager
+def _global_generators(seed: int) -> Iterator[None]:
+    """Seed the generators that timm's and torchvision's transforms draw from, and put them back afterwards."""
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+
+
+def _transform(size: int, augment: bool) -> Callable[[Image], np.ndarray]:
+    """The transform of timm to uint8 (3, size, size): bytes travel from the workers, and the device normalises them."""
+    from timm.data.transforms_factory import (
+        create_transform,
+    )  # timm takes a second to import; small sets need none of it
+
+    transform: Callable[[Image], np.ndarray] = create_transform(
+        size, is_training=augment, interpolation=INTERPOLATION, crop_pct=CROP, use_prefetcher=True
+    )
+    return transform
+
+
+def _cut(places: Sequence[Place], batch: int) -> list[list[Place]]:
+    return [list(places[start : start + batch]) for start in range(0, len(places), batch)]
+
+
+def _collate(samples: list[Sample | Corrupt]) -> tuple[Tensor, Tensor] | Corrupt:
+    pairs = []
+    for sample in samples:
+        if isinstance(sample, Corrupt):
+            return sample
+        pairs.append(sample)
+    images, labels = zip(*pairs, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+
+
+def _loader(images: _Images, plan: _Plan, device: torch.device, workers: int, *, persistent: bool) -> DataLoader[Any]:
+    return DataLoader(
+        images,
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=persistent,
+        generator=generator("loader"),  # it seeds the workers, whose own generators nothing uses
+    )

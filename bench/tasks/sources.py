@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,17 @@ def image_folder(info: Info, folder: Path) -> Source:
         splits, done = {}, 0
         for name, listing in listings.items():
             mode = "L" if info.channels == 1 else "RGB"
-            pixels = decode(listing.paths, mode, info.image_size, lambda n, _, done=done: progress(done + n, images))
+            pixels = decode(listing.paths, mode, info.image_size, partial(_report, progress, done, images))
             splits[name] = Split(torch.from_numpy(pixels), torch.tensor(listing.labels))
             done += len(listing.paths)
         return splits
 
     stamp = "".join(listing.stamp for listing in listings.values())
     return Source(str(folder.resolve()), hashlib.sha256(stamp.encode()).hexdigest(), read)
+
+
+def _report(progress: Progress, before: int, images: int, done: int, _: int) -> None:
+    progress(before + done, images)
 
 
 def torchvision_archive(info: Info, archive: Archive, data: Path) -> Source:
@@ -110,14 +115,14 @@ def _split(found: Any, info: Info) -> Split:
 
 
 def _open(info: Info, archive: Archive, data: Path, *, train: bool) -> Any:
-    """torchvision's data set object; it checks the files that are there and downloads what is missing."""
+    """The data set as an object of torchvision, which checks the files that are there and downloads what is missing."""
     from torchvision import datasets
 
     try:
         with _socket_timeout(DOWNLOAD_SECONDS):
             return getattr(datasets, archive.cls)(str(data), train=train, download=True)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:160]
         raise MissingData(
             f"no {info.name}: neither images in {data.resolve() / info.name}/{{train,test}}/<class>/, nor torchvision's "
             f"archive in {data.resolve() / archive.folder}, and its download failed ({reason}); put either of them there, "
@@ -127,7 +132,7 @@ def _open(info: Info, archive: Archive, data: Path, *, train: bool) -> Any:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets none, and a machine behind a firewall would wait for minutes."""
+    """A limit, since torchvision sets none, and a machine behind a firewall would wait for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

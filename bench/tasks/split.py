@@ -25,7 +25,7 @@ def stratified(labels: Tensor, shares: Sequence[float], task: str) -> list[Tenso
         ``len(shares) + 1`` sorted int64 tensors of positions, disjoint, together all of ``range(N)``.
     """
     parts: list[list[Tensor]] = [[] for _ in (*shares, 1)]
-    by_class = labels.argsort(stable=True).split(labels.bincount().tolist())
+    by_class = torch.split(labels.argsort(stable=True), labels.bincount().tolist())
     for label, members in enumerate(by_class):
         rest = members[torch.randperm(len(members), generator=generator("split", task, label))]
         for part, share in zip(parts, shares, strict=False):
