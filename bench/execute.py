@@ -114,7 +114,8 @@ def _has_weights(folder: RunFolder, wanted: bool) -> bool:
     return not wanted or (folder.path / "model.safetensors").exists()
 
 
-def _training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device) -> Training:
+def training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device) -> Training:
+    """The training of a run, ready for `bench.loop.train`; without a folder it leaves nothing on disk."""
     recipe = run.recipe
     batches = task.train(
         seed=run.seed, batch=recipe.batch, augment=recipe.augment, image_size=size, channels_last=recipe.channels_last

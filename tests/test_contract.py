@@ -1,0 +1,242 @@
+"""The laws that every method must pass (DESIGN.md); methods are found by themselves, and so are their variants.
+
+A variant sets one field of the method's SPACE to one end of its range, or to one of its choices.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna.distributions import CategoricalDistribution
+from torch import nn
+
+import methods
+from bench import masks
+from bench.errors import BenchError, Ineffective
+from bench.loop import Event, Stopped, Training, train
+from bench.method import Method, method_from
+from bench.recipe import Recipe
+from bench.tuner import check_space
+from tests.toys import RECIPE, ToyNet, same, toy_batch, toy_job, weights
+
+NAMES = methods.names()
+STEPS = 37  # a prime: nothing divides the calendar evenly
+
+
+def variants(name: str) -> Iterator[Method[Any]]:
+    module = methods.load(name)
+    base = module.METHOD()
+    yield base
+    for field, distribution in module.SPACE.items():
+        ends = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+        for value in ends or (distribution.low, distribution.high):
+            try:
+                variant = replace(base, **{field: value})
+            except BenchError:
+                continue  # one field alone can break a rule between two
+            if variant != base:
+                yield variant
+
+
+ALL = [pytest.param(m, id=f"{n}-{i}") for n in NAMES for i, m in enumerate(variants(n))]
+TARGETED = [n for n in NAMES if methods.load(n).METHOD.target is not None]
+
+
+def default(name: str) -> Method[Any]:
+    made: Method[Any] = methods.load(name).METHOD()
+    return made
+
+
+def aimed(name: str, sparsity: float) -> Method[Any]:
+    method = default(name)
+    assert method.target is not None
+    return replace(method, **{method.target: sparsity})
+
+
+def test_the_folder_is_the_registry() -> None:
+    files = {p.stem for p in Path(methods.__file__).parent.glob("*.py") if not p.stem.startswith("_")}
+    assert files <= set(NAMES)
+    assert NAMES == sorted(NAMES)
+
+
+# Law 1
+@pytest.mark.parametrize("name", NAMES)
+def test_1_frozen_hashable_and_equal_after_json(name: str) -> None:
+    module, method = methods.load(name), default(name)
+    assert method_from(json.loads(json.dumps(method.to_dict()))) == method
+    assert hash(method) == hash(default(name))
+    assert method.name == name
+    for field in fields(method):
+        with pytest.raises(FrozenInstanceError):
+            setattr(method, field.name, getattr(method, field.name))
+        assert field.metadata["help"], f"{field.name} has no help"
+    check_space(module.METHOD, module.SPACE)
+    assert all(claim.source for claim in module.CLAIMS)
+    assert (module.__doc__ or "").count("\n") > 3
+
+
+# Law 2
+@pytest.mark.parametrize("method", ALL)
+def test_2_attach_keeps_the_function(method: Method[Any]) -> None:
+    model, (images, _) = ToyNet().eval(), toy_batch("law 2")
+    before = model(images)
+    method.attach(model, images)
+    assert torch.equal(model.eval()(images), before)
+
+
+# Law 3
+@pytest.mark.parametrize("steps", [11, 37, 64])
+@pytest.mark.parametrize("name", NAMES)
+def test_3_phases_spend_exactly_the_budget(name: str, steps: int) -> None:
+    seen = list[Event]()
+    job = toy_job(default(name), steps=steps, observers=[seen.append])
+    train(job)
+    assert [e.step for e in seen if e.kind == "step"] == list(range(1, steps + 1))
+    assert sum(phase["steps"] for phase in job.at.phases) == steps
+
+
+# Law 4
+@pytest.mark.parametrize("method", ALL)
+def test_4_same_seed_same_weights_whatever_the_global_generators_are(method: Method[Any]) -> None:
+    found = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        found.append(weights(train(toy_job(method, steps=STEPS))))
+        torch.rand(noise)  # noqa: the global generator moves on
+    assert same(*found)
+    assert not same(found[0], weights(train(toy_job(method, steps=STEPS, seed=1))))
+
+
+# Law 5
+@pytest.mark.parametrize("method", ALL)
+def test_5_stopped_anywhere_and_resumed_gives_the_same_weights(method: Method[Any], tmp_path: Path) -> None:
+    whole = toy_job(method, steps=STEPS)
+    wanted = weights(train(whole))
+    for cut in (1, 7, 13, 20, 30, 36):
+        folder = tmp_path / str(cut)
+        job = toy_job(method, steps=STEPS, folder=folder)
+        job.stop = lambda job=job, cut=cut: job.at.step >= cut  # type: ignore[misc]
+        with pytest.raises(Stopped):
+            train(job)
+        resumed = toy_job(method, steps=STEPS, folder=folder)
+        assert same(weights(train(resumed)), wanted)
+        assert resumed.at.step == STEPS
+        for one, other in zip(resumed.at.phases, whole.at.phases, strict=True):
+            assert {**one, "time": 0} == {**other, "time": 0}
+
+
+# Law 6
+@pytest.mark.parametrize("method", ALL)
+def test_6_the_masks_are_what_is_counted_after_every_step(method: Method[Any]) -> None:
+    job = toy_job(method, steps=STEPS)
+
+    def compare(event: Event) -> None:
+        parameters = dict(job.model.named_parameters())
+        for name, mask in method.masks(job.state).items():
+            assert torch.equal(parameters[name] != 0, mask), f"{name} after {event}"
+
+    job.observers = [compare]
+    train(job)
+
+
+# Law 7
+@pytest.mark.parametrize("method", ALL)
+def test_7_finish_leaves_a_plain_model_with_the_same_outputs(method: Method[Any]) -> None:
+    outputs = []
+    job = toy_job(method, steps=STEPS)
+    images, _ = toy_batch("law 7", size=16)
+
+    def look(event: Event) -> None:
+        if event.kind == "phase":
+            was = job.model.training
+            outputs.append(job.model.eval()(images).detach())
+            job.model.train(was)
+
+    job.observers = [look]
+    finished = train(job)
+    fresh = ToyNet()
+    assert torch.allclose(finished(images), outputs[-1], atol=1e-6)
+    assert [type(m) for m in finished.modules()] == [type(m) for m in fresh.modules()]
+    assert finished.state_dict().keys() == fresh.state_dict().keys()
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    assert not any(getattr(m, hook) for m in finished.modules() for hook in hooks)
+    assert not any("parametrizations" in name for name, _ in finished.named_modules())
+
+
+# Law 8
+@pytest.mark.parametrize("name", TARGETED)
+def test_8_target_zero_is_dense_training_bit_for_bit(name: str) -> None:
+    dense = weights(train(toy_job(default("dense"), steps=STEPS)))
+    assert same(weights(train(toy_job(aimed(name, 0.0), steps=STEPS))), dense)
+
+
+# Law 9
+@pytest.mark.parametrize("steps", [17, 37, 60])
+@pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("name", TARGETED)
+def test_9_the_sparsity_asked_for_is_reached(name: str, sparsity: float, steps: int) -> None:
+    method = aimed(name, sparsity)
+    model = train(toy_job(method, steps=steps))
+    prunable = method.prunable(model)
+    wanted = sparsity * sum(w.numel() for w in prunable.values())
+    layers = len(prunable)  # where each layer has its own share, each is exact to one weight
+    assert abs(sum(int((w == 0).sum()) for w in prunable.values()) - wanted) <= 0.5 * layers
+
+
+# Law 10
+@pytest.mark.parametrize("method", ALL)
+def test_10_only_prunable_weights_are_zeroed(method: Method[Any]) -> None:
+    model = train(toy_job(method, steps=STEPS))
+    allowed = set(masks.prunable(model, classifier=getattr(method, "classifier", False)))
+    assert set(method.prunable(model)) <= allowed
+    others = [n for n, p in model.named_parameters() if n not in allowed and n != "bn1.bias" and bool((p == 0).any())]
+    assert not others
+
+
+# Law 11
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "dense"])
+def test_11_a_method_that_matches_nothing_says_so(name: str) -> None:
+    class Norms(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm2d(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bn(x).mean(dim=(1, 2, 3), keepdim=True).flatten(1).expand(-1, 4)
+
+    job = toy_job(default(name), steps=STEPS)
+    job.model = Norms()
+    with pytest.raises(Ineffective):
+        train(job)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("recipe", [replace(RECIPE, optimizer="adamw"), replace(RECIPE, clip=0.1, micro_batches=2)])
+def test_masks_hold_under_every_optimiser(name: str, recipe: Recipe) -> None:
+    method, job = default(name), toy_job(default(name), steps=STEPS, recipe=recipe)
+    model = train(job)
+    for key, mask in method.masks(job.state).items():
+        assert torch.equal(dict(model.named_parameters())[key] != 0, mask)
+
+
+def test_the_hooks_are_called_in_the_documented_order() -> None:
+    calls = list[str]()
+
+    class Spy(type(default("dense"))):  # type: ignore[misc]
+        def __getattribute__(self, hook: str) -> Any:
+            value = super().__getattribute__(hook)
+            watched = {"attach", "phase", "optimizer", "penalty", "after_backward", "after_step", "end_phase", "finish"}
+            if hook in watched:
+                calls.append(hook)
+            return value
+
+    job: Training = toy_job(Spy(), steps=2)
+    train(job)
+    step = ["penalty", "after_backward", "after_step"]
+    assert calls == ["attach", "phase", "optimizer", *step, *step, "end_phase", "phase", "finish"]

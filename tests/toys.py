@@ -1,0 +1,84 @@
+"""A toy model and toy data for tests of the loop and the methods: milliseconds a step, every kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.loop import Training
+from bench.method import Method
+from bench.recipe import Recipe
+from bench.seeds import generator
+from bench.store import RunFolder
+
+RECIPE = Recipe(lr=0.05, weight_decay=1e-3)
+
+
+class ToyNet(nn.Module):
+    """Two convolutions with batch norm, a hidden linear layer, dropout (global randomness), a classifier."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.conv1 = nn.Conv2d(1, 6, 3, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(6)
+            self.conv2 = nn.Conv2d(6, 8, 3, padding=1)
+            self.fc = nn.Linear(8, 12)
+            self.dropout = nn.Dropout(0.2)
+            self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.conv2(x)).mean(dim=(2, 3))
+        return self.head(self.dropout(torch.relu(self.fc(x))))
+
+    def get_classifier(self) -> nn.Module:
+        return self.head
+
+
+class ToyBatches:
+    """Four classes of 6x6 images, brighter in one corner each; 7 batches of 8 to an epoch."""
+
+    steps = 7
+
+    def epoch(self, index: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        for step in range(skip, self.steps):
+            yield toy_batch(index, step)
+
+
+def toy_batch(*where: object, size: int = 8) -> tuple[Tensor, Tensor]:
+    source = generator("toy", *where)
+    labels = torch.randint(0, 4, (size,), generator=source)
+    images = 0.5 * torch.randn(size, 1, 6, 6, generator=source)
+    for image, label in zip(images, labels, strict=True):
+        row, column = 3 * (label // 2), 3 * (label % 2)
+        image[0, row : row + 3, column : column + 3] += 1
+    return images, labels
+
+
+def toy_job(method: Method[Any], *, steps: int = 30, seed: int = 0, recipe: Recipe = RECIPE, **more: Any) -> Training:
+    """A training of the toy model; ``folder=`` makes it resumable."""
+    folder = more.pop("folder", None)
+    validation = [toy_batch("validation", i) for i in range(2)]
+    job = Training(
+        method, recipe, seed, ToyNet(seed), ToyBatches(), lambda: validation, torch.device("cpu"), steps, **more
+    )
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        job.folder = RunFolder(Path(folder))
+    return job
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
