@@ -36,8 +36,8 @@ class Split:
 
     def checksum(self) -> str:
         """SHA-256 of pixels and labels, in hex."""
-        digest = hashlib.sha256(memoryview(self.images.numpy()))
-        digest.update(memoryview(self.labels.numpy()))
+        digest = hashlib.sha256(self.images.numpy().data)
+        digest.update(self.labels.numpy().data)
         return digest.hexdigest()
 
 

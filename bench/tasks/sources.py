@@ -111,7 +111,7 @@ def torchvision_archive(info: Info, archive: Archive, data: Path) -> Source:
 
 def _split(found: Any, info: Info) -> Split:
     images = torch.as_tensor(found.data).reshape(-1, info.image_size, info.image_size, info.channels)
-    return Split(images, torch.as_tensor(found.targets))
+    return Split(images.contiguous(), torch.as_tensor(found.targets))
 
 
 def _open(info: Info, archive: Archive, data: Path, *, train: bool) -> Any:

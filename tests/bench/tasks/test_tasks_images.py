@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.errors import BenchError, Corrupt, MissingData
+from bench.tasks.images import class_names, decode, scan
+
+
+def quiet(done: int, total: int) -> None:
+    pass
+
+
+def test_classes_sort_as_text_but_numbers_by_value(tmp_path: Path) -> None:
+    for name in ("10", "9", "bird", ".hidden"):
+        (tmp_path / name).mkdir()
+    assert class_names(tmp_path) == ("9", "10", "bird")
+
+
+def test_a_listing_is_sorted_and_sees_images_only(tmp_path: Path, paint) -> None:
+    paint(tmp_path, ["b", "a/deep"], 2)
+    (tmp_path / "a/notes.txt").write_text("no image")
+    found = scan(tmp_path)
+    assert [Path(p).relative_to(tmp_path).as_posix() for p in found.paths] == [
+        *("a/deep/0.png", "a/deep/1.png"),
+        *("b/0.png", "b/1.png"),
+    ]
+    assert found.labels == [0, 0, 1, 1]
+
+
+def test_what_changes_a_stamp_and_a_digest(tmp_path: Path, paint) -> None:
+    paint(tmp_path / "one", ["a", "b"], 2)
+    paint(tmp_path / "two/one", ["a", "b"], 2)
+    one, copy = scan(tmp_path / "one"), scan(tmp_path / "two/one")
+    assert one.digest == copy.digest  # same names and sizes elsewhere
+    (tmp_path / "one/a/0.png").touch()
+    touched = scan(tmp_path / "one")
+    assert (touched.digest, touched.stamp != one.stamp) == (one.digest, True)
+    (tmp_path / "one/a/0.png").rename(tmp_path / "one/b/9.png")
+    assert scan(tmp_path / "one").digest != one.digest
+
+
+def test_a_folder_that_is_not_as_it_should_be_is_told(tmp_path: Path, paint) -> None:
+    with pytest.raises(MissingData, match=r"no folder .*nothing"):
+        scan(tmp_path / "nothing")
+    paint(tmp_path / "train", ["a"], 1)
+    (tmp_path / "train/b").mkdir()
+    with pytest.raises(MissingData, match=r"no images in .*train/b"):
+        scan(tmp_path / "train")
+    with pytest.raises(BenchError, match="class 'a' that the training images do not have"):
+        scan(tmp_path / "train", ["b"])
+
+
+def test_decoding_keeps_order_and_reports(tmp_path: Path, paint) -> None:
+    paint(tmp_path, ["a"], 300)
+    paths = scan(tmp_path).paths
+    seen: list[tuple[int, int]] = []
+    images = decode(paths, "RGB", 32, lambda done, total: seen.append((done, total)))
+    assert images.shape == (300, 32, 32, 3)
+    for path, image in list(zip(paths, images, strict=True))[::50]:
+        assert np.array_equal(np.asarray(Image.open(path)), image)
+    assert len(seen) == 2
+    assert seen[-1] == (300, 300)
+
+
+def test_grey_decoding_of_colour_images(tmp_path: Path, paint) -> None:
+    paint(tmp_path, ["a"], 1)
+    (path,) = scan(tmp_path).paths
+    assert np.array_equal(decode([path], "L", 32, quiet)[0, ..., 0], np.asarray(Image.open(path).convert("L")))
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"not an image", "no image format"), (None, "truncated")])
+def test_a_corrupt_image_is_named_with_the_remedy(tmp_path: Path, paint, content: bytes | None, reason: str) -> None:
+    paint(tmp_path, ["a"], 3)
+    path = tmp_path / "a/1.png"
+    path.write_bytes(path.read_bytes()[:1000] if content is None else content)
+    with pytest.raises(Corrupt) as caught:
+        decode(scan(tmp_path).paths, "RGB", 32, quiet)
+    message = str(caught.value)
+    assert str(path) in message
+    assert reason in message
+    assert "restore it" in message
+    assert "\n" not in message
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path, paint) -> None:
+    paint(tmp_path, ["a"], 1, size=28)
+    with pytest.raises(BenchError, match=r"a/0\.png must be 32x32 pixels, but is 28x28"):
+        decode(scan(tmp_path).paths, "RGB", 32, quiet)
