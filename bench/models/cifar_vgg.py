@@ -1,0 +1,38 @@
+"""VGG-16 and VGG-19 with batch norm for CIFAR: configurations D and E of Simonyan & Zisserman (2015, arXiv:1409.1556).
+
+The three linear layers of the ImageNet model are one, 512 to the classes, as in the pruning papers (Li et al. 2017,
+arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519). Convolutions have no bias, since a batch norm follows each.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bench.models.family import Classifier, register
+
+STAGES = ((64, 2, 2), (128, 2, 2), (256, 3, 4), (512, 3, 4), (512, 3, 4))
+"""Channels of each stage, and its convolutions in VGG-16 and VGG-19; a stage ends with a max-pooling by two."""
+
+
+class CifarVGG(Classifier):
+    """``depth`` 16 or 19; inputs of 32 pixels or more."""
+
+    def __init__(self, depth: int, num_classes: int = 10, in_chans: int = 3) -> None:
+        super().__init__(512)
+        layers: list[nn.Module] = []
+        for channels, sixteen, nineteen in STAGES:
+            for _ in range({16: sixteen, 19: nineteen}[depth]):
+                layers += [nn.Conv2d(in_chans, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(True)]
+                in_chans = channels
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.complete(num_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to pooled features (N, 512)."""
+        y: Tensor = self.features(x)
+        return y.mean((2, 3))
+
+
+for _depth in (16, 19):
+    register(f"cifar_vgg{_depth}_bn", CifarVGG, first_conv="features.0", depth=_depth)

@@ -1,0 +1,53 @@
+"""The plain CNN and MLP of the code of "Pruning Deep Neural Networks from a Sparsity Perspective" (Diao et al. 2023).
+
+As there: the convolutions have biases, and the average over all pixels takes the place of the fourth max-pooling.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from bench.models.family import Classifier, register
+from bench.models.lenet import pair
+
+CHANNELS = (64, 128, 256, 512)
+
+
+class SapCNN(Classifier):
+    """Four times conv3-BN-ReLU with 64, 128, 256 and 512 channels, max-pooling between; inputs of 8 pixels or more."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3) -> None:
+        super().__init__(CHANNELS[-1])
+        layers: list[nn.Module] = []
+        for channels in CHANNELS:
+            conv = nn.Conv2d(in_chans, channels, 3, 1, 1)
+            layers += [conv, nn.BatchNorm2d(channels), nn.ReLU(True), nn.MaxPool2d(2)]
+            in_chans = channels
+        self.blocks = nn.Sequential(*layers[:-1])
+        self.complete(num_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to pooled features (N, 512)."""
+        y: Tensor = self.blocks(x)
+        return y.mean((2, 3))
+
+
+class SapMLP(Classifier):
+    """Hidden layers of 128 and 256 units with ReLU."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, img_size: int | tuple[int, int] = 32) -> None:
+        super().__init__(256)
+        inputs = in_chans * math.prod(pair(img_size))
+        self.blocks = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 256), nn.ReLU())
+        self.complete(num_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to features (N, 256)."""
+        features: Tensor = self.blocks(x)
+        return features
+
+
+register("sap_cnn", SapCNN, first_conv="blocks.0")
+register("sap_mlp", SapMLP, fixed=True, first_conv="blocks.1")

@@ -1,0 +1,79 @@
+"""Weights on disk: safetensors, nothing to unpickle, written atomically and loaded strictly."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from bench.errors import BenchError, Corrupt, MissingData
+from bench.record import write_bytes
+
+OPTIONAL = "num_batches_tracked"
+"""The batch norms' counters, which older files lack; torch then leaves them as they are."""
+
+
+def save_weights(model: nn.Module, path: Path | str) -> str:
+    """Write all parameters and buffers atomically; the SHA-256 of the file, in hex, which equal weights share."""
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    data: bytes = safetensors.torch.save(state)
+    write_bytes(Path(path), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_weights(model: nn.Module, path: Path | str) -> None:
+    """Load a file of safetensors into a model, in place; a file that does not fit leaves the model as it was.
+
+    Raises:
+        MissingData: no such file.
+        Corrupt: not a whole file of safetensors.
+        BenchError: weights of another architecture, or of another number of classes.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise MissingData(f"no weights at {path}; give a .safetensors file")
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load(file.read_bytes())
+    except SafetensorError as error:
+        raise Corrupt(f"{path} is not a whole file of safetensors ({error}); fetch or write it again") from None
+    _fit(model, state, path)
+    model.load_state_dict(state, strict=True)
+
+
+def _fit(model: nn.Module, state: dict[str, Tensor], path: Path | str) -> None:
+    expected = model.state_dict()
+    wrong = [f"{k} is {_shape(v)}, not {_shape(expected[k])}" for k, v in state.items() if _misshapen(k, v, expected)]
+    missing = [f"{k} is missing" for k in expected if k not in state and not k.endswith(OPTIONAL)]
+    surplus = [f"{k} is not in the model" for k in state if k not in expected]
+    if not wrong + missing + surplus:
+        return
+    heads = _classifier(model)
+    if not missing + surplus and all(line.split(" ")[0] in heads for line in wrong):
+        name = next(k for k, v in state.items() if _misshapen(k, v, expected))
+        raise BenchError(
+            f"weights must have the task's classes, but {path} was made for {state[name].shape[0]} classes and the "
+            f"model has {expected[name].shape[0]}; choose its task, or other weights"
+        )
+    told = "; ".join([*wrong, *missing, *surplus][:3])
+    count = len(wrong + missing + surplus)
+    raise BenchError(f"weights must fit the model, but in {path} {told} ({count} in all); choose their model")
+
+
+def _misshapen(name: str, tensor: Tensor, expected: dict[str, Tensor]) -> bool:
+    return name in expected and expected[name].shape != tensor.shape
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _classifier(model: nn.Module) -> set[str]:
+    """The names of the classifier's parameters, as timm's ``get_classifier`` tells them."""
+    get = getattr(model, "get_classifier", None)
+    head = get() if callable(get) else None
+    modules = head if isinstance(head, (list, tuple)) else [head]  # distilled models return two heads
+    own = {id(p) for m in modules if isinstance(m, nn.Module) for p in m.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}
