@@ -68,7 +68,7 @@ def drop_lowest_rows(scores: Tensor, counts: Tensor) -> Tensor:
 
 def _above(rows: Tensor, threshold: Tensor, counts: int | Tensor) -> Tensor:
     below, tied = rows < threshold, rows == threshold
-    return ~(below | (tied & (tied.cumsum(-1) <= counts - below.sum(-1, keepdim=True))))
+    return ~(below | (tied & (tied.cumsum(-1, dtype=torch.int32) <= counts - below.sum(-1, keepdim=True))))
 
 
 def keep_counts(scores: Mapping[str, Tensor], drop: Mapping[str, int]) -> dict[str, Tensor]:
