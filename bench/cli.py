@@ -29,8 +29,10 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings of run, recipe or method")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
-Jobs = Annotated[int, typer.Option(min=0, help="runs side by side; 0: one per GPU given, else one per 1 CPU core up to 4")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N (the same as device=...)")]
+Jobs = Annotated[
+    int, typer.Option(min=0, help="runs side by side; 0: one per GPU given, else one per 1 CPU core up to 4")
+]
 Gpus = Annotated[str, typer.Option(help="GPUs to deal out to the runs, such as 0,1; several runs may share one")]
 Track = Annotated[bool, typer.Option(help="show everything in MLflow while it goes on")]
 Hang = Annotated[float, typer.Option(min=1, help="seconds without a step after which a run counts as hung")]
@@ -69,7 +71,7 @@ def _os_error(error: OSError) -> str:
 def run(
     method: Annotated[str, typer.Argument(help="a method's name: see `bench list methods`")],
     settings: Settings = None,
-    device: Device = "auto",
+    device: Device = "",
     gpus: Gpus = "",
     track: Track = True,
     hang_after: Hang = 900.0,
@@ -78,7 +80,7 @@ def run(
     """Compute one run: train, prune, measure, record. Started again, it goes on where it stopped."""
     from bench import commands
 
-    commands.run(console, method, [*(settings or []), f"device={device}"], _gpus(gpus), track, hang_after, checkpoint_every)
+    commands.run(console, method, _on(settings, device), _gpus(gpus), track, hang_after, checkpoint_every)
 
 
 @app.command()
@@ -95,7 +97,7 @@ def study(
     sampler: Annotated[str, typer.Option(help="tpe, random or qmc (quasi-random)")] = "tpe",
     seed: Annotated[int, typer.Option(min=0, help="of the tuning: sampler and runs")] = 0,
     jobs: Jobs = 0,
-    device: Device = "auto",
+    device: Device = "",
     gpus: Gpus = "",
     track: Track = True,
     report: Annotated[bool, typer.Option(help="make the report at the end")] = True,
@@ -106,7 +108,7 @@ def study(
     """Tune a method with Optuna, then run the chosen configurations again with fresh seeds on the test split."""
     from bench import commands
 
-    changes: dict[str, Any] = {"settings": (*(settings or []),), "sampler": sampler, "seed": seed}
+    changes: dict[str, Any] = {"settings": tuple(settings or ()), "sampler": sampler, "seed": seed}
     changes |= {k: v for k, v in {"task": task, "trials": trials, "finals": finals}.items() if v}
     changes |= {"models": tuple(models.split(","))} if models else {}
     changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}
@@ -146,12 +148,12 @@ def evaluate(
     what: Annotated[str, typer.Argument(help="a finished run's id, or a .safetensors file (then give model=...)")],
     settings: Settings = None,
     split: Annotated[str, typer.Option(help="validation or test")] = "test",
-    device: Device = "auto",
+    device: Device = "",
 ) -> None:
     """Score a checkpoint on a split: accuracy, loss, calibration, non-zero weights."""
     from bench import commands
 
-    commands.evaluate(console, what, [*(settings or []), f"device={device}"], split)
+    commands.evaluate(console, what, _on(settings, device), split)
 
 
 @app.command(name="list")
@@ -184,7 +186,9 @@ def doctor() -> None:
 
 @app.command()
 def sync(
-    records: Annotated[str, typer.Option(help="another folder of results, such as one brought from another machine")] = "",
+    records: Annotated[
+        str, typer.Option(help="another folder of results, such as one brought from another machine")
+    ] = "",
 ) -> None:
     """Replay into MLflow what it missed; any number of times, without doubling anything."""
     from bench import commands
@@ -201,6 +205,10 @@ def ui(
     from bench import commands
 
     commands.ui(console, host, port)
+
+
+def _on(settings: list[str] | None, device: str) -> list[str]:
+    return [*(settings or []), *([f"device={device}"] if device else [])]
 
 
 def _gpus(text: str) -> tuple[str, ...]:

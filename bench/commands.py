@@ -39,7 +39,7 @@ def run(
     place, one = Place(), new_run(method, settings)
     _refuse_early(one, place)
     console.print(f"run [bold]{one.id}[/]  {escape(_shown(one.identity()))}", soft_wrap=True)
-    with _mirror(console, place, tracking.LOOSE, track), Display(console, total=1) as display:
+    with _mirror(console, place, tracking.LOOSE, track), Display(console, total=1, failures=False) as display:
         pool = Pool(place, 1, gpus, hang_seconds, checkpoint_seconds, watch=display)
         outcome = pool.run([(f"{method}/{one.model}", one)], keep_weights=True)[f"{method}/{one.model}"]
     if outcome.state != "finished":
@@ -80,7 +80,9 @@ def _mirror(console: Console, place: Place, study: str, track: bool) -> Iterator
             console.print("MLflow is not installed: everything is recorded, and `bench sync` shows it there later")
         yield None
         return
-    with tracking.Mirror(place, study, lambda text: console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)) as mirror:
+    with tracking.Mirror(
+        place, study, lambda text: console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+    ) as mirror:
         yield mirror
 
 
@@ -93,8 +95,14 @@ def _print_record(console: Console, record: dict[str, Any]) -> None:
     rows += [
         ("sparsity", f"{metrics['sparsity/prunable']:.4f} of the prunable, {metrics['sparsity/all']:.4f} of all"),
         ("non-zero weights", f"{metrics['weights/nonzero']:,.0f} of {metrics['weights/all']:,.0f}"),
-        ("MACs left", f"{100 * metrics['macs/fraction']:.2f} %  (theoretical speed-up {metrics['speedup/theoretical']:.2f})"),
-        ("training", f"{cost['train_seconds']:.1f} s, {cost['images_per_second']:,.0f} images/s, {cost['steps']:,} steps"),
+        (
+            "MACs left",
+            f"{100 * metrics['macs/fraction']:.2f} %  (theoretical speed-up {metrics['speedup/theoretical']:.2f})",
+        ),
+        (
+            "training",
+            f"{cost['train_seconds']:.1f} s, {cost['images_per_second']:,.0f} images/s, {cost['steps']:,} steps",
+        ),
     ]
     for name, text in rows:
         table.add_row(name, text)
@@ -148,9 +156,13 @@ def _say_where(
     for key, trials in result.chosen.items():
         for trial in trials:
             values = f"{trial['values'][0]:.2f} % validation" + (
-                f" at {100 * trial['values'][1]:.2f} % {study.cost.replace('_', ' ')}" if len(trial["values"]) > 1 else ""
+                f" at {100 * trial['values'][1]:.2f} % {study.cost.replace('_', ' ')}"
+                if len(trial["values"]) > 1
+                else ""
             )
-            params = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial["params"].items())
+            params = " ".join(
+                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial["params"].items()
+            )
             console.print(f"best of {escape(key)}: trial {trial['number']}, {values}: {escape(params)}", soft_wrap=True)
     if mirror is not None and mirror.where:
         console.print(f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}", soft_wrap=True)
@@ -194,14 +206,16 @@ def make_report(console: Console, studies: tuple[str, ...], out: Path | None, fr
     with tempfile.TemporaryDirectory() as temporary, console.status("fetching records"):
         names = tracking.fetch(place, Path(temporary), studies)
         if not names:
-            raise MissingData("the MLflow store holds no finished study of this suite; run `bench study`, or `bench sync`")
+            raise MissingData(
+                "the MLflow store holds no finished study of this suite; run `bench study`, or `bench sync`"
+            )
         page = build(Path(temporary), out, studies=studies)
     return page
 
 
 def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -> None:
     """Print a checkpoint's scores: a run by its id, or a file of weights for a model of the zoo."""
-    from bench import execute, machine, measure, models, tasks
+    from bench import execute, machine, measure, tasks
 
     if split not in ("validation", "test"):
         raise one_of("split", split, ("validation", "test"))
@@ -229,14 +243,13 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
             progress=lambda done, total: display("images", "decoding", (done, total)),
         )
     recipe = one.recipe
-    model.to(device=device, memory_format=recipe.memory_format)
+    model.to(device).to(memory_format=recipe.memory_format)
     batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)  # type: ignore[arg-type]
     scores = measure.accuracy(model, batches, recipe)
     sizes = measure.progress_point(model, one.method.prunable(model))
     table = Table("", f"{one.task} {split}", box=None)
     for name, value in (scores | sizes).items():
         table.add_row(name, f"{value:,.4f}".rstrip("0").rstrip("."))
-    console.print(f"{one.model}, {models.describe(model)}" if hasattr(models, "describe") else one.model)
     console.print(table)
 
 
@@ -244,7 +257,9 @@ def sync(console: Console, records: Path | None) -> None:
     """Replay all studies and loose runs into MLflow."""
     place = replace(Place(), home=records) if records else Place()
     if records is not None and not (records / "runs").is_dir():
-        raise MissingData(f"a folder of results holds runs/, but {records} does not; give the folder that was $BENCH_HOME")
+        raise MissingData(
+            f"a folder of results holds runs/, but {records} does not; give the folder that was $BENCH_HOME"
+        )
     target = place if "MLFLOW_TRACKING_URI" in os.environ else Place()
     os.environ["MLFLOW_TRACKING_URI"] = target.tracking_uri
     names = [*place.records.studies(), *([tracking.LOOSE] if tracking.loose_entries(place.records) else [])]
@@ -263,8 +278,19 @@ def ui(console: Console, host: str, port: int) -> None:
         raise BenchError("the UI needs mlflow, which is not installed; `pip install mlflow`")
     tracking.connect(place)  # makes the store, or says what is wrong with it
     console.print(f"MLflow UI: http://{host}:{port}  (Ctrl-C ends it)")
-    program = shutil.which("mlflow", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    command = [program or "mlflow", "ui", "--backend-store-uri", place.tracking_uri, "--host", host, "--port", str(port)]
+    program = shutil.which(
+        "mlflow", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
+    command = [
+        program or "mlflow",
+        "ui",
+        "--backend-store-uri",
+        place.tracking_uri,
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     with contextlib.suppress(KeyboardInterrupt):
         ended = subprocess.run([*command, "--default-artifact-root", str(place.artifacts)], check=False)
         if ended.returncode > 0:

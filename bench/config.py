@@ -19,7 +19,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Self
 
 from bench.errors import BenchError, one_of
@@ -44,7 +43,6 @@ def hp(
     return dataclasses.field(default=default, metadata={**meta, "identity": identity})
 
 
-@cache
 def hints(cls: type) -> dict[str, Any]:
     """The resolved type of each field of a configuration class."""
     return typing.get_type_hints(cls)

@@ -33,7 +33,7 @@ def list_(console: Console, what: str, pattern: str) -> None:
         "methods": lambda: [(n, first_line(n, plugins.METHODS)) for n in plugins.names(plugins.METHODS)],
         "studies": lambda: [(n, first_line(n, plugins.STUDIES)) for n in plugins.names(plugins.STUDIES)],
         "tasks": lambda: [
-            *((n, tasks.about(n)) for n in tasks.names()),
+            *((n, tasks.info(n, Place().data).about) for n in tasks.names()),
             ("folder:PATH", "any image folder with train and test (or val)"),
         ],
         "models": lambda: [(n, "ours" if n in models.families() else "timm") for n in models.names(pattern)],
@@ -68,7 +68,9 @@ def show(console: Console, name: str) -> None:
         table = Table("model", "task", "sparsity", "top-1 %", "source", "note", title="what the paper reports")
         for claim in module.CLAIMS:
             sparsity = "" if claim.sparsity is None else f"{claim.sparsity:g}"
-            table.add_row(claim.model, claim.task, sparsity, f"{claim.accuracy:g}", escape(claim.source), escape(claim.note))
+            table.add_row(
+                claim.model, claim.task, sparsity, f"{claim.accuracy:g}", escape(claim.source), escape(claim.note)
+            )
         console.print(table)
 
 

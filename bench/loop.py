@@ -117,7 +117,7 @@ def train(job: Training) -> nn.Module:
     """
     devices = [job.device] if job.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        job.model.to(device=job.device, memory_format=job.recipe.memory_format)
+        job.model.to(job.device).to(memory_format=job.recipe.memory_format)
         _attach(job)
         while (phase := job.method.phase(job.state, job.at.index, job.budget)) is not None:
             left = job.budget.left
@@ -138,7 +138,7 @@ def _attach(job: Training) -> None:
     torch.manual_seed(address(job.seed, "attach"))
     images, _ = next(iter(job.batches.epoch(0)))
     job.state = job.method.attach(job.model, images)
-    job.model.to(device=job.device, memory_format=job.recipe.memory_format)
+    job.model.to(job.device).to(memory_format=job.recipe.memory_format)
     if checkpoint is None:
         return
     for name, value in checkpoint["state"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 
 import torch
@@ -32,6 +33,5 @@ def step_seconds(run: Run, place: Place) -> tuple[int, float]:
     job.stop = lambda: len(times) >= job.steps
     with contextlib.suppress(Stopped):
         train(job)
-    gaps = sorted(b - a for a, b in zip(times[1:], times[2:], strict=False)) or [0.0]
+    gaps = sorted(b - a for a, b in itertools.pairwise(times[1:])) or [0.0]
     return steps, gaps[len(gaps) // 2]
-

@@ -16,10 +16,13 @@ LINE_EVERY = 10.0  # seconds between two plain lines of one run
 
 
 class Display:
-    """A watcher of a `Pool`. Use as a context manager; ``total`` is how many runs there will be, if that is known."""
+    """A watcher of a `Pool`. Use as a context manager; ``total`` is how many runs there will be, if that is known.
 
-    def __init__(self, console: Console, total: int | None = None) -> None:
-        self.console, self.total = console, total
+    ``failures=False`` leaves it to the caller to tell of a run that failed.
+    """
+
+    def __init__(self, console: Console, total: int | None = None, *, failures: bool = True) -> None:
+        self.console, self.total, self.failures = console, total, failures
         self.live = console.is_terminal
         columns = ("[progress.description]{task.description}", "{task.fields[note]}")
         self.bars = Progress(
@@ -42,7 +45,9 @@ class Display:
         self.whole = self.bars.add_task("runs", total=self.total, note="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def expect(self, more: int) -> None:
@@ -91,9 +96,9 @@ class Display:
         self.cached += outcome.cached
         self.bars.update(self.whole, advance=1, note=f"{self.ended} ended")
         row = self.rows.pop(label, None)
-        if outcome.state == "failed":
+        if outcome.state == "failed" and self.failures:
             self.say(f"{label}: {outcome.kind or 'failed'}: {outcome.reason}", style="red")
-        elif not outcome.cached:
+        elif outcome.state == "finished" and not outcome.cached:
             what = f"{row['val/top1']:.2f} % validation, sparsity {row['sparsity']:.4f}" if row else "finished"
             count = f"[{self.ended}/{self.total}] " if self.total else ""
             self.say(f"{count}{label}: {what} ({outcome.run.id})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ class Run(Config):
     method: Method[Any]
     task: str = hp("digits", help="data set: see `bench list tasks`, or folder:PATH")
     model: str = hp("test_efficientnet", help="any timm architecture: see `bench list models`")
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default=Recipe())
     epochs: float = hp(10.0, above=0, high=1e6, help="passes over the training images, all phases together")
     seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
     start: str = hp("", help="starting weights: nothing, timm, run:ID, or a .safetensors file")

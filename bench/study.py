@@ -13,7 +13,7 @@ import fcntl
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from bench import PROTOCOL, machine, plugins, select
 from bench.config import digest
@@ -77,9 +77,9 @@ class Study:
         return ("accuracy", self.cost) if self.kind == "pareto" else ("accuracy",)
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def directions(self) -> tuple[Literal["minimize", "maximize"], ...]:
         """Optuna's direction of each objective."""
-        return ("maximize", "minimize")[: len(self.objectives)]
+        return ("maximize", "minimize") if self.kind == "pareto" else ("maximize",)
 
     def cells(self) -> list[Cell]:
         """Methods x models x targets, in this order."""
@@ -264,7 +264,8 @@ class Conductor:
         return [trials[i] for i in picked]
 
     def _finals(self, result: Result) -> None:
-        runs, notes = list[tuple[str, Run]](), dict[str, tuple[Any, ...]]()
+        runs = list[tuple[str, Run]]()
+        notes = dict[str, tuple[str, str, int, Run, dict[str, Any]]]()
         for cell in self.study.cells():
             result.chosen[cell.key] = self._choose(cell)
             for trial in result.chosen[cell.key]:
@@ -280,8 +281,8 @@ class Conductor:
                     label, run = f"{control}/{model} control seed {seed}", self._control(cls(), model, seed)
                     notes[label] = ("baseline", f"{control}/{model}", 0, run, {})
                     runs.append((label, run))
-        for note in notes.values():
-            self._note(*note, state="running")
+        for kind, cell_key, number, run, params in notes.values():
+            self._note(kind, cell_key, number, run, params, "running")
         self.expect(len(runs))
         outcomes = self.pool.run(runs, keep_weights=True)
         for label, (kind, key, number, _, params) in notes.items():

@@ -93,7 +93,9 @@ class Tracker:
             self.experiment = found.experiment_id
         for run in self._search():
             tags = run.data.tags
-            seen = _Seen(run.info.run_id, run.info.status, int(tags.get("bench.synced", -1)), tags.get("bench.state", ""))
+            seen = _Seen(
+                run.info.run_id, run.info.status, int(tags.get("bench.synced", -1)), tags.get("bench.state", "")
+            )
             if tags.get("bench.role") == "study":
                 self.parent = run.info.run_id
             elif "bench.entry" in tags:
@@ -121,7 +123,11 @@ class Tracker:
     def _sync_parent(self, *, over: bool) -> None:
         declaration = {} if self.study == LOOSE else self.place.records.study(self.study)
         if not self.parent:
-            tags = {"bench.role": "study", "bench.study": self.study, "mlflow.note.content": declaration.get("question", "")}
+            tags = {
+                "bench.role": "study",
+                "bench.study": self.study,
+                "mlflow.note.content": declaration.get("question", ""),
+            }
             run = self.client.create_run(self.experiment, run_name=self.study, tags=tags)
             self.parent = run.info.run_id
         state = declaration.get("state", "running")
@@ -182,7 +188,7 @@ class Tracker:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(key, float(value), int(row["time"]), int(row["step"]))
+            Metric(str(key), float(value), int(row["time"]), int(row["step"]))
             for row in rows.to_dict("records")
             for key, value in row.items()
             if key not in ("step", "phase", "time") and _finite(value)

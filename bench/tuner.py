@@ -8,11 +8,12 @@ side by side, nor on the order in which they end, nor on a kill in between.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -170,7 +171,7 @@ class Tuner:
         storage: BaseStorage,
         name: str,
         space: Space,
-        directions: Sequence[str],
+        directions: Sequence[Literal["minimize", "maximize"]],
         *,
         default: Mapping[str, Any],
         sampler: str,
@@ -240,7 +241,10 @@ class Tuner:
         for index, name in enumerate(names):
             values = {t.values[index] for t in complete}
             if len(values) > 1:
-                found[name] = optuna.importance.get_param_importances(
-                    self.study, evaluator=evaluator, target=lambda t, i=index: t.values[i]
-                )
+                value = functools.partial(_value, index=index)
+                found[name] = optuna.importance.get_param_importances(self.study, evaluator=evaluator, target=value)
         return {name: {k: round(float(v), 6) for k, v in shares.items()} for name, shares in found.items()}
+
+
+def _value(trial: FrozenTrial, index: int) -> float:
+    return float(trial.values[index])

@@ -62,7 +62,7 @@ def test_one_room_imports_each_service(library: str, room: str) -> None:
 
 
 def test_no_unaddressed_randomness() -> None:
-    """torch's samplers in `methods` and `bench` are given a generator; fork_rng and manual_seed are the loop's."""
+    """Torch's samplers in `methods` and `bench` are given a generator; fork_rng and manual_seed are the loop's."""
     samplers = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "rand_like", "randn_like", "normal"}
     wrong = []
     for path in [*files("methods"), *files("bench")]:
