@@ -1,0 +1,89 @@
+"""Build the report: figures, tables and one self-contained page, from records alone. The same records, the same bytes.
+
+<out>/index.html
+      <study>/figures/<name>.csv, <name>-page.{pdf,svg,png}, <name>-column.{pdf,svg,png}
+              tables/<name>.{md,tex,csv}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.errors import MissingData, one_of
+from bench.record import Folder, write_bytes, write_text
+from reports import formats, page, tables
+from reports.facts import facts, warnings
+from reports.figures import Figure, figures
+from reports.load import Study, load, methods
+from reports.style import WIDTHS, Looks, looks, paper, render
+
+Progress = Callable[[int, int, str], None]
+"""Told (parts done, parts in all, what comes next)."""
+
+PARTS = 8  # of each study: seven figures, then tables
+
+
+def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progress | None = None) -> Path:
+    """Read the records below ``home``, write everything into ``out``, and return the page's path.
+
+    Args:
+        home: a folder of records, see `bench.record`.
+        out: made where it is not there; files of the same names are replaced.
+        studies: names; all studies where none is named.
+        progress: called before each part.
+
+    Raises:
+        MissingData: there are no studies in ``home``.
+        BenchError: a name is unknown, or records cannot be read.
+    """
+    folder = Folder(home)
+    known = folder.studies()
+    if not known:
+        raise MissingData(
+            f"a report is made from a study's records, but {home} has none; make some: make study METHOD=sap"
+        )
+    for name in studies:
+        if name not in known:
+            raise one_of("study", name, known)
+    chosen = sorted(set(studies)) or known
+    read = [load(folder, name) for name in chosen]
+    look = looks(methods(load(folder, name) for name in known))
+    tell = progress or (lambda done, total, what: None)
+    sections = []
+    for index, study in enumerate(read):
+        done = index * PARTS
+        sections.append(_study(study, out, look, lambda i, what, d=done: tell(d + i, PARTS * len(read), what)))  # type: ignore[misc]
+    tell(PARTS * len(read), PARTS * len(read), "page")
+    path = out / "index.html"
+    write_text(path, page.html(sections))
+    return path
+
+
+def _study(study: Study, out: Path, look: Looks, tell: Callable[[int, str], None]) -> page.Section:
+    shown = []
+    for index, figure in enumerate(figures(study)):
+        tell(index, f"{study.name}: {figure.name}")
+        shown.append(page.Shown(figure, _write_figure(figure, out / study.name / "figures", look)))
+    tell(PARTS - 1, f"{study.name}: tables")
+    made = [make(study) for make in (tables.finals, tables.configurations, tables.failures, tables.runs)]
+    for table in made:
+        base = out / study.name / "tables"
+        write_text(base / f"{table.name}.md", formats.markdown(table))
+        write_text(base / f"{table.name}.tex", formats.latex(table))
+        write_text(base / f"{table.name}.csv", formats.csv(table.frame))
+    return page.Section(study.name, facts(study), warnings(study), shown, made, study.declared.get("mlflow") or {})
+
+
+def _write_figure(figure: Figure, base: Path, look: Looks) -> dict[str, bytes]:
+    """Write a figure's files and return them by the end of their names; none for a figure without data."""
+    if figure.missing:
+        return {}
+    found = {".csv": formats.csv(figure.table).encode()}
+    with paper():
+        for width in WIDTHS:
+            rendered = render(figure.draw(look, width == "page"))
+            found |= {f"-{width}.{kind}": data for kind, data in rendered.items()}
+    for end, data in found.items():
+        write_bytes(base / f"{figure.name}{end}", data)
+    return found

@@ -1,0 +1,123 @@
+"""Records of one study as data frames: one row per entry, and the curves, layers and phases of chosen runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import BenchError, Corrupt
+from bench.record import SCHEMA, Folder
+
+METRICS = {
+    "val_top1": "val/top1",
+    "test_top1": "test/top1",
+    "sparsity": "sparsity/prunable",
+    "weights_left": "weights_left",
+    "macs_left": "macs/fraction",
+    "bytes": "bytes/compressed",
+}
+"""Columns of the entries, and the metrics of a record that they hold (top-1 in per cent, shares from 0 to 1)."""
+
+COLUMNS = ("kind", "cell", "method", "model", "target", "number", "seed", "run", "state", "reason", "params", "values")
+CONFIGURATION = ["cell", "kind", "number"]
+"""What tells one configuration of a study from another; its runs differ by their seed only."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as it stands in the records. ``entries`` has one row per trial, final and baseline, in a fixed order."""
+
+    name: str
+    declared: Mapping[str, Any]
+    entries: pd.DataFrame
+    records: Mapping[str, dict[str, Any]]
+    folder: Folder
+
+    @property
+    def pareto(self) -> bool:
+        """Whether trials are told with two values (accuracy and size) or with accuracy only."""
+        return bool(self.declared.get("kind") == "pareto")
+
+    def done(self, *kinds: str) -> pd.DataFrame:
+        """The finished entries of some kinds."""
+        return self.entries[self.entries["kind"].isin(kinds) & (self.entries["state"] == "finished")]
+
+    def shown(self) -> pd.DataFrame:
+        """The runs that stand for a cell where not all can be shown: finals and baselines, or else the best trial yet."""
+        finals, trials = self.done("final", "baseline"), self.done("trial").dropna(subset="val_top1")
+        waiting = trials[~trials["cell"].isin(set(finals["cell"]))]
+        best = waiting.sort_values(["val_top1", "number"], ascending=[False, True]).groupby("cell", sort=True).head(1)
+        return pd.concat([finals, best]).sort_values([*CONFIGURATION, "seed"], ignore_index=True)
+
+    def curves(self, run: str) -> pd.DataFrame:
+        """The curves of a run, one row per epoch; empty where there are none."""
+        try:
+            return self.folder.curves(run)
+        except (OSError, ValueError) as error:
+            raise Corrupt(
+                f"the curves of run {run} cannot be read ({error}); delete its folder and run it again"
+            ) from None
+
+    def parts(self, entries: pd.DataFrame, key: str) -> pd.DataFrame:
+        """The rows of "curves", or of a record's list "layers" or "phases", of some entries, each told whose it is."""
+        found = []
+        for entry in dicts(entries):
+            rows = self.curves(entry["run"]) if key == "curves" else pd.DataFrame(self.records[entry["run"]][key])
+            whose = {name: entry[name] for name in (*CONFIGURATION, "method", "model", "target", "seed")}
+            found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
+        return pd.concat(found, ignore_index=True) if any(map(len, found)) else pd.DataFrame()
+
+
+def dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dicts."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def label(entry: Mapping[str, Any]) -> str:
+    """The short name of an entry's configuration, such as "sap #5" or "gradual @0.9 #5" (5: the trial)."""
+    target = f" @{entry['target']:g}" if not math.isnan(entry["target"]) else ""
+    return entry["method"] if entry["kind"] == "baseline" else f"{entry['method']}{target} #{entry['number']}"
+
+
+def load(folder: Folder, name: str) -> Study:
+    """Read one study with the records of all its runs.
+
+    Raises:
+        BenchError: records of a schema that this version does not know, or files that cannot be read.
+    """
+    declared = folder.study(name)
+    if declared.get("schema", SCHEMA) > SCHEMA:
+        raise BenchError(
+            f"records of schema {SCHEMA} can be read, but study {name!r} has {declared['schema']}; update this package"
+        )
+    entries = list(folder.entries(name))
+    records = {e["run"]: folder.record(e["run"]) for e in entries if e.get("run")}
+    known = {run: record for run, record in records.items() if record is not None}
+    rows = [_row(entry, declared.get("cells", {}), known) for entry in entries]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *METRICS, "seconds"])
+    frame = frame.sort_values([*CONFIGURATION, "seed"], ignore_index=True)
+    return Study(name, declared, frame, known, folder)
+
+
+def _row(entry: Mapping[str, Any], cells: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
+    method, _, model = str(entry["cell"]).partition("/")
+    cell = {"method": method, "model": model, "target": None, **cells.get(entry["cell"], {})}
+    record = records.get(str(entry.get("run")))
+    state = entry["state"] if entry["state"] != "finished" or record else "missing"
+    own = {key: entry.get(key) for key in COLUMNS} | {key: cell[key] for key in ("method", "model", "target")}
+    if own["target"] is None:
+        own["target"] = math.nan
+    own |= {"state": state, "params": entry.get("params") or {}, "values": entry.get("values") or []}
+    if entry["kind"] == "final" and entry.get("of") is not None:
+        own["number"] = entry["of"]
+    metrics, cost = (record["metrics"], record["cost"]) if record else ({}, {})
+    return own | {k: metrics.get(m, math.nan) for k, m in METRICS.items()} | {"seconds": cost.get("seconds", math.nan)}
+
+
+def methods(studies: Iterable[Study]) -> list[str]:
+    """The methods in some studies, sorted."""
+    return sorted({m for study in studies for m in (*study.entries["method"], *study.declared["methods"])})

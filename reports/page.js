@@ -1,0 +1,20 @@
+// Tables sort by the column whose head is clicked: once up, twice down; cells without a value stay last.
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    const head = button.parentElement;
+    const column = head.cellIndex;
+    const numeric = head.classList.contains("number");
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const body = head.closest("table").tBodies[0];
+    const key = (row) => row.cells[column].dataset.key;
+    const compare = (a, b) => {
+      const x = key(a), y = key(b);
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const order = numeric ? Number(x) - Number(y) : x.localeCompare(y);
+      return up ? order : -order;
+    };
+    body.append(...[...body.rows].sort(compare));
+  });
+}

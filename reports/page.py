@@ -1,0 +1,83 @@
+"""The page: one HTML file that holds all, asks nothing of any network, and runs nothing that came from a record."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reports import formats
+from reports.figures import Figure
+from reports.tables import Table
+
+TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "md": "text/markdown"}
+TYPES["tex"] = "application/x-tex"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure with its files, by the end of their names; none where there was nothing to draw."""
+
+    figure: Figure
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says about one study."""
+
+    name: str
+    facts: Sequence[tuple[str, str]]
+    warnings: Sequence[str]
+    figures: Sequence[Shown]
+    tables: Sequence[Table]
+    mlflow: Mapping[str, Any]
+
+    @property
+    def tracker(self) -> str:
+        """The address of the study's experiment in the MLflow UI; empty where MLflow is no server."""
+        address = str(self.mlflow.get("uri", ""))
+        if not address.startswith(("http://", "https://")):
+            return ""
+        return f"{address.rstrip('/')}/#/experiments/{self.mlflow.get('experiment_id', '')}"
+
+
+def data_uri(name: str, data: bytes) -> str:
+    """A file as an address that holds it."""
+    return f"data:{TYPES[name.rpartition('.')[2]]};base64,{base64.b64encode(data).decode()}"
+
+
+def table_files(table: Table) -> dict[str, bytes]:
+    """The table's three texts by the end of their names."""
+    texts = {".md": formats.markdown(table), ".tex": formats.latex(table), ".csv": formats.csv(table.frame)}
+    return {end: text.encode() for end, text in texts.items()}
+
+
+def sort_key(value: Any) -> Any:
+    """What the page sorts a cell by; what is not there is empty and comes last."""
+    return "" if value is None or value != value else value
+
+
+def first_runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each row, its run's id where it is the first row with that run, else "": two trials can be one run."""
+    found, known = [], set[str]()
+    for row in rows:
+        run = row["runs"][0] if row["runs"] else ""
+        found.append("" if run in known else run)
+        known.add(run)
+    return found
+
+
+def html(sections: Sequence[Section]) -> str:
+    """The whole page."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"data_uri": data_uri, "table_files": table_files, "sort_key": sort_key}
+    environment.globals["first_runs"] = first_runs
+    return environment.get_template("page.html").render(sections=sections) + "\n"

@@ -1,0 +1,118 @@
+"""The PQ index over pruning rounds, and the three phases that Diao et al. (2023, arXiv:2302.05601) predict.
+
+While a network is pruned round by round, the paper expects: regularisation (accuracy rises slightly, PQ index falls), then
+compression (accuracy falls slightly, PQ index rises), then collapse (both fall strongly).
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from reports import style
+from reports.load import CONFIGURATION, Study
+from reports.series import WHO, averages, configurations
+from reports.style import INK, Looks, ink, key
+
+SLIGHT, STRONG_PQ = 5.0, 0.05  # points of top-1, and of the PQ index, from one round to the next
+PHASES = ("regularisation", "compression", "collapse")
+RULE = (
+    "A round is named by its change from the round before (means over seeds, validation): regularisation where the PQ "
+    f"index falls and top-1 rises by 0 to {SLIGHT:g} points; compression where the PQ index rises and top-1 falls by 0 to "
+    f"{SLIGHT:g} points; collapse where top-1 falls by more than {SLIGHT:g} points and the PQ index by more than "
+    f"{STRONG_PQ:g}; anything else is left unnamed."
+)
+MARKS = {"regularisation": "v", "compression": "s", "collapse": "X", "": "o"}
+
+
+def phase_of(accuracy_change: float, pq_change: float) -> str:
+    """The predicted phase that a change from one round to the next belongs to (see `RULE`), or ""."""
+    if pq_change < 0 and 0 <= accuracy_change <= SLIGHT:
+        return "regularisation"
+    if pq_change > 0 and -SLIGHT <= accuracy_change <= 0:
+        return "compression"
+    return "collapse" if accuracy_change < -SLIGHT and pq_change < -STRONG_PQ else ""
+
+
+def pq_rounds(study: Study) -> pd.DataFrame:
+    """One row per configuration and round: validation top-1 and PQ index at its end, before the method prunes.
+
+    Configurations with one round only are left out: there is no change to name.
+    """
+    rows = study.parts(study.shown(), "phases")
+    columns = [*WHO, "round", "top1", "top1_low", "top1_high", "pq", "pq_low", "pq_high", "weights_left", "n", "phase"]
+    if not len(rows):
+        return pd.DataFrame(columns=columns)
+    rows = rows.rename(columns={"val/top1": "top1"}).assign(round=rows["index"] + 1)
+    by = [*WHO, "round"]
+    table = averages(rows, by, "weights_left").drop(columns=["low", "high", "n"])
+    for value in ("top1", "pq"):
+        own = averages(rows, by, value).rename(columns={"low": f"{value}_low", "high": f"{value}_high"})
+        table = table.merge(own if value == "pq" else own.drop(columns="n"), on=by)
+    several = table.groupby(CONFIGURATION)["round"].transform("size") > 1
+    table = table[several].sort_values([*CONFIGURATION, "round"], ignore_index=True)
+    changes = table.groupby(CONFIGURATION)[["top1", "pq"]].diff()
+    named = [phase_of(a, b) for a, b in zip(changes["top1"], changes["pq"], strict=True)]
+    return table.assign(phase=named).reindex(columns=columns)
+
+
+def seen(table: pd.DataFrame) -> str:
+    """Which phases were seen where, one sentence per configuration."""
+    sentences = []
+    for _, rows in table.groupby(CONFIGURATION, sort=True):
+        parts = []
+        for phase in PHASES:
+            rounds = rows.loc[rows["phase"] == phase, "round"].tolist()
+            parts.append(f"{phase} in {_spans(rounds)}" if rounds else f"{phase} not seen")
+        sentences.append(f"{rows['label'].iloc[0]} on {rows['model'].iloc[0]}: {', '.join(parts)}.")
+    return " ".join(sentences)
+
+
+def _spans(rounds: list[int]) -> str:
+    """Rounds as words: "round 2", or "rounds 2, 4–6"."""
+    parts, start = [], 0
+    for i in range(1, len(rounds) + 1):
+        if i == len(rounds) or rounds[i] != rounds[i - 1] + 1:
+            parts += [f"{rounds[start]}–{rounds[i - 1]}"] if i - start > 2 else [str(r) for r in rounds[start:i]]
+            start = i
+    return f"round{'s' if len(rounds) > 1 else ''} {', '.join(parts)}"
+
+
+def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
+    """For each model, accuracy above the PQ index; the marker tells the phase."""
+    models = list(table["model"].unique())
+    figure, grid = style.panels(len(models), wide, rows=2, height=2.4)
+    for (above, below), model in zip(grid, models, strict=True):
+        own, named = table[table["model"] == model], []
+        for rows, dash in configurations(own):
+            for axes, value in ((above, "top1"), (below, "pq")):
+                line = _line(axes, rows, value, looks[rows["method"].iloc[0]].colour, dash)
+            named.append(line)
+        below.legend(handles=named, loc="best")
+        below.set_xlabel("Pruning round")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        above.sharex(below)
+        above.tick_params(labelbottom=False)
+        style.title(above, model)
+    for column in grid[::3] if wide else grid:
+        column[0].set_ylabel("Val. top-1 (%)")
+        column[1].set_ylabel("PQ index")
+    plain = ink(color=INK, linestyle="none")
+    handles = [key(phase, marker=MARKS[phase], **plain) for phase in PHASES]
+    handles.append(key("none of these", marker=MARKS[""], markerfacecolor="white", **plain))
+    style.legend(figure, handles, wide)
+    return figure
+
+
+def _line(axes: Axes, rows: pd.DataFrame, value: str, colour: str, dash: style.Dash) -> Line2D:
+    axes.fill_between(rows["round"], rows[f"{value}_low"], rows[f"{value}_high"], color=colour, alpha=0.12, linewidth=0)
+    name = str(rows["label"].iloc[0])
+    (line,) = axes.plot(rows["round"], rows[value], color=colour, linestyle=dash, label=name)
+    for phase, points in rows.groupby("phase"):
+        fill = colour if phase else "white"
+        face = ink(marker=MARKS[str(phase)], markerfacecolor=fill, markeredgecolor=colour)
+        axes.plot(points["round"], points[value], linestyle="none", **face)
+    return line

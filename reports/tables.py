@@ -1,0 +1,224 @@
+"""The tables of the report: finals, configurations, failures and runs, each as data and as text.
+
+The numbers of a table are computed from rows here and nowhere else. What a paper claims stands in rows of its own, in
+italics, and never enters a statistic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from reports.load import CONFIGURATION, Study, dicts, label
+from reports.stats import mean
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as shown: its head, the field it sorts by, and how a row becomes text.
+
+    ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps.
+    """
+
+    head: str
+    key: str
+    text: Callable[[Row], str]
+    number: bool = False
+    runs: bool = False
+    long: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: ``frame`` holds the plain values (its CSV), ``columns`` say how they are shown."""
+
+    name: str
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows as plain values."""
+        return dicts(self.frame)
+
+
+def there(value: Any) -> bool:
+    """Whether there is a value: neither None nor NaN."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def fixed(key: str, digits: int = 1, scale: float = 1.0) -> Callable[[Row], str]:
+    """A field with a number of decimals, or a dash."""
+    return lambda row: f"{scale * row[key]:.{digits}f}" if there(row[key]) else "–"
+
+
+def text(key: str) -> Callable[[Row], str]:
+    """A field as it is, or a dash."""
+    return lambda row: str(row[key]) if there(row[key]) and row[key] != "" else "–"
+
+
+def percent(key: str) -> Callable[[Row], str]:
+    """A share as per cent, with a second decimal below 10 %."""
+    return lambda row: f"{100 * row[key]:.{1 if row[key] >= 0.1 else 2}f}" if there(row[key]) else "–"
+
+
+def interval(key: str, half: str, digits: int = 2) -> Callable[[Row], str]:
+    """A mean with the half width of its interval; without one, the number alone."""
+    return lambda row: fixed(key, digits)(row) + (f" ± {row[half]:.{digits}f}" if there(row[half]) else "")
+
+
+def settings(params: Row) -> str:
+    """Parameters as the command line takes them, sorted."""
+    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in sorted(params.items()))
+
+
+def finals_frame(study: Study) -> pd.DataFrame:
+    """One row per configuration with finished finals, and one per paper's claim about a method of the study.
+
+    Top-1 in per cent, shares from 0 to 1; ``*_half`` is the half width of the 95 % t interval, NaN for one seed.
+    """
+    rows = []
+    for _, own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
+        first = dicts(own)[0]
+        found: dict[str, Any] = {
+            "claim": False,
+            "method": first["method"],
+            "model": first["model"],
+            "label": label(first),
+        }
+        for key in ("test_top1", "val_top1"):
+            over = mean(own[key])
+            found |= {key: over.mean, f"{key}_std": over.std, f"{key}_half": over.half, f"{key}_n": over.n}
+        found |= {key: mean(own[key]).mean for key in ("sparsity", "weights_left", "macs_left", "bytes", "seconds")}
+        found |= {"n": len(own), "seeds": own["seed"].tolist(), "runs": own["run"].tolist(), "source": ""}
+        rows.append(found)
+    for method, claims in sorted(study.declared.get("claims", {}).items()):
+        rows += [_claim(method, claim) for claim in claims]
+    frame = pd.DataFrame(rows, columns=FINALS)
+    return frame.sort_values(["method", "claim", "model", "label"], kind="stable", ignore_index=True)
+
+
+FINALS = [
+    *("claim", "method", "model", "label", "n", "seeds", "test_top1", "test_top1_half", "test_top1_std", "test_top1_n"),
+    *("val_top1", "val_top1_half", "val_top1_std", "val_top1_n", "sparsity", "weights_left", "macs_left", "bytes"),
+    *("seconds", "source", "runs"),
+]
+
+
+def _claim(method: str, claim: Row) -> dict[str, Any]:
+    words = "; ".join(str(part) for part in (claim["source"], claim.get("note")) if part)
+    model = f"{claim['model']} ({claim['task']})"
+    found = {"claim": True, "method": method, "model": model, "label": "paper", "source": words}
+    return found | {
+        "test_top1": claim["accuracy"],
+        "sparsity": claim.get("sparsity"),
+        "n": None,
+        "seeds": [],
+        "runs": [],
+    }
+
+
+def finals(study: Study) -> Table:
+    """Our finals, with the papers' claims beside them in italics."""
+    caption = (
+        "Finals: mean over n seeds that tuning never used, ± half the width of the 95 % t interval (no interval for one "
+        "seed). Test top-1 was read once per run; validation top-1 is of the same runs. Sparsity is over prunable weights, "
+        "weights left over all convolution and linear weights, MACs left counts zero weights as skipped; bytes are the "
+        "compressed file. Italic rows are what papers report, in other settings: no part of any statistic."
+    )
+    columns = (
+        Column("method", "method", text("method")),
+        Column("model", "model", text("model")),
+        Column("configuration", "label", text("label")),
+        Column("n", "n", fixed("n", 0), number=True),
+        Column("test top-1 (%)", "test_top1", interval("test_top1", "test_top1_half"), number=True),
+        Column("val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
+        Column("sparsity (%)", "sparsity", percent("sparsity"), number=True),
+        Column("weights left (%)", "weights_left", percent("weights_left"), number=True),
+        Column("MACs left (%)", "macs_left", percent("macs_left"), number=True),
+        Column("kB", "bytes", fixed("bytes", 1, 1e-3), number=True),
+        Column("seconds", "seconds", fixed("seconds", 1), number=True),
+        Column("runs or source", "source", lambda row: row["source"] or " ".join(row["runs"]), runs=True, long=True),
+    )
+    return Table("finals", "Finals", caption, finals_frame(study), columns)
+
+
+def configurations(study: Study) -> Table:
+    """The configurations that went to the finals, with the validation numbers that chose them."""
+    chosen = study.entries[study.entries["kind"] == "final"].drop_duplicates(CONFIGURATION)
+    trials = study.entries[study.entries["kind"] == "trial"].set_index(["cell", "number"])
+    rows = []
+    for entry in dicts(chosen):
+        trial = (
+            trials.loc[(entry["cell"], entry["number"])] if (entry["cell"], entry["number"]) in trials.index else None
+        )
+        top1, left, run = (
+            (trial["val_top1"], trial["weights_left"], trial["run"]) if trial is not None else (None, None, "")
+        )
+        whose = {"model": entry["model"], "label": label(entry), "settings": settings(entry["params"])}
+        rows.append({**whose, "val_top1": top1, "weights_left": left, "runs": [run] if run else []})
+    columns = (
+        Column("configuration", "label", text("label")),
+        Column("model", "model", text("model")),
+        Column("trial's val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
+        Column("trial's weights left (%)", "weights_left", percent("weights_left"), number=True),
+        Column("settings", "settings", text("settings"), long=True),
+        Column("trial's run", "runs", lambda row: " ".join(row["runs"]), runs=True),
+    )
+    frame = pd.DataFrame(rows, columns=["model", "label", "val_top1", "weights_left", "settings", "runs"])
+    caption = f"What was chosen: {study.declared.get('select', 'not stated')}."
+    return Table("configurations", "Chosen configurations", caption, frame, columns)
+
+
+def failures(study: Study) -> Table:
+    """Every run that did not end with a result, with its reason."""
+    rows = study.entries[~study.entries["state"].isin(("finished", "running"))]
+    reason = rows["reason"].fillna(rows["state"].map({"missing": "its record is not there"})).fillna("")
+    frame = rows[["kind", "cell", "number", "seed", "state"]].assign(reason=reason, runs=_ids(rows))
+    columns = (
+        Column("kind", "kind", text("kind")),
+        Column("cell", "cell", text("cell")),
+        Column("number", "number", text("number"), number=True),
+        Column("seed", "seed", text("seed"), number=True),
+        Column("state", "state", text("state")),
+        Column("reason", "reason", text("reason"), long=True),
+        Column("run", "runs", lambda row: " ".join(row["runs"]), runs=True),
+    )
+    caption = (
+        f"Runs without a result: {len(frame)} of {len(study.entries)}. They are results too: counted, and never hidden."
+    )
+    return Table("failures", "Failures", caption, frame.reset_index(drop=True), columns)
+
+
+def runs(study: Study) -> Table:
+    """Every run of the study."""
+    entries = study.entries
+    frame = entries.drop(columns=["params", "values", "reason", "bytes"]).assign(
+        settings=entries["params"].map(settings), runs=_ids(entries)
+    )
+    columns = (
+        Column("run", "run", lambda row: " ".join(row["runs"]), runs=True),
+        Column("kind", "kind", text("kind")),
+        Column("cell", "cell", text("cell")),
+        Column("number", "number", text("number"), number=True),
+        Column("seed", "seed", text("seed"), number=True),
+        Column("state", "state", text("state")),
+        Column("val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
+        Column("test top-1 (%)", "test_top1", fixed("test_top1", 2), number=True),
+        Column("weights left (%)", "weights_left", percent("weights_left"), number=True),
+        Column("MACs left (%)", "macs_left", percent("macs_left"), number=True),
+        Column("seconds", "seconds", fixed("seconds", 1), number=True),
+        Column("settings", "settings", text("settings"), long=True),
+    )
+    return Table("runs", "Runs", f"All {len(frame)} runs of the study, one row each.", frame, columns)
+
+
+def _ids(entries: pd.DataFrame) -> pd.Series:
+    return entries["run"].map(lambda run: [run] if run else [])

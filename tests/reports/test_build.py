@@ -1,0 +1,195 @@
+"""The whole report, from files to files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError, MissingData
+from bench.record import Folder
+from reports.build import build
+from tests.reports import homes
+
+EVIL = "<script>alert(1)</script>"
+FIGURES = ["accuracy-macs-left", "accuracy-weights-left", "curves", "history", "importances", "layers", "pq-rounds"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return homes.full(tmp_path_factory.mktemp("home"), models=["test_vit"])
+
+
+@pytest.fixture(scope="module")
+def out(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(home, tmp_path_factory.mktemp("out")).parent
+
+
+class Page(HTMLParser):
+    """Collects tags and where their addresses point."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_every_figure_and_table_in_every_format(out: Path) -> None:
+    figures, tables = out / "pareto-sap" / "figures", out / "pareto-sap" / "tables"
+    ends = [".csv", *(f"-{width}.{kind}" for width in ("column", "page") for kind in ("pdf", "png", "svg"))]
+    assert sorted(p.name for p in figures.iterdir()) == sorted(f + end for f in FIGURES for end in ends)
+    names = ["configurations", "failures", "finals", "runs"]
+    assert sorted(p.name for p in tables.iterdir()) == sorted(
+        f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex")
+    )
+
+
+def test_the_page_stands_alone(out: Path) -> None:
+    text = (out / "index.html").read_text()
+    page = Page(text)
+    assert all(a.startswith(("data:", "#")) for a in page.addresses)
+    assert "http://" not in text
+    assert "https://" not in text
+    assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_numbers_link_to_their_runs(out: Path) -> None:
+    page = Page((out / "index.html").read_text())
+    run = homes.run_id("pareto-sap", "final", "sap/test_vit", 2, 1000)
+    assert f"#study-1-run-{run}" in page.addresses
+
+
+def test_the_same_records_give_the_same_bytes(home: Path, out: Path, tmp_path: Path) -> None:
+    """In another process, with another hash seed, another time zone and another working folder."""
+    program = "import sys, pathlib, reports.build as b; b.build(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+    root = Path(__file__).parents[2]
+    changed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONPATH": str(root), "SOURCE_DATE_EPOCH": ""}
+    environment = {k: v for k, v in {**os.environ, **changed}.items() if v}
+    subprocess.run([sys.executable, "-c", program, home, tmp_path / "again"], check=True, env=environment, cwd=tmp_path)
+    assert digests(tmp_path / "again") == digests(out)
+
+
+def test_what_comes_from_records_cannot_run(tmp_path: Path) -> None:
+    model, name = f"m{EVIL}", "pareto-evil"
+    cells = {f"sap/{model}": {"method": "sap", "model": model, "target": None, "space": {}, "importances": {}}}
+    homes.declare(tmp_path, name=name, models=[model], cells=cells, question=EVIL, command=EVIL)
+    homes.write_run(tmp_path, run := homes.run_id("evil"), model=model, val=90.0, left=0.5)
+    folder = Folder(tmp_path)
+    entry = {
+        "kind": "trial",
+        "number": 0,
+        "seed": 0,
+        "run": run,
+        "params": {},
+        "values": [90.0, 0.5],
+        "state": "finished",
+    }
+    path = tmp_path / "studies" / name / "entries"
+    folder.write_entry(name, {**entry, "cell": "x"})
+    (path / "trial-x-0000-s0.json").unlink()
+    homes.write_json(path / "a.json", {**entry, "cell": f"sap/{model}", "reason": None})
+    homes.write_json(path / "b.json", {**entry, "cell": f"sap/{model}", "number": 1, "state": "failed", "reason": EVIL})
+    text = build(tmp_path, tmp_path / "out").read_text()
+    assert Page(text).tags.count("script") == 1
+    assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/#/experiments/3"),
+        ("javascript:alert(1)", ""),
+        ("sqlite:///mlflow.db", ""),
+    ],
+)
+def test_an_mlflow_server_is_linked_and_a_file_is_not(tmp_path: Path, uri: str, address: str) -> None:
+    homes.declare(tmp_path, cells={}, mlflow={"uri": uri, "experiment_id": "3"})
+    page = Page(build(tmp_path, tmp_path / "out").read_text())
+    assert [a for a in page.addresses if not a.startswith(("data:", "#"))] == [address] * bool(address)
+
+
+def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
+    declared = homes.declare(tmp_path, state="running", cells={})
+    homes.write_entry(tmp_path, declared["name"], "trial", "sap/test_vit", 0, state="running")
+    text = build(tmp_path, tmp_path / "out").read_text()
+    assert text.count("Not drawn:") == len(FIGURES)
+    assert "The study has not ended: 1 runs" in text
+    assert "No trial has a result yet." in text
+
+
+def test_fewer_records_give_an_honest_report(tmp_path: Path) -> None:
+    text = build(homes.full(tmp_path, trials=4, seeds=(), models=["test_vit"]), tmp_path / "out").read_text()
+    assert "There are no finals yet" in text
+
+
+def test_a_study_of_failures_only(tmp_path: Path) -> None:
+    declared = homes.declare(tmp_path, cells={})
+    homes.write_entry(tmp_path, declared["name"], "trial", "sap/test_vit", 0, state="failed", reason="out of memory")
+    text = build(tmp_path, tmp_path / "out").read_text()
+    assert "out of memory" in text
+    assert "1 of 1 runs have no result" in text
+
+
+def test_ladder_and_many_layers(tmp_path: Path) -> None:
+    cells = {
+        f"gradual/wide@{t}": {"method": "gradual", "model": "wide", "target": t, "space": {}, "importances": {}}
+        for t in (0.8, 0.9)
+    }
+    changes = {"kind": "ladder", "methods": ["gradual"], "models": ["wide"], "objectives": ["accuracy"], "claims": {}}
+    declared = homes.declare(tmp_path, name="ladder-gradual", cells=cells, **changes)
+    homes.LAYERS["wide"] = 90
+    for cell, facts in cells.items():
+        for kind, number, seed in [("trial", 0, 0), ("trial", 1, 0), *(("final", 1, s) for s in homes.SEEDS)]:
+            run = homes.run_id(kind, cell, number, seed)
+            test = 88.0 if kind == "final" else None
+            homes.write_run(
+                tmp_path, run, model="wide", val=89.0 + number, left=1 - facts["target"], test=test, rounds=1
+            )
+            rest = {"run": run, "values": [89.0 + number] if kind == "trial" else None}
+            homes.write_entry(tmp_path, declared["name"], kind, cell, number, seed, **rest)
+    text = build(tmp_path, tmp_path / "out").read_text()
+    assert "gradual @0.8 #1" in text
+    assert "no shown run trains in more than one phase" in text
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    homes.declare(tmp_path, cells={})
+    told: list[tuple[int, int, str]] = []
+    build(tmp_path, tmp_path / "out", progress=lambda *what: told.append(what))
+    assert [done for done, _, _ in told] == list(range(9))
+    assert {total for _, total, _ in told} == {8}
+
+
+def test_an_empty_home_says_which_command_makes_records(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match="make study METHOD=sap"):
+        build(tmp_path, tmp_path / "out")
+
+
+def test_an_unknown_study_is_refused_with_the_nearest(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="did you mean 'pareto-sap'"):
+        build(home, tmp_path / "out", studies=["pareto-sop"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_in_figures_is_never_mathematics(out: Path) -> None:
+    svg = (out / "pareto-sap" / "figures" / "curves-page.svg").read_text()
+    assert re.search(r"<!-- test_vit -->", svg)
