@@ -7,16 +7,16 @@ import sqlite3
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
 from bench import models, plugins, tasks, tracking
+from bench.config import Config
 from bench.errors import BenchError, one_of
 from bench.machine import hardware, mask_secrets, resolve_device, versions
 from bench.place import Place
 from bench.spec import Run, describe
-from bench.tuner import check_space
+from bench.tuner import Space, check_space, readable
 
 
 def first_line(name: str, group: str) -> str:
@@ -58,7 +58,7 @@ def show(console: Console, name: str) -> None:
         return
     module = plugins.load(plugins.METHODS, name)
     check_space(module.METHOD, module.SPACE)
-    console.print(Markdown(f"```text\n{(module.__doc__ or '').strip()}\n```"))
+    console.print((module.__doc__ or "").strip(), markup=False, soft_wrap=True)
     if module.METHOD.reconstruction:
         console.print(f"[yellow]Reconstruction:[/] {escape(module.METHOD.reconstruction)}")
     method = module.METHOD()
@@ -74,11 +74,11 @@ def show(console: Console, name: str) -> None:
         console.print(table)
 
 
-def fields_table(config: object, title: str, space: dict[str, object] | None = None) -> Table:
+def fields_table(config: Config, title: str, space: Space | None = None) -> Table:
     """Fields with default, range and help; with what of them is tuned, where a space is given."""
     table = Table("field", "default", "range", "tuned over" if space is not None else "", "meaning", title=title)
-    for name, default, rule, text in describe(config):  # type: ignore[arg-type]
-        tuned = str(space[name]).replace("Distribution", "") if space and name in space else ""
+    for name, default, rule, text in describe(config):
+        tuned = readable(space[name]) if space and name in space else ""
         table.add_row(name, escape(str(default)), escape(rule), escape(tuned), escape(text))
     return table
 
@@ -88,7 +88,8 @@ def doctor(console: Console) -> bool:
     place = Place()
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in {**versions(), **hardware(resolve_device("auto"))}.items():
-        table.add_row(str(name), escape(str(value)))
+        shown = f"{value / 2**30:.1f} GiB" if "memory" in name and isinstance(value, int) else str(value)
+        table.add_row(str(name), escape(shown))
     table.add_row("results", escape(str(place.home)))
     table.add_row("data sets", escape(str(place.data)))
     table.add_row("MLflow", escape(mask_secrets(place.tracking_uri)))

@@ -81,6 +81,14 @@ def spaces_json(space: Space) -> dict[str, str]:
     return {name: distribution_to_json(d) for name, d in space.items()}
 
 
+def readable(distribution: BaseDistribution) -> str:
+    """A distribution as a person writes it: ``0.1 ... 0.9``, ``1 ... 100, log``, ``layer | global``."""
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join(map(str, distribution.choices))
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return f"{distribution.low:g} ... {distribution.high:g}{', log' if distribution.log else ''}"
+
+
 def open_storage(url: str | None, journal: Path) -> BaseStorage:
     """A database by its URL, or else a journal file, mended first if a kill cut its last line short."""
     if url is None:
