@@ -16,6 +16,7 @@ from reports.stats import mean, pareto_front
 from reports.style import CONTROL, CONTROL_DASH, INK, Look, Looks, ink, key
 
 SIZES = {"weights_left": "Weights left (%)", "macs_left": "MACs left (%)"}
+SERIES = ["trial", "front", "final", "control"]
 COLUMNS = ["model", "method", "series", "number", "split", "size", "accuracy", "low", "high", "n"]
 
 
@@ -73,8 +74,6 @@ def draw(table: pd.DataFrame, size: str, looks: Looks, wide: bool) -> Figure:
         style.percent_axis(axes, low, log=low < 30)
         axes.set_xlabel(SIZES[size])
         style.title(axes, model)
-    for row in grid[:: min(len(models), 3)] if wide else grid:
-        row[0].set_ylabel("Top-1 accuracy (%)")
     style.legend(figure, _handles(table, looks), wide)
     return figure
 
@@ -94,7 +93,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
                 _trials(axes, points, lowest, look)
             else:
                 _finals(axes, points, look)
-    axes.set_ylim(bottom=lowest)
+    style.accuracy_axis(axes, "Top-1 accuracy (%)", lowest)
 
 
 def _trials(axes: Axes, points: pd.DataFrame, lowest: float, look: Look) -> None:
@@ -123,7 +122,7 @@ def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:
         for method in table["method"].unique()
         if method != CONTROL
     ]
-    present = table.drop_duplicates(["series", "split"]).sort_values(["series", "split"])
+    present = table.drop_duplicates(["series", "split"]).sort_values("series", key=lambda s: s.map(SERIES.index))
     for series, split in zip(present["series"], present["split"], strict=True):
         if series == "trial":
             found.append(key("trial (validation)", color="#999999", marker="o", linestyle="none", markersize=3.6))

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,24 +49,26 @@ def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progr
             raise one_of("study", name, known)
     chosen = sorted(set(studies)) or known
     read = [load(folder, name) for name in chosen]
-    look = looks(methods(load(folder, name) for name in known))
-    tell = progress or (lambda done, total, what: None)
-    sections = []
-    for index, study in enumerate(read):
-        done = index * PARTS
-        sections.append(_study(study, out, look, lambda i, what, d=done: tell(d + i, PARTS * len(read), what)))  # type: ignore[misc]
-    tell(PARTS * len(read), PARTS * len(read), "page")
+    look = looks(sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}))
+    steps, total = itertools.count(), PARTS * len(read)
+
+    def tell(what: str) -> None:
+        if progress is not None:
+            progress(next(steps), total, what)
+
+    sections = [_study(study, out, look, tell) for study in read]
+    tell("page")
     path = out / "index.html"
     write_text(path, page.html(sections))
     return path
 
 
-def _study(study: Study, out: Path, look: Looks, tell: Callable[[int, str], None]) -> page.Section:
+def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None]) -> page.Section:
     shown = []
-    for index, figure in enumerate(figures(study)):
-        tell(index, f"{study.name}: {figure.name}")
+    for figure in figures(study):
+        tell(f"{study.name}: {figure.name}")
         shown.append(page.Shown(figure, _write_figure(figure, out / study.name / "figures", look)))
-    tell(PARTS - 1, f"{study.name}: tables")
+    tell(f"{study.name}: tables")
     made = [make(study) for make in (tables.finals, tables.configurations, tables.failures, tables.runs)]
     for table in made:
         base = out / study.name / "tables"

@@ -23,7 +23,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("Settings", " ".join(said.get("settings") or ())),
         ("Tuning", f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"),
         ("Finals", f"n = {len(said['final_seeds'])}, seeds {', '.join(map(str, said['final_seeds']))}"),
-        ("Trials ended", _counts(study)),
+        ("Runs", _counts(study)),
         ("Protocol", said.get("protocol")),
         ("Code", _distinct(p.get("version") for p in where)),
         ("Commit", _distinct(_commit(p) for p in where if "commit" in p)),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.tables import Table
+from reports.tables import Column, Row, Table
 
+PAGE_ROWS = 45  # rows that fit on a page
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"},
@@ -42,24 +43,39 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """The table as a LaTeX float over both columns; it needs the package booktabs."""
-    columns = [c for c in table.columns if c.key != "runs"]
-    lines = [" & ".join(latex_escape(c.head) for c in columns)]
-    for row in table.rows():
-        cells = [latex_escape("" if c.runs and row["runs"] else c.text(row)) for c in columns]
-        lines.append(" & ".join(rf"\textit{{{cell}}}" if row.get("claim") and cell != "--" else cell for cell in cells))
-    body = [f"{line} \\\\" for line in lines]
-    kinds = [r"p{0.25\textwidth}" if c.long else "r" if c.number else "l" for c in columns]
+    """The table as LaTeX floats over both columns; it needs the package booktabs. Sources of claims stand below it."""
+    rows, printed = table.rows(), [c for c in table.columns if c.paper]
+    sources = list(dict.fromkeys(row["source"] for row in rows if row.get("claim")))
+    lines = [_latex_row(row, printed, sources) for row in rows]
+    parts = [lines[i : i + PAGE_ROWS] for i in range(0, len(lines), PAGE_ROWS)] or [[]]
+    floats = [_float(table, printed, part, sources, first=part is parts[0]) for part in parts]
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(floats)
+
+
+def _latex_row(row: Row, columns: Sequence[Column], sources: Sequence[str]) -> str:
+    cells = [latex_escape(c.text(row)) for c in columns]
+    if row.get("claim"):
+        cells = [rf"\textit{{{cell}}}" if cell != "--" else cell for cell in cells]
+        cells[0] += rf"\,\textsuperscript{{{sources.index(row['source']) + 1}}}"
+    return " & ".join(cells) + r" \\"
+
+
+def _float(
+    table: Table, columns: Sequence[Column], lines: Sequence[str], sources: Sequence[str], *, first: bool
+) -> str:
+    heads = " & ".join(latex_escape(c.head) for c in columns) + r" \\"
+    kinds = "".join(r"p{0.4\textwidth}" if c.long else "r" if c.number else "l" for c in columns)
+    notes = [rf"\textsuperscript{{{i}}}\,{latex_escape(source)}." for i, source in enumerate(sources, start=1)]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
             r"\begin{table*}",
-            r"\centering\footnotesize",
-            rf"\caption{{{latex_escape(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
-            rf"\begin{{tabular}}{{{''.join(kinds)}}}",
-            *(r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule"),
-            *(r"\end{tabular}", r"\end{table*}", ""),
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{latex_escape(table.caption) if first else 'Continued.'}}}",
+            *([rf"\label{{tab:{table.name}}}"] if first else []),
+            rf"\begin{{tabular}}{{{kinds}}}",
+            *(r"\toprule", heads, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"),
+            *((r"\par\smallskip\raggedright\scriptsize", *notes) if notes else ()),
+            *(r"\end{table*}", ""),
         ]
     )
 

@@ -68,6 +68,9 @@ def seen(table: pd.DataFrame) -> str:
             rounds = rows.loc[rows["phase"] == phase, "round"].tolist()
             parts.append(f"{phase} in {_spans(rounds)}" if rounds else f"{phase} not seen")
         sentences.append(f"{rows['label'].iloc[0]} on {rows['model'].iloc[0]}: {', '.join(parts)}.")
+        noise = (rows["top1_high"] - rows["top1"]).median()
+        if noise > SLIGHT:
+            sentences.append(f"(Its top-1 is known to ± {noise:.0f} points only, so these names are within noise.)")
     return " ".join(sentences)
 
 
@@ -91,15 +94,13 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
             for axes, value in ((above, "top1"), (below, "pq")):
                 line = _line(axes, rows, value, looks[rows["method"].iloc[0]].colour, dash)
             named.append(line)
-        below.legend(handles=named, loc="best")
         below.set_xlabel("Pruning round")
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         above.sharex(below)
         above.tick_params(labelbottom=False)
-        style.title(above, model)
-    for column in grid[::3] if wide else grid:
-        column[0].set_ylabel("Val. top-1 (%)")
-        column[1].set_ylabel("PQ index")
+        style.accuracy_axis(above, "Val. top-1 (%)")
+        below.set_ylabel("PQ index" if style.leftmost(below) else "")
+        style.title(above, model, named)
     plain = ink(color=INK, linestyle="none")
     handles = [key(phase, marker=MARKS[phase], **plain) for phase in PHASES]
     handles.append(key("none of these", marker=MARKS[""], markerfacecolor="white", **plain))

@@ -72,14 +72,12 @@ def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) ->
         axes[-1].plot(rows["number"], rows["reached"], drawstyle="steps-mid", color=INK if not pareto else look.colour)
         axes[-1].set_xlabel("Trial")
         axes[-1].set_xticks(_whole(int(rows["number"].max())))
+        style.accuracy_axis(axes[0], "Val. top-1 (%)")
         if pareto:
             axes[0].sharex(axes[1])
             axes[0].tick_params(labelbottom=False)
+            axes[1].set_ylabel("Dominated (%)" if style.leftmost(axes[1]) else "")
         style.title(axes[0], cell)
-    for axes in grid[::3] if wide else grid:
-        axes[0].set_ylabel("Val. top-1 (%)")
-        if pareto:
-            axes[1].set_ylabel("Dominated (%)")
     _history_legend(figure, pareto, bool(table["accuracy"].isna().any()), wide)
     return figure
 

@@ -48,36 +48,36 @@ def layer_sparsity(study: Study) -> pd.DataFrame:
 def draw_curves(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     """A panel per model, a line per configuration."""
     models = list(table["model"].unique())
-    figure, grid = style.panels(len(models), wide, height=2.3, most=2)
+    figure, grid = style.panels(len(models), wide, height=2.4, most=2)
     for (axes,), model in zip(grid, models, strict=True):
+        named = []
         for rows, dash in configurations(table[table["model"] == model]):
-            look, label = looks[rows["method"].iloc[0]], rows["label"].iloc[0]
-            axes.plot(rows["epoch"], rows["val/top1"], color=look.colour, linestyle=dash, label=label)
-            axes.fill_between(rows["epoch"], rows["low"], rows["high"], color=look.colour, alpha=0.15, linewidth=0)
+            colour, label = looks[rows["method"].iloc[0]].colour, rows["label"].iloc[0]
+            named += axes.plot(rows["epoch"], rows["val/top1"], color=colour, linestyle=dash, label=label)
+            axes.fill_between(rows["epoch"], rows["low"], rows["high"], color=colour, alpha=0.12, linewidth=0)
+        style.accuracy_axis(axes, "Validation top-1 (%)")
         axes.set_xlabel("Epoch")
-        axes.set_ylabel("Validation top-1 (%)")
-        axes.legend(loc="lower right")
-        style.title(axes, model)
+        style.title(axes, model, named)
     return figure
 
 
 def draw_layers(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     """A panel per model, below each other: layers need the width. Layers that may not be pruned are hollow."""
     models = list(table["model"].unique())
-    figure, grid = style.panels(len(models), wide, height=2.3, most=1)
+    figure, grid = style.panels(len(models), wide, height=2.4, most=1)
     for (axes,), model in zip(grid, models, strict=True):
+        named = []
         for rows, dash in configurations(table[table["model"] == model]):
-            look, label = looks[rows["method"].iloc[0]], rows["label"].iloc[0]
-            line = ink(color=look.colour, linestyle=dash, linewidth=0.9)
-            axes.plot(rows["place"], 100 * rows["sparsity"], **line, marker=look.marker, markersize=3, label=label)
-            fixed = rows[~rows["prunable"].astype(bool)]
-            hollow = ink(marker=look.marker, markersize=3.2, markerfacecolor="white", linestyle="none")
-            axes.plot(fixed["place"], 100 * fixed["sparsity"], color=look.colour, **hollow)
+            look, fixed = looks[rows["method"].iloc[0]], rows[~rows["prunable"].astype(bool)]
+            line = ink(color=look.colour, marker=look.marker, markersize=3, linewidth=0.9)
+            label = rows["label"].iloc[0]
+            named += axes.plot(rows["place"], 100 * rows["sparsity"], linestyle=dash, label=label, **line)
+            hollow = line | ink(linestyle="none", markerfacecolor="white")
+            axes.plot(fixed["place"], 100 * fixed["sparsity"], **hollow)
         _name_layers(axes, table[table["model"] == model], wide)
         axes.set_ylabel("Sparsity (%)")
         axes.set_ylim(-4, 104)
-        axes.legend(loc="lower left", bbox_to_anchor=(0.4, 1.0), ncols=3 if wide else 2, borderaxespad=0.2)
-        style.title(axes, model)
+        style.title(axes, model, named)
     return figure
 
 

@@ -85,9 +85,36 @@ def key(label: str, **settings: Any) -> Line2D:
     return Line2D([], [], label=label, **settings)
 
 
-def title(axes: Axes, text: str) -> None:
-    """A panel's title, at its left end, cut where it would not fit."""
-    axes.set_title(text if len(text) <= 44 else text[:43] + "…", loc="left", fontweight="bold")
+def title(axes: Axes, text: str, named: Sequence[Artist] = ()) -> None:
+    """A panel's title, at its left end, cut where it would not fit; between it and the panel, the names of its lines."""
+    rows = _names(axes, named) if named else 0
+    axes.set_title(text if len(text) <= 44 else text[:43] + "…", loc="left", fontweight="bold", pad=4 + 10.5 * rows)
+
+
+def _names(axes: Axes, named: Sequence[Artist]) -> int:
+    """A legend above a panel, in as many columns as it is wide; returns the number of its rows."""
+    figure, spec = axes.get_figure(root=True), axes.get_subplotspec()
+    assert figure is not None
+    assert spec is not None
+    width = figure.get_figwidth() / spec.get_gridspec().ncols - 0.5
+    columns = max(1, int(width / (0.5 + 0.058 * max(len(str(line.get_label())) for line in named))))
+    place = ink(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, borderpad=0.1)
+    axes.legend(handles=named, ncols=columns, labelspacing=0.25, columnspacing=1.2, **place)
+    return math.ceil(len(named) / columns)
+
+
+def leftmost(axes: Axes) -> bool:
+    """Whether a panel stands at the left end of the figure, where the axis is named for all."""
+    spec = axes.get_subplotspec()
+    return spec is None or spec.is_first_col()
+
+
+def accuracy_axis(axes: Axes, label: str, low: float | None = None) -> None:
+    """The y axis for an accuracy in per cent: no interval stretches it beyond 0 and 100, nor below ``low``."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, -1.0) if low is None else low, min(top, 101.0))
+    if leftmost(axes):
+        axes.set_ylabel(label)
 
 
 def legend(figure: Figure, handles: Sequence[Artist], wide: bool) -> None:

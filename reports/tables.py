@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 class Column:
     """A column as shown: its head, the field it sorts by, and how a row becomes text.
 
-    ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps.
+    ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps; ``paper``: it is printed in LaTeX too.
     """
 
     head: str
@@ -32,6 +32,7 @@ class Column:
     number: bool = False
     runs: bool = False
     long: bool = False
+    paper: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,21 @@ def interval(key: str, half: str, digits: int = 2) -> Callable[[Row], str]:
 
 
 def settings(params: Row) -> str:
-    """Parameters as the command line takes them, sorted."""
-    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in sorted(params.items()))
+    """Parameters as the command line takes them, sorted, with every digit."""
+    return " ".join(f"{name}={value}" for name, value in sorted(params.items()))
+
+
+def short(row: Row) -> str:
+    """The settings with numbers rounded to four digits, to be read."""
+    parts = (part.partition("=") for part in str(row["settings"]).split())
+    return " ".join(f"{name}={_rounded(value)}" for name, _, value in parts) or "–"
+
+
+def _rounded(value: str) -> str:
+    try:
+        return f"{float(value):.4g}" if "." in value or "e-" in value else value
+    except ValueError:
+        return value
 
 
 def finals_frame(study: Study) -> pd.DataFrame:
@@ -115,7 +129,7 @@ FINALS = [
 def _claim(method: str, claim: Row) -> dict[str, Any]:
     words = "; ".join(str(part) for part in (claim["source"], claim.get("note")) if part)
     model = f"{claim['model']} ({claim['task']})"
-    found = {"claim": True, "method": method, "model": model, "label": "paper", "source": words}
+    found = {"claim": True, "method": method, "model": model, "label": f"{method}, paper", "source": words}
     return found | {
         "test_top1": claim["accuracy"],
         "sparsity": claim.get("sparsity"),
@@ -128,24 +142,31 @@ def _claim(method: str, claim: Row) -> dict[str, Any]:
 def finals(study: Study) -> Table:
     """Our finals, with the papers' claims beside them in italics."""
     caption = (
-        "Finals: mean over n seeds that tuning never used, ± half the width of the 95 % t interval (no interval for one "
+        "Mean over n seeds that tuning never used, ± half the width of the 95 % t interval (no interval for one "
         "seed). Test top-1 was read once per run; validation top-1 is of the same runs. Sparsity is over prunable weights, "
-        "weights left over all convolution and linear weights, MACs left counts zero weights as skipped; bytes are the "
-        "compressed file. Italic rows are what papers report, in other settings: no part of any statistic."
+        "weights left over all convolution and linear weights, MACs left counts zero weights as skipped; kB is the "
+        "compressed file. Accuracies and shares are in per cent; #k is the trial that was chosen. Italic rows are what papers "
+        "report, in other settings: no part of any statistic."
     )
     columns = (
-        Column("method", "method", text("method")),
         Column("model", "model", text("model")),
-        Column("configuration", "label", text("label")),
+        Column("method", "label", text("label")),
         Column("n", "n", fixed("n", 0), number=True),
-        Column("test top-1 (%)", "test_top1", interval("test_top1", "test_top1_half"), number=True),
-        Column("val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
-        Column("sparsity (%)", "sparsity", percent("sparsity"), number=True),
-        Column("weights left (%)", "weights_left", percent("weights_left"), number=True),
-        Column("MACs left (%)", "macs_left", percent("macs_left"), number=True),
+        Column("test top-1", "test_top1", interval("test_top1", "test_top1_half"), number=True),
+        Column("val. top-1", "val_top1", fixed("val_top1", 2), number=True),
+        Column("sparsity", "sparsity", percent("sparsity"), number=True),
+        Column("weights left", "weights_left", percent("weights_left"), number=True),
+        Column("MACs left", "macs_left", percent("macs_left"), number=True),
         Column("kB", "bytes", fixed("bytes", 1, 1e-3), number=True),
         Column("seconds", "seconds", fixed("seconds", 1), number=True),
-        Column("runs or source", "source", lambda row: row["source"] or " ".join(row["runs"]), runs=True, long=True),
+        Column(
+            "runs or source",
+            "source",
+            lambda row: row["source"] or " ".join(row["runs"]),
+            runs=True,
+            long=True,
+            paper=False,
+        ),
     )
     return Table("finals", "Finals", caption, finals_frame(study), columns)
 
@@ -167,10 +188,10 @@ def configurations(study: Study) -> Table:
     columns = (
         Column("configuration", "label", text("label")),
         Column("model", "model", text("model")),
-        Column("trial's val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
-        Column("trial's weights left (%)", "weights_left", percent("weights_left"), number=True),
-        Column("settings", "settings", text("settings"), long=True),
-        Column("trial's run", "runs", lambda row: " ".join(row["runs"]), runs=True),
+        Column("val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
+        Column("weights left (%)", "weights_left", percent("weights_left"), number=True),
+        Column("settings", "settings", short, long=True),
+        Column("trial's run", "runs", lambda row: " ".join(row["runs"]), runs=True, paper=False),
     )
     frame = pd.DataFrame(rows, columns=["model", "label", "val_top1", "weights_left", "settings", "runs"])
     caption = f"What was chosen: {study.declared.get('select', 'not stated')}."
@@ -189,7 +210,7 @@ def failures(study: Study) -> Table:
         Column("seed", "seed", text("seed"), number=True),
         Column("state", "state", text("state")),
         Column("reason", "reason", text("reason"), long=True),
-        Column("run", "runs", lambda row: " ".join(row["runs"]), runs=True),
+        Column("run", "runs", lambda row: " ".join(row["runs"]), runs=True, paper=False),
     )
     caption = (
         f"Runs without a result: {len(frame)} of {len(study.entries)}. They are results too: counted, and never hidden."
@@ -210,14 +231,20 @@ def runs(study: Study) -> Table:
         Column("number", "number", text("number"), number=True),
         Column("seed", "seed", text("seed"), number=True),
         Column("state", "state", text("state")),
-        Column("val. top-1 (%)", "val_top1", fixed("val_top1", 2), number=True),
-        Column("test top-1 (%)", "test_top1", fixed("test_top1", 2), number=True),
-        Column("weights left (%)", "weights_left", percent("weights_left"), number=True),
-        Column("MACs left (%)", "macs_left", percent("macs_left"), number=True),
+        Column("val. top-1", "val_top1", fixed("val_top1", 2), number=True),
+        Column("test top-1", "test_top1", fixed("test_top1", 2), number=True),
+        Column("weights left", "weights_left", percent("weights_left"), number=True),
+        Column("MACs left", "macs_left", percent("macs_left"), number=True),
         Column("seconds", "seconds", fixed("seconds", 1), number=True),
-        Column("settings", "settings", text("settings"), long=True),
+        Column("settings", "settings", short, long=True, paper=False),
     )
-    return Table("runs", "Runs", f"All {len(frame)} runs of the study, one row each.", frame, columns)
+    return Table(
+        "runs",
+        "Runs",
+        f"All {len(frame)} runs of the study, one row each; accuracies and shares in per cent.",
+        frame,
+        columns,
+    )
 
 
 def _ids(entries: pd.DataFrame) -> pd.Series:

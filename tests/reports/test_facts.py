@@ -15,7 +15,7 @@ def read(home: Path) -> Study:
 def test_the_head_of_a_study(tmp_path: Path) -> None:
     found = dict(facts(read(homes.full(tmp_path))))
     assert found["Finals"] == "n = 3, seeds 1000, 1001, 1002"
-    assert found["Trials ended"] == "trials: 2 failed, 14 finished; finals: 12 finished; baselines: 6 finished"
+    assert found["Runs"] == "trials: 2 failed, 14 finished; finals: 12 finished; baselines: 6 finished"
     assert found["Commit"] == "0123456789ab"
     assert found["Hardware"] == "cores 2, cpu Some CPU, memory 8.0 GiB"
     assert found["Method sap"] == "SAP (Diao et al., 2023)."

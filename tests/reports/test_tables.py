@@ -28,16 +28,16 @@ def test_finals_by_hand(study: Study) -> None:
     ]
     found = rows(formats.markdown(tables.finals(study)))
     assert found[2] == (
-        r"| dense | test\_vit | dense | 3 | 95.00 ± 2.48 | 96.00 | 0.00 | 100.0 | 100.0 | 400.0 | 12.5 | "
+        r"| test\_vit | dense | 3 | 95.00 ± 2.48 | 96.00 | 0.00 | 100.0 | 100.0 | 400.0 | 12.5 | "
         + " ".join(runs)
         + " |"
     )
     assert [line.rpartition("|")[0].rpartition("|")[0] + "|" for line in found[3:5]] == [
-        r"| sap | test\_vit | sap #2 | 3 | 93.00 ± 2.48 | 94.00 | 65.0 | 35.0 | 48.0 | 140.0 | 12.5 |",
-        r"| sap | test\_vit | sap #6 | 3 | 89.00 ± 2.48 | 90.00 | 95.0 | 5.00 | 12.3 | 20.0 | 12.5 |",
+        r"| test\_vit | sap #2 | 3 | 93.00 ± 2.48 | 94.00 | 65.0 | 35.0 | 48.0 | 140.0 | 12.5 |",
+        r"| test\_vit | sap #6 | 3 | 89.00 ± 2.48 | 90.00 | 95.0 | 5.00 | 12.3 | 20.0 | 12.5 |",
     ]
     assert found[5] == (
-        "| *sap* | *resnet18 (cifar10)* | *paper* | – | *94.60* | – | *98.0* | – | – | – | – | "
+        "| *resnet18 (cifar10)* | *sap, paper* | – | *94.60* | – | *98.0* | – | – | – | – | "
         "*arXiv:2302.05601, figure 4; read off a figure* |"
     )
     assert len(found) == 6
@@ -66,8 +66,15 @@ def test_failures_have_their_reason(study: Study) -> None:
 def test_configurations_carry_the_numbers_that_chose_them(study: Study) -> None:
     (first, second) = tables.configurations(study).rows()
     trial = study.done("trial").set_index("number").loc[2]
-    assert (first["label"], first["settings"], first["val_top1"]) == ("sap #2", "gamma=3 p=0.5", trial["val_top1"])
+    assert (first["label"], first["settings"], first["val_top1"]) == ("sap #2", "gamma=3.0 p=0.5", trial["val_top1"])
     assert second["label"] == "sap #6"
+
+
+def test_settings_are_exact_as_data_and_short_to_read() -> None:
+    exact = tables.settings({"q": 1.2094817234, "eta": 1e-05, "rounds": 8, "scope": "global.x"})
+    assert exact == "eta=1e-05 q=1.2094817234 rounds=8 scope=global.x"
+    assert tables.short({"settings": exact}) == "eta=1e-05 q=1.209 rounds=8 scope=global.x"
+    assert tables.short({"settings": ""}) == "–"
 
 
 def test_csv_keeps_every_digit(study: Study) -> None:
@@ -91,5 +98,7 @@ def test_latex_uses_booktabs(study: Study) -> None:
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\usepackage{booktabs}", r"sap \#2", r"93.00 $\pm$ 2.48"):
         assert rule in text
     assert r"\textit{94.60}" in text
+    assert r"\textit{resnet18 (cifar10)}\,\textsuperscript{1}" in text
+    assert r"\textsuperscript{1}\,arXiv:2302.05601, figure 4; read off a figure." in text
     columns = text.partition(r"\begin{tabular}")[2].splitlines()
-    assert all(line.count(" & ") == 11 for line in columns if line.endswith(r"\\"))
+    assert all(line.count(" & ") == 9 for line in columns if line.endswith(r"\\"))
