@@ -46,9 +46,10 @@ def main() -> None:
     except BenchError as error:
         errors.print(f"[red]error:[/] {_plain(str(error))}", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        errors.print("stopped; everything finished is kept, and the same command goes on from here", soft_wrap=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer's word for Ctrl-C
+            errors.print("stopped; everything finished is kept, and the same command goes on from here", soft_wrap=True)
+        raise
     except OSError as error:
         errors.print(f"[red]error:[/] {_plain(_os_error(error))}", soft_wrap=True)
         sys.exit(1)

@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 from bench import PROTOCOL, machine, plugins, select
 from bench.config import digest
-from bench.errors import BenchError
+from bench.errors import BenchError, one_of
 from bench.method import Method
 from bench.place import Place
 from bench.pool import Outcome, Pool
 from bench.record import SCHEMA, write_json
 from bench.spec import Run
-from bench.tuner import Space, Tuner, check_space, open_storage, spaces_json
+from bench.tuner import SAMPLERS, Space, Tuner, check_space, open_storage, spaces_json
 
 SELECTION = {
     "pareto": "of the trials that no other beats in validation top-1 (last epoch) and {cost} at once, the {finals} that "
@@ -59,6 +59,8 @@ class Study:
                 f"tuning and reporting seeds must differ, but seed={self.seed} is among final_seeds={self.final_seeds}; "
                 "choose another --seed"
             )
+        if self.sampler not in SAMPLERS:
+            raise one_of("sampler", self.sampler, SAMPLERS)
         if self.kind == "ladder" and not self.targets:
             raise BenchError("a ladder needs targets, but got none; give --targets 0.8,0.9")
         if not self.methods or not self.models or not self.final_seeds or self.trials < 1:
@@ -137,9 +139,8 @@ class Result:
 
     name: str
     chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by cell: number, params, values
-    failures: Counter[str] = field(default_factory=Counter)
-    finished: int = 0
-    computed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)  # reasons of the entries that failed
+    computed: int = 0  # runs that were not on record before
 
 
 @dataclass
@@ -164,10 +165,9 @@ class Conductor:
             self._declare(tuners, final=False)
             while work := self._generations(tuners):
                 self._trials(work, tuners, result)
-            if not result.finished:
-                reasons = "; ".join(f"{n} x {reason}" for reason, n in result.failures.most_common(3))
-                raise BenchError(f"a study needs one finished trial at least, but all failed: {reasons}")
+            self._require_some()
             self._finals(result)
+            result.failures = self._failures()
             self._declare(tuners, final=True)
             write_json(self.place.home / "studies" / self.study.name / "best.json", result.chosen)
             return result
@@ -233,20 +233,23 @@ class Conductor:
             tuners[key].tell(number, values, run=outcome.run.id, reason=outcome.reason)
             state = "finished" if values else "failed"
             self._note("trial", key, number, outcome.run, params, state, values=values, reason=outcome.reason)
-            self._count(result, outcome)
+            result.computed += not outcome.cached
+
+    def _require_some(self) -> None:
+        trials = [e for e in self.place.records.entries(self.study.name) if e["kind"] == "trial"]
+        if not any(e["state"] == "finished" for e in trials):
+            reasons = "; ".join(f"{n} x {reason}" for reason, n in self._failures().most_common(3))
+            raise BenchError(f"a study needs one finished trial at least, but all {len(trials)} failed: {reasons}")
+
+    def _failures(self) -> Counter[str]:
+        entries = self.place.records.entries(self.study.name)
+        return Counter(str(e["reason"]) for e in entries if e["state"] == "failed")
 
     def _values(self, outcome: Outcome) -> list[float] | None:
         if outcome.state != "finished":
             return None
         metrics = (self.place.records.record(outcome.run.id) or {})["metrics"]
         return [metrics["val/top1"], metrics[self.study.cost]][: len(self.study.objectives)]
-
-    def _count(self, result: Result, outcome: Outcome) -> None:
-        result.computed += not outcome.cached
-        if outcome.state == "finished":
-            result.finished += 1
-        else:
-            result.failures[f"{outcome.kind}: {outcome.reason}" if outcome.kind else outcome.reason] += 1
 
     def _choose(self, cell: Cell) -> list[dict[str, Any]]:
         """The configurations that go to the finals: a function of validation numbers only."""
@@ -288,7 +291,7 @@ class Conductor:
         for label, (kind, key, number, _, params) in notes.items():
             outcome = outcomes[label]
             self._note(kind, key, number, outcome.run, params, outcome.state, reason=outcome.reason)
-            self._count(result, outcome)
+            result.computed += not outcome.cached
 
     def _control(self, method: Method[Any], model: str, seed: int) -> Run:
         """A control's run: the study's settings, as far as they do not speak of the tuned method's own fields."""

@@ -1,0 +1,183 @@
+"""The command line as a user types it: in this process where it only refuses, in real ones where it computes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tests.toys import same
+
+from bench import cli
+from bench.place import Place
+from bench.store import RunFolder
+
+TINY = ("epochs=1", "batch=256", "image_size=32")
+
+
+def bench(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The console script in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+BAD = [
+    (["run", "gradul"], "did you mean 'gradual'?"),
+    (["run", "gradual", "finl=0.5"], "did you mean 'final'?"),
+    (["run", "gradual", "final=1.5"], "`0 <= final <= 1` must hold, but got final=1.5"),
+    (["run", "gradual", "begin=0.9", "end=0.5"], "`begin < end` must hold"),
+    (["run", "gradual", "final"], "settings are written key=value"),
+    (["run", "gradual", "epochs=many"], "`epochs` must be a finite number, but got 'many'"),
+    (["run", "gradual", "recipe.final=0.5"], "no setting 'recipe.final'"),
+    (["run", "sap", "p=1.5"], "`p < q` must hold"),
+    (["run", "gradual", "model=resnet1"], "did you mean 'resnet18'?"),
+    (["run", "gradual", "task=digit"], "did you mean 'digits'?"),
+    (["run", "gradual", "task=folder:/nowhere"], "/nowhere"),
+    (["run", "gradual", "start=missing.safetensors"], "missing.safetensors"),
+    (["run", "gradual", "start=run:123456789abc"], "run that one first"),
+    (["study", "sap", "--study", "parto"], "did you mean 'pareto'?"),
+    (["study", "sap", "--sampler", "tpa"], "did you mean 'tpe'?"),
+    (["study", "dense", "--study", "ladder"], "a ladder needs a method with a target"),
+    (["study", "sap", "--seed", "1000"], "tuning and reporting seeds must differ"),
+    (["study", "sap", "--targets", "a,b"], "must be numbers separated by commas"),
+    (["study", "sap", "--models", "nosuchmodel"], "no model 'nosuchmodel'"),
+    (["report"], "make study METHOD=sap"),
+    (["report", "nosuch"], "nosuch"),
+    (["evaluate", "nosuch"], "neither"),
+    (["list", "method"], "did you mean 'methods'?"),
+    (["show", "sapp"], "did you mean 'sap'?"),
+    (["sync"], "run something first"),
+    (["sync", "--records", "/nowhere"], "/nowhere"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_bad_input_is_one_line_and_a_non_zero_exit(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(*words, monkeypatch=monkeypatch) == 1
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "tasks"], ["list", "studies"], ["list", "models", "cifar*"], ["show", "sap"], ["show", "run"]]
+)
+def test_explaining_commands_explain(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(*words, monkeypatch=monkeypatch) == 0
+    assert len(capsys.readouterr().out) > 100
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, with one line of output joined."""
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], wanted: int = 0) -> str:
+    out, _ = process.communicate(timeout=280)
+    assert process.returncode == wanted, out
+    assert "Traceback" not in out
+    return out
+
+
+def records(home: Path) -> dict[str, dict[str, object]]:
+    return {p.parent.name: json.loads(p.read_text()) for p in (home / "runs").glob("*/record.json")}
+
+
+def test_a_study_from_nothing_then_again_computes_nothing(own_place: Path) -> None:
+    words = ("study", "gradual", *TINY, "--models", "test_efficientnet", "--trials", "2", "--finals", "1", "--jobs", "2")
+    seeds = ("--final-seeds", "1000")
+    out = finish(start(*words, *seeds))
+    place = Place()
+    made = records(place.home)
+    assert len(made) == 4  # two trials, a final, a dense control
+    assert sorted(r["test_openings"] for r in made.values()) == [0, 0, 1, 1]  # type: ignore[type-var]
+    (name,) = place.records.studies()
+    assert place.records.study(name)["state"] == "finished"
+    assert (place.report / "index.html").exists()
+    for promise in ("MLflow UI: ", "best configurations: ", "report: "):
+        assert promise in out
+    before = {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")}
+    assert "nothing was run again" in finish(start(*words, *seeds, "--no-track"))
+    assert {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")} == before
+
+
+RUN = ("run", "sap", "epochs=6", "rounds=2", "batch=128", "device=cpu", "threads=1", "--no-track", "--checkpoint-every", "0.2")
+
+
+def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not list(path.glob(pattern)):
+        assert time.monotonic() < until, f"no {pattern} in {path}"
+        time.sleep(0.02)
+
+
+def uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "whole"))
+    finish(start(*RUN))
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "results"))
+    return RunFolder(next((tmp_path / "whole" / "runs").iterdir()))
+
+
+def agree(one: RunFolder, other: RunFolder) -> None:
+    """Same weights bit for bit, same measurements, no epoch lost or doubled."""
+    assert same(load_file(one.path / "model.safetensors"), load_file(other.path / "model.safetensors"))
+    a, b = one.record(), other.record()
+    assert a is not None
+    assert b is not None
+    for key in ("val/top1", "val/loss", "sparsity/prunable", "weights/nonzero"):
+        assert a["metrics"][key] == b["metrics"][key]
+    assert [p["name"] for p in a["phases"]] == [p["name"] for p in b["phases"]]
+    curves = [Place(home=f.path.parent.parent).records.curves(f.path.name) for f in (one, other)]
+    assert curves[0][["step", "val/top1", "train/loss"]].equals(curves[1][["step", "val/top1", "train/loss"]])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_cut_off_goes_on_to_the_same_weights(how: int, own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = uninterrupted(own_place, monkeypatch)
+    process = start(*RUN)
+    wait_for(own_place / "results", "runs/*/checkpoint-*.pt")
+    time.sleep(random.Random(how).uniform(0, 0.5))
+    os.killpg(process.pid, how)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in out
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on from here" in out
+    (cut,) = (own_place / "results" / "runs").iterdir()
+    wait_for_release(RunFolder(cut))
+    assert RunFolder(cut).record() is None
+    finish(start(*RUN))
+    agree(whole, RunFolder(cut))
+
+
+def wait_for_release(folder: RunFolder) -> None:
+    until = time.monotonic() + 20
+    while folder.busy:
+        assert time.monotonic() < until
+        time.sleep(0.05)
