@@ -165,7 +165,9 @@ def _say_where(
             )
             console.print(f"best of {escape(key)}: trial {trial['number']}, {values}: {escape(params)}", soft_wrap=True)
     if mirror is not None and mirror.where:
-        console.print(f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}", soft_wrap=True)
+        console.print(
+            f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}/runs", soft_wrap=True
+        )
     console.print(f"best configurations: {place.home / 'studies' / study.name / 'best.json'}", soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", soft_wrap=True)

@@ -200,13 +200,14 @@ def _segment(job: Training, clock: Clock, epoch: int, skip: int, count: int) -> 
                 began = time.perf_counter()
             if stopping and done < count:
                 raise Stopped
+    if job.device.type == "cuda":
+        torch.cuda.synchronize(job.device)  # the last backward and step, which the loss did not wait for
     at.seconds += time.perf_counter() - began
 
 
 def step_(job: Training, clock: Clock, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """One optimiser step; returns the task's loss (a scalar on the device, not waited for)."""
     method, recipe, optimizer = job.method, job.recipe, clock.optimizer
-    optimizer.zero_grad(set_to_none=True)
     parts = recipe.micro_batches
     task_loss = torch.zeros((), device=job.device) if parts > 1 else None
     for index, (x, y) in enumerate(zip(images.chunk(parts), labels.chunk(parts), strict=True)):
@@ -215,6 +216,8 @@ def step_(job: Training, clock: Clock, forward: Callable[[Tensor], Tensor], imag
         loss = loss if task_loss is None else loss * (len(y) / len(labels))
         task_loss = loss.detach() if task_loss is None else task_loss + loss.detach()
         penalty = method.penalty(job.state, job.model, clock) if index == 0 else None
+        if index == 0:
+            optimizer.zero_grad(set_to_none=True)  # here, so that backward finds this memory warm
         (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
     method.after_backward(job.state, job.model, clock)
     if recipe.clip:

@@ -31,6 +31,7 @@ from bench.store import RunFolder
 
 BATCH = 1000  # metrics to a request, MLflow's limit
 LOOSE = "runs"  # the experiment of runs that belong to no study
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "RUNNING", "killed": "KILLED"}
 
 
@@ -86,7 +87,7 @@ class Tracker:
         if found is None:
             embedded = self.place.tracking_uri.startswith("sqlite:///")
             folder = (self.place.artifacts / self.study).as_uri() if embedded else None
-            self.experiment = self.client.create_experiment(self.study, artifact_location=folder)
+            self.experiment = self.client.create_experiment(self.study, artifact_location=folder, tags=_KIND)
         else:
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
@@ -188,7 +189,7 @@ class Tracker:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(str(key), float(value), int(row["time"]), int(row["step"]))
+            Metric(f"curve/{str(key).replace('/', '_')}", float(value), int(row["time"]), int(row["step"]))
             for row in rows.to_dict("records")
             for key, value in row.items()
             if key not in ("step", "phase", "time") and _finite(value)
@@ -203,7 +204,7 @@ class Tracker:
 
         _log_params(self.client, seen.run_id, _flat(record["run"]))
         when, step = int(record["provenance"].get("finished", 0) * 1000), int(record["cost"].get("steps", 0))
-        numbers = {**{f"final/{k}": v for k, v in record["metrics"].items()}, **_numbers("cost", record["cost"])}
+        numbers = {**_numbers("result", record["metrics"]), **_numbers("result/cost", record["cost"])}
         metrics = [Metric(k, float(v), when, step) for k, v in numbers.items() if _finite(v)]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(seen.run_id, metrics=metrics[start : start + BATCH])
@@ -320,7 +321,7 @@ class Mirror:
             try:
                 self._tracker.report(folder)
             except Exception as error:
-                self.warn(f"the report was not uploaded ({type(error).__name__}); `bench sync` does it")
+                self.warn(f"the report was not uploaded to MLflow ({type(error).__name__}); it lies in {folder}")
 
     @property
     def where(self) -> tuple[str, str] | None:

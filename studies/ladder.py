@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.study import Study
+from studies._embedded import MODELS, with_recipe
 
 
 def study(methods: tuple[str, ...], **changes: Any) -> Study:
@@ -16,8 +17,8 @@ def study(methods: tuple[str, ...], **changes: Any) -> Study:
         "kind": "ladder",
         "question": "What accuracy is kept at each given sparsity?",
         "methods": methods,
-        "models": ("test_efficientnet", "test_vit"),
+        "models": MODELS,
         "targets": (0.8, 0.9, 0.95),
         "controls": ("dense",),
     }
-    return Study(**{**declared, **changes})
+    return Study(**with_recipe({**declared, **changes}))

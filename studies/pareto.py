@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.study import Study
+from studies._embedded import MODELS, with_recipe
 
 
 def study(methods: tuple[str, ...], **changes: Any) -> Study:
@@ -18,7 +19,7 @@ def study(methods: tuple[str, ...], **changes: Any) -> Study:
         "kind": "pareto",
         "question": "What accuracy is kept at what share of the weights, when the budget is tuned too?",
         "methods": methods,
-        "models": ("test_efficientnet", "test_vit"),
+        "models": MODELS,
         "controls": ("dense",),
     }
-    return Study(**{**declared, **changes})
+    return Study(**with_recipe({**declared, **changes}))

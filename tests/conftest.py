@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+
+hypothesis.settings.register_profile("loaded", deadline=None)  # no test asserts a time
+hypothesis.settings.load_profile("loaded")
 
 
 @pytest.fixture(autouse=True)

@@ -75,7 +75,8 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(
 
 
 @pytest.mark.parametrize(
-    "words", [["list"], ["list", "tasks"], ["list", "studies"], ["list", "models", "cifar*"], ["show", "sap"], ["show", "run"]]
+    "words",
+    [["list"], ["list", "tasks"], ["list", "studies"], ["list", "models", "cifar*"], ["show", "sap"], ["show", "run"]],
 )
 def test_explaining_commands_explain(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -109,7 +110,19 @@ def records(home: Path) -> dict[str, dict[str, object]]:
 
 
 def test_a_study_from_nothing_then_again_computes_nothing(own_place: Path) -> None:
-    words = ("study", "gradual", *TINY, "--models", "test_efficientnet", "--trials", "2", "--finals", "1", "--jobs", "2")
+    words = (
+        "study",
+        "gradual",
+        *TINY,
+        "--models",
+        "test_efficientnet",
+        "--trials",
+        "2",
+        "--finals",
+        "1",
+        "--jobs",
+        "2",
+    )
     seeds = ("--final-seeds", "1000")
     out = finish(start(*words, *seeds))
     place = Place()
@@ -126,7 +139,18 @@ def test_a_study_from_nothing_then_again_computes_nothing(own_place: Path) -> No
     assert {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")} == before
 
 
-RUN = ("run", "sap", "epochs=6", "rounds=2", "batch=128", "device=cpu", "threads=1", "--no-track", "--checkpoint-every", "0.2")
+RUN = (
+    "run",
+    "sap",
+    "epochs=6",
+    "rounds=2",
+    "batch=128",
+    "device=cpu",
+    "threads=1",
+    "--no-track",
+    "--checkpoint-every",
+    "0.2",
+)
 
 
 def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:

@@ -19,7 +19,11 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(folder: RunFolder) -> None:
-    state = {"w": torch.randn(5, generator=torch.Generator().manual_seed(1)), "at": {"step": 3, "loss": 0.1}, "none": None}
+    state = {
+        "w": torch.randn(5, generator=torch.Generator().manual_seed(1)),
+        "at": {"step": 3, "loss": 0.1},
+        "none": None,
+    }
     folder.save_checkpoint(3, state)
     back = folder.load_checkpoint()
     assert back is not None

@@ -20,7 +20,14 @@ T0 = 1_790_000_000_000
 
 
 def row(step: int) -> dict[str, Any]:
-    return {"step": step, "epoch": step / 10, "phase": "train", "time": T0 + step, "val/top1": 50.0 + step, "sparsity": 0.5}
+    return {
+        "step": step,
+        "epoch": step / 10,
+        "phase": "train",
+        "time": T0 + step,
+        "val/top1": 50.0 + step,
+        "sparsity": 0.5,
+    }
 
 
 def make_run(place: Place, run_id: str, steps: list[int], *, ended: bool) -> None:
@@ -78,7 +85,13 @@ def view(place: Place) -> dict[str, Any]:
         points = {k: len(client.get_metric_history(run.info.run_id, k)) for k in run.data.metrics}
         name = run.data.tags.get("bench.entry", "parent")
         assert name not in found, "an entry has two runs"
-        found[name] = (run.info.status, points, run.data.tags.get("mlflow.parentRunId"), run.data.params, run.info.run_id)
+        found[name] = (
+            run.info.status,
+            points,
+            run.data.tags.get("mlflow.parentRunId"),
+            run.data.params,
+            run.info.run_id,
+        )
     return found
 
 
@@ -90,9 +103,9 @@ def test_a_study_is_mirrored_once_however_often_it_is_synced(place: Place) -> No
     done, running = found["trial-sap-toy-0000-s0"], found["trial-sap-toy-0001-s0"]
     assert (parent[0], done[0], running[0]) == ("RUNNING", "FINISHED", "RUNNING")
     assert done[2] == running[2] == parent[4]
-    assert done[1]["val/top1"] == 2
-    assert done[1]["final/val/top1"] == 1
-    assert running[1]["val/top1"] == 1
+    assert done[1]["curve/val_top1"] == 2
+    assert done[1]["result/val/top1"] == 1
+    assert running[1]["curve/val_top1"] == 1
     assert done[3]["method.p"] == "0.5"
 
 
@@ -107,7 +120,7 @@ def test_a_run_goes_on_and_a_dead_one_is_not_left_running(place: Place) -> None:
     sync_study(place, STUDY)
     status, points, *_ = view(place)["trial-sap-toy-0001-s0"]
     assert status == "FINISHED"
-    assert points["val/top1"] == 3
+    assert points["curve/val_top1"] == 3
 
 
 def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Place) -> None:
@@ -117,7 +130,7 @@ def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Plac
     client.set_tag(run_id, "bench.synced", "-1")
     client.set_tag(run_id, "bench.state", "")
     sync_study(place, STUDY)
-    assert view(place)["trial-sap-toy-0000-s0"][1]["val/top1"] == 2
+    assert view(place)["trial-sap-toy-0000-s0"][1]["curve/val_top1"] == 2
 
 
 def test_records_come_back_from_the_store(place: Place, tmp_path: Path) -> None:
@@ -130,7 +143,9 @@ def test_records_come_back_from_the_store(place: Place, tmp_path: Path) -> None:
     assert len(back.curves("aaa")) == 2
 
 
-def test_another_machines_folder_syncs_into_this_store(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_machines_folder_syncs_into_this_store(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sync_study(place, STUDY)
     here = Place(home=tmp_path / "here")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", here.tracking_uri)
