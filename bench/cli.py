@@ -95,6 +95,7 @@ def study(
     trials: Annotated[int, typer.Option(min=0, help="tuned configurations per cell; 0: the study's")] = 0,
     finals: Annotated[int, typer.Option(min=0, help="configurations chosen per cell; 0: the study's")] = 0,
     final_seeds: Annotated[str, typer.Option(help="seeds of the finals, with commas")] = "",
+    cost: Annotated[str, typer.Option(help="traded for accuracy: weights_left or macs/fraction")] = "weights_left",
     sampler: Annotated[str, typer.Option(help="tpe, random or qmc (quasi-random)")] = "tpe",
     seed: Annotated[int, typer.Option(min=0, help="of the tuning: sampler and runs")] = 0,
     jobs: Jobs = 0,
@@ -109,7 +110,7 @@ def study(
     """Tune a method with Optuna, then run the chosen configurations again with fresh seeds on the test split."""
     from bench import commands
 
-    changes: dict[str, Any] = {"settings": tuple(settings or ()), "sampler": sampler, "seed": seed}
+    changes: dict[str, Any] = {"settings": tuple(settings or ()), "sampler": sampler, "seed": seed, "cost": cost}
     changes |= {k: v for k, v in {"task": task, "trials": trials, "finals": finals}.items() if v}
     changes |= {"models": tuple(models.split(","))} if models else {}
     changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}

@@ -23,7 +23,7 @@ A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, v
 weights_left, seconds, and the method's stats as method/<name>.
 
 An entry has: kind ("trial", "final", "baseline"), cell, number, seed, run (id), params, values, state ("running",
-"finished", "failed"), reason, of (for finals: the number of the trial chosen).
+"finished", "failed"), reason. A final's number is that of the trial it repeats.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ class Folder:
     def write_entry(self, study: str, entry: dict[str, Any]) -> None:
         """Write or replace one entry of a study."""
         write_json(self.home / "studies" / study / "entries" / f"{entry_name(entry)}.json", entry)
+
+    def drop_entry(self, study: str, entry: dict[str, Any]) -> None:
+        """Take an entry out of a study; its run stays on record."""
+        (self.home / "studies" / study / "entries" / f"{entry_name(entry)}.json").unlink(missing_ok=True)
 
 
 def entry_name(entry: dict[str, Any]) -> str:

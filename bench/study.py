@@ -25,6 +25,7 @@ from bench.record import SCHEMA, write_json
 from bench.spec import Run
 from bench.tuner import SAMPLERS, Space, Tuner, check_space, open_storage, spaces_json
 
+COSTS = ("weights_left", "macs/fraction")
 SELECTION = {
     "pareto": "of the trials that no other beats in validation top-1 (last epoch) and {cost} at once, the {finals} that "
     "together dominate the largest area of accuracy above chance against log compression",
@@ -59,6 +60,8 @@ class Study:
                 f"tuning and reporting seeds must differ, but seed={self.seed} is among final_seeds={self.final_seeds}; "
                 "choose another --seed"
             )
+        if self.cost not in COSTS:
+            raise one_of("cost", self.cost, COSTS)
         if self.sampler not in SAMPLERS:
             raise one_of("sampler", self.sampler, SAMPLERS)
         if self.kind == "ladder" and not self.targets:
@@ -284,6 +287,7 @@ class Conductor:
                     label, run = f"{control}/{model} control seed {seed}", self._control(cls(), model, seed)
                     notes[label] = ("baseline", f"{control}/{model}", 0, run, {})
                     runs.append((label, run))
+        self._forget_former({(n[1], n[2]) for n in notes.values() if n[0] == "final"})
         for kind, cell_key, number, run, params in notes.values():
             self._note(kind, cell_key, number, run, params, "running")
         self.expect(len(runs))
@@ -292,6 +296,12 @@ class Conductor:
             outcome = outcomes[label]
             self._note(kind, key, number, outcome.run, params, outcome.state, reason=outcome.reason)
             result.computed += not outcome.cached
+
+    def _forget_former(self, chosen: set[tuple[str, int]]) -> None:
+        """Finals of configurations that more trials have replaced are no part of the study's answer any more."""
+        for entry in list(self.place.records.entries(self.study.name)):
+            if entry["kind"] == "final" and (entry["cell"], entry["number"]) not in chosen:
+                self.place.records.drop_entry(self.study.name, entry)
 
     def _control(self, method: Method[Any], model: str, seed: int) -> Run:
         """A control's run: the study's settings, as far as they do not speak of the tuned method's own fields."""

@@ -200,7 +200,7 @@ class Tracker:
         self.client.set_tag(seen.run_id, "bench.synced", str(seen.step))
 
     def _sync_record(self, seen: _Seen, entry: Mapping[str, Any], record: Mapping[str, Any], folder: RunFolder) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, RunTag
 
         _log_params(self.client, seen.run_id, _flat(record["run"]))
         when, step = int(record["provenance"].get("finished", 0) * 1000), int(record["cost"].get("steps", 0))
@@ -209,10 +209,12 @@ class Tracker:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(seen.run_id, metrics=metrics[start : start + BATCH])
         tags = {"bench.status": record["status"], "bench.commit": str(record["provenance"].get("commit", ""))}
+        where = record["provenance"]
+        tags |= {f"bench.version.{k}": str(v) for k, v in where.get("versions", {}).items()}
+        tags |= {f"bench.hardware.{k}": str(v) for k, v in where.get("hardware", {}).items()}
         if record["reason"]:
             tags["bench.reason"] = str(record["reason"])[:5000]
-        for key, value in tags.items():
-            self.client.set_tag(seen.run_id, key, value)
+        self.client.log_batch(seen.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
         self._files(seen.run_id, entry, record, folder)
 
     def _files(self, run_id: str, entry: Mapping[str, Any], record: Mapping[str, Any], folder: RunFolder) -> None:

@@ -75,7 +75,7 @@ def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None]) ->
         write_text(base / f"{table.name}.md", formats.markdown(table))
         write_text(base / f"{table.name}.tex", formats.latex(table))
         write_text(base / f"{table.name}.csv", formats.csv(table.frame))
-    return page.Section(study.name, facts(study), warnings(study), shown, made, study.declared.get("mlflow") or {})
+    return page.Section(study.name, facts(study), warnings(study), shown, made)
 
 
 def _write_figure(figure: Figure, base: Path, look: Looks) -> dict[str, bytes]:

@@ -112,8 +112,6 @@ def _row(entry: Mapping[str, Any], cells: Mapping[str, Any], records: Mapping[st
     if own["target"] is None:
         own["target"] = math.nan
     own |= {"state": state, "params": entry.get("params") or {}, "values": entry.get("values") or []}
-    if entry["kind"] == "final" and entry.get("of") is not None:
-        own["number"] = entry["of"]
     metrics, cost = (record["metrics"], record["cost"]) if record else ({}, {})
     return own | {k: metrics.get(m, math.nan) for k, m in METRICS.items()} | {"seconds": cost.get("seconds", math.nan)}
 

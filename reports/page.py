@@ -35,15 +35,6 @@ class Section:
     warnings: Sequence[str]
     figures: Sequence[Shown]
     tables: Sequence[Table]
-    mlflow: Mapping[str, Any]
-
-    @property
-    def tracker(self) -> str:
-        """The address of the study's experiment in the MLflow UI; empty where MLflow is no server."""
-        address = str(self.mlflow.get("uri", ""))
-        if not address.startswith(("http://", "https://")):
-            return ""
-        return f"{address.rstrip('/')}/#/experiments/{self.mlflow.get('experiment_id', '')}"
 
 
 def data_uri(name: str, data: bytes) -> str:

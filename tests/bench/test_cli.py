@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tests.toys import same
 
 from bench import cli
 from bench.place import Place
 from bench.store import RunFolder
+from tests.toys import same
 
 TINY = ("epochs=1", "batch=256", "image_size=32")
 

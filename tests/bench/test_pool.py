@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 from safetensors.torch import load_file
-from tests.toys import same
 
 from bench.errors import BenchError
 from bench.place import Place
@@ -23,6 +22,7 @@ from bench.pool import MOST_MICRO_BATCHES, Outcome, Pool, _retry
 from bench.spec import Run, new_run
 from bench.store import RunFolder
 from bench.worker import CRASHED, DIVERGED, HUNG, INEFFECTIVE, OUT_OF_MEMORY
+from tests.toys import same
 
 
 def small(*settings: str) -> Run:

@@ -113,20 +113,6 @@ def test_what_comes_from_records_cannot_run(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in text
 
 
-@pytest.mark.parametrize(
-    ("uri", "address"),
-    [
-        ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/#/experiments/3"),
-        ("javascript:alert(1)", ""),
-        ("sqlite:///mlflow.db", ""),
-    ],
-)
-def test_an_mlflow_server_is_linked_and_a_file_is_not(tmp_path: Path, uri: str, address: str) -> None:
-    homes.declare(tmp_path, cells={}, mlflow={"uri": uri, "experiment_id": "3"})
-    page = Page(build(tmp_path, tmp_path / "out").read_text())
-    assert [a for a in page.addresses if not a.startswith(("data:", "#"))] == [address] * bool(address)
-
-
 def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
     declared = homes.declare(tmp_path, state="running", cells={})
     homes.write_entry(tmp_path, declared["name"], "trial", "sap/test_vit", 0, state="running")

@@ -1,0 +1,192 @@
+"""Studies: what they declare, what they choose, and that a kill anywhere changes nothing in the end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import studies.ladder
+import studies.pareto
+from bench.errors import BenchError
+from bench.place import Place
+from bench.store import RunFolder
+from bench.study import Cell, Study
+from tests.bench.test_cli import finish, start
+
+TINY: dict[str, Any] = {"models": ("test_efficientnet",), "settings": ("epochs=1", "batch=256")}
+
+
+def declared(**changes: Any) -> Study:
+    return studies.pareto.study(("gradual",), **{**TINY, **changes})
+
+
+def test_the_name_is_of_what_the_numbers_depend_on() -> None:
+    one = declared()
+    assert one.name.startswith("pareto-gradual-digits-")
+    assert declared(trials=50, finals=5, final_seeds=(7,)).name == one.name  # more of the same study
+    others = [
+        declared(seed=1),
+        declared(settings=("epochs=2",)),
+        declared(models=("test_resnet",)),
+        declared(sampler="qmc"),
+    ]
+    assert len({one.name, *(o.name for o in others)}) == 5
+
+
+def test_tuning_and_reporting_seeds_never_overlap() -> None:
+    with pytest.raises(BenchError, match="tuning and reporting seeds must differ"):
+        declared(seed=1001)
+
+
+def test_every_run_of_a_study_is_the_same_whenever_it_is_built() -> None:
+    for cell in declared(models=("test_efficientnet", "test_resnet")).cells():
+        assert cell.run({"final": 0.9}, 0).id == cell.run({"final": 0.9}, 0).id
+        final = cell.run({"final": 0.9}, 1000, test=True)
+        assert final.test
+        assert not cell.run({"final": 0.9}, 0).test
+
+
+def test_what_is_set_is_not_tuned() -> None:
+    (cell,) = declared(settings=("epochs=1", "exponent=2")).cells()
+    assert "exponent" not in cell.space
+    assert cell.base.to_dict()["exponent"] == 2
+
+
+def test_a_ladder_fixes_the_target_and_tunes_the_rest() -> None:
+    ladder = studies.ladder.study(("gradual", "sap"), **TINY, targets=(0.8, 0.9))
+    assert [c.key for c in ladder.cells()] == [
+        f"{m}/test_efficientnet@{t}" for m in ("gradual", "sap") for t in (0.8, 0.9)
+    ]
+    for cell in ladder.cells():
+        assert cell.base.wanted == cell.target
+        assert cell.base.target not in cell.space
+
+
+def test_a_setting_of_a_method_that_is_no_field_of_another_is_refused() -> None:
+    with pytest.raises(BenchError, match="no setting 'rounds'"):
+        Cell(declared(settings=("rounds=3",)), "gradual", "test_efficientnet", None).run({}, 0)
+
+
+STUDY = ("study", "gradual", "epochs=2", "batch=128", "--models", "test_efficientnet", "--trials", "5", "--finals", "1")
+MORE = ("--final-seeds", "1000,1001", "--jobs", "2", "--checkpoint-every", "0.1", "--device", "cpu")
+
+
+def entries(place: Place) -> dict[str, Any]:
+    (name,) = place.records.studies()
+    return {f"{e['kind']}-{e['cell']}-{e['number']}-{e['seed']}": e for e in place.records.entries(name)}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_study_killed_again_and_again_ends_as_if_it_never_was(
+    own_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(start(*STUDY, *MORE, "--no-track"))
+    whole = entries(Place())
+    monkeypatch.setenv("BENCH_HOME", str(own_place / "killed"))
+    place, chance = Place(), random.Random(0)
+    for _ in range(4):
+        process = start(*STUDY, *MORE)
+        time.sleep(chance.uniform(8, 16))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        release(place)
+    out = finish(start(*STUDY, *MORE))
+    assert "report: " in out
+    assert entries(place) == whole
+    from bench.tracking import connect
+
+    client = connect(place)
+    experiment = client.get_experiment_by_name(place.records.studies()[0])
+    runs = client.search_runs([experiment.experiment_id])
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    assert len(runs) == len(whole) + 1  # each entry once, and the parent
+
+
+def release(place: Place) -> None:
+    """Wait until the kill has reached every process."""
+    until = time.monotonic() + 20
+    while any(RunFolder(place.records.run(r)).busy for r in place.records.run_ids()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_the_configurations_do_not_depend_on_how_many_run_side_by_side(
+    own_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for jobs in ("1", "3"):
+        monkeypatch.setenv("BENCH_HOME", str(own_place / jobs))
+        finish(start(*STUDY, *MORE, "--no-track", "--no-report", "--jobs", jobs, "threads=1"))
+        found.append({k: (e["run"], e["values"]) for k, e in entries(Place()).items()})
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_study_whose_every_trial_fails_says_why() -> None:
+    out = finish(start(*STUDY, *MORE, "--no-track", "lr=100", "momentum=0.99", "nesterov=no"), wanted=1)
+    assert "error: a study needs one finished trial at least, but all 5 failed" in out
+    assert "must stay finite" in out
+
+
+@pytest.fixture
+def server(own_place: Path) -> Iterator[str]:
+    """A real MLflow server on loopback, with a store of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = own_place / "server"
+    store.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{store}/mlflow.db",
+        "--artifacts-destination",
+        str(store / "artifacts"),
+    ]
+    process = subprocess.Popen(
+        [*command, *stores], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    until = time.monotonic() + 90
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    yield f"http://127.0.0.1:{port}"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_code_with_servers(own_place: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow over HTTP, Optuna in a database; and a report from the server's artifacts equals the one from the folder."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("BENCH_OPTUNA", f"sqlite:///{own_place}/optuna.db")
+    out = finish(start(*STUDY, *MORE))
+    assert "MLflow is behind" not in out
+    local = Place().report / "index.html"
+    finish(start("report", "--from-mlflow", "--out", str(own_place / "fetched")))
+    assert (own_place / "fetched" / "index.html").read_bytes() == local.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_server_missed_is_synced_later(own_place: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    out = finish(start(*STUDY, *MORE, "--no-report"))
+    assert "MLflow is behind" in out
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    first = finish(start("sync"))
+    assert f"{len(entries(Place()))} runs brought up to date" in first
+    assert "0 runs brought up to date" in finish(start("sync"))
