@@ -118,7 +118,7 @@ class Pool:
             threads=max(1, cores // self.jobs),
         )
         placed = replace(run, device=self.device) if self.device else run
-        process = self._context.Process(target=work, args=(placed.to_dict(), self.place, options, theirs), daemon=True)
+        process = self._context.Process(target=work, args=(placed.to_dict(), self.place, options, theirs))
         process.start()
         theirs.close()
         self.watch(label, "started", run.id)

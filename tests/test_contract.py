@@ -117,7 +117,7 @@ def test_4_same_seed_same_weights_whatever_the_global_generators_are(method: Met
 def test_5_stopped_anywhere_and_resumed_gives_the_same_weights(method: Method[Any], tmp_path: Path) -> None:
     whole = toy_job(method, steps=STEPS)
     wanted = weights(train(whole))
-    for cut in (1, 7, 13, 20, 30, 36):
+    for cut in (1, 7, 20, 36):
         folder = tmp_path / str(cut)
         job = toy_job(method, steps=STEPS, folder=folder)
         job.stop = lambda job=job, cut=cut: job.at.step >= cut  # type: ignore[misc]

@@ -1,23 +1,16 @@
-"""Image folders: which files belong to which class, and decoding them."""
+"""Image folders: which files belong to which class."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from bench.errors import BenchError, Corrupt, MissingData
-from bench.tasks.base import Progress
+from bench.errors import BenchError, MissingData
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
-CHUNK = 256  # images per job of the thread pool
 
 
 @dataclass(frozen=True)
@@ -84,54 +77,3 @@ def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
             yield from _files(entry.path)
         elif entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith("."):
             yield entry.path, entry.stat()
-
-
-def read_image(path: str, mode: str) -> Image.Image:
-    """One image as Pillow's ``mode`` ("L" or "RGB").
-
-    Raises:
-        Corrupt: names the file.
-    """
-    try:
-        image = Image.open(io.BytesIO(Path(path).read_bytes()))  # from memory: a third less work than from the file
-        image.load()
-        return image if image.mode == mode else image.convert(mode)
-    except Exception as error:  # Pillow's decoders raise almost anything on arbitrary bytes
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = (
-            "no image format that Pillow knows" if unknown else " ".join(str(error).split()) or type(error).__name__
-        )
-        raise Corrupt(f"image {path} cannot be decoded ({reason}); restore it from its source, or delete it") from None
-
-
-def decode(paths: Sequence[str], mode: str, size: int, progress: Progress) -> np.ndarray:
-    """Decode images of ``size`` by ``size`` pixels by a pool of threads (Pillow's decoders release the GIL).
-
-    Returns:
-        uint8 (N, size, size, C) with C = 1 for mode "L" and 3 for "RGB", in the order of ``paths``.
-    """
-    images = np.empty((len(paths), size, size, 1 if mode == "L" else 3), np.uint8)
-
-    def job(start: int) -> int:
-        chunk = paths[start : start + CHUNK]
-        for position, path in enumerate(chunk, start):
-            image = read_image(path, mode)
-            if image.size != (size, size):
-                got = f"{image.width}x{image.height}"
-                raise BenchError(
-                    f"image {path} must be {size}x{size} pixels, but is {got}; use folder:PATH for any size"
-                )
-            images[position] = np.asarray(image).reshape(size, size, -1)
-        return len(chunk)
-
-    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(job, start) for start in range(0, len(paths), CHUNK)]
-        try:
-            done = 0
-            for finished in as_completed(jobs):
-                done += finished.result()
-                progress(done, len(paths))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return images

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.decode import decode
 from bench.errors import BenchError, MissingData
 from bench.tasks.base import Info, Progress
 from bench.tasks.cache import Split
-from bench.tasks.images import decode, scan
+from bench.tasks.images import scan
 
 DOWNLOAD_SECONDS = 20  # of silence, after which a download has failed
 

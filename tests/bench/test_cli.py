@@ -15,7 +15,9 @@ import pytest
 from safetensors.torch import load_file
 
 from bench import cli
+from bench.execute import execute
 from bench.place import Place
+from bench.spec import new_run
 from bench.store import RunFolder
 from tests.toys import same
 
@@ -53,7 +55,7 @@ BAD = [
     (["study", "sap", "--targets", "a,b"], "must be numbers separated by commas"),
     (["study", "sap", "--models", "nosuchmodel"], "no model 'nosuchmodel'"),
     (["report"], "make study METHOD=sap"),
-    (["report", "nosuch"], "nosuch"),
+    (["report", "nosuch"], "is made from a study's records"),
     (["evaluate", "nosuch"], "neither"),
     (["list", "method"], "did you mean 'methods'?"),
     (["show", "sapp"], "did you mean 'sap'?"),
@@ -109,7 +111,9 @@ def records(home: Path) -> dict[str, dict[str, object]]:
     return {p.parent.name: json.loads(p.read_text()) for p in (home / "runs").glob("*/record.json")}
 
 
-def test_a_study_from_nothing_then_again_computes_nothing(own_place: Path) -> None:
+def test_a_study_from_nothing_then_again_computes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = (
         "study",
         "gradual",
@@ -135,22 +139,13 @@ def test_a_study_from_nothing_then_again_computes_nothing(own_place: Path) -> No
     for promise in ("MLflow UI: ", "best configurations: ", "report: "):
         assert promise in out
     before = {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")}
-    assert "nothing was run again" in finish(start(*words, *seeds, "--no-track"))
+    assert bench(*words, *seeds, "--no-track", "--no-report", monkeypatch=monkeypatch) == 0
+    assert "nothing was run again" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")} == before
 
 
-RUN = (
-    "run",
-    "sap",
-    "epochs=6",
-    "rounds=2",
-    "batch=128",
-    "device=cpu",
-    "threads=1",
-    "--no-track",
-    "--checkpoint-every",
-    "0.2",
-)
+SETTINGS = ("epochs=6", "rounds=2", "batch=128", "device=cpu", "threads=1")
+RUN = ("run", "sap", *SETTINGS, "--no-track", "--checkpoint-every", "0.2")
 
 
 def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:
@@ -160,11 +155,9 @@ def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "whole"))
-    finish(start(*RUN))
-    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "results"))
-    return RunFolder(next((tmp_path / "whole" / "runs").iterdir()))
+def uninterrupted(tmp_path: Path) -> RunFolder:
+    record = execute(new_run("sap", SETTINGS), Place(home=tmp_path / "whole"))
+    return RunFolder(tmp_path / "whole" / "runs" / record["id"])
 
 
 def agree(one: RunFolder, other: RunFolder) -> None:
@@ -180,9 +173,9 @@ def agree(one: RunFolder, other: RunFolder) -> None:
     assert curves[0][["step", "val/top1", "train/loss"]].equals(curves[1][["step", "val/top1", "train/loss"]])
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_cut_off_goes_on_to_the_same_weights(how: int, own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = uninterrupted(own_place, monkeypatch)
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_run_cut_off_goes_on_to_the_same_weights(how: int, own_place: Path) -> None:
+    whole = uninterrupted(own_place)
     process = start(*RUN)
     wait_for(own_place / "results", "runs/*/checkpoint-*.pt")
     time.sleep(random.Random(how).uniform(0, 0.5))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.decode import FEW, decode
 from bench.errors import BenchError, Corrupt, MissingData
-from bench.tasks.images import class_names, decode, scan
+from bench.tasks.images import class_names, scan
 
 
 def quiet(done: int, total: int) -> None:
@@ -60,8 +61,7 @@ def test_decoding_keeps_order_and_reports(tmp_path: Path, paint) -> None:
     assert images.shape == (300, 32, 32, 3)
     for path, image in list(zip(paths, images, strict=True))[::50]:
         assert np.array_equal(np.asarray(Image.open(path)), image)
-    assert len(seen) == 2
-    assert seen[-1] == (300, 300)
+    assert seen == [(300, 300)]
 
 
 def test_grey_decoding_of_colour_images(tmp_path: Path, paint) -> None:
@@ -88,3 +88,16 @@ def test_an_image_of_another_size_is_named(tmp_path: Path, paint) -> None:
     paint(tmp_path, ["a"], 1, size=28)
     with pytest.raises(BenchError, match=r"a/0\.png must be 32x32 pixels, but is 28x28"):
         decode(scan(tmp_path).paths, "RGB", 32, quiet)
+
+
+@pytest.mark.slow
+def test_many_images_are_decoded_by_processes_in_order_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    paths = []
+    for number in range(FEW + 1):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((2, 2), number % 251, np.uint8)).save(path, compress_level=0)
+        paths.append(str(path))
+    assert [int(i[0, 0, 0]) for i in decode(paths, "L", 2, quiet)] == [n % 251 for n in range(FEW + 1)]
+    Path(paths[-1]).write_bytes(b"no image")
+    with pytest.raises(Corrupt, match=str(FEW)):
+        decode(paths, "L", 2, quiet)
