@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import plugins, tracking
+from bench import machine, plugins, tasks, tracking
 from bench.errors import BenchError, MissingData, one_of
 from bench.place import Place
 from bench.pool import Pool
@@ -37,7 +38,7 @@ def run(
 ) -> None:
     """Compute one run in a process of its own, and print what it came to."""
     place, one = Place(), new_run(method, settings)
-    _refuse_early(one, place)
+    _make_ready(console, one, place)
     console.print(f"run [bold]{one.id}[/]  {escape(_shown(one.identity()))}", soft_wrap=True)
     with _mirror(console, place, tracking.LOOSE, track), Display(console, total=1, failures=False) as display:
         pool = Pool(place, 1, gpus, hang_seconds, checkpoint_seconds, watch=display)
@@ -57,6 +58,29 @@ def _refuse_early(one: Run, place: Place) -> None:
     from bench import execute
 
     execute.prepare(one, place)
+
+
+def _make_ready(console: Console, one: Run, place: Place) -> None:
+    """Refuse what cannot work, and decode the data once, before any process starts."""
+    _refuse_early(one, place)
+    device = machine.resolve_device(one.device)
+    if device.type == "cpu" and one.recipe.precision == "bf16" and not machine.fast_bf16():
+        console.print("[yellow]this CPU has no bf16 arithmetic: it is emulated, and fp32 will be many times faster[/]")
+    _load(console, one, place, torch.device("cpu"))  # a GPU is left to the runs
+
+
+def _load(console: Console, one: Run, place: Place, device: torch.device) -> tasks.Task:
+    """The data of a run, with a bar while it is decoded for the first time."""
+    with Display(console) as display:
+        display("images", "started", "")
+        return tasks.load(
+            one.task,
+            data=place.data,
+            cache=place.cache,
+            device=device,
+            workers=one.workers,
+            progress=lambda done, total: display("images", "decoding", (done, total)),
+        )
 
 
 def _shown(identity: dict[str, Any]) -> str:
@@ -136,6 +160,8 @@ def conduct(
     """Carry a study out, then say where everything is."""
     place = Place()
     console.print(f"study [bold]{escape(study.name)}[/]: {escape(study.question)}", soft_wrap=True)
+    cell = study.cells()[0]
+    _make_ready(console, replace(cell.run({}, study.seed), device=device or "auto"), place)
     known = len(study.cells()) * study.trials
     with _mirror(console, place, study.name, track) as mirror, Display(console, total=known) as display:
         pool = Pool(place, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
@@ -179,9 +205,13 @@ def plan(console: Console, study: Study, device: str, jobs: int) -> None:
 
     place, total = Place(), 0.0
     table = Table("cell", "trials", "finals", "steps each", "ms a step", "hours", title=f"plan of {study.name}")
+    probed = dict[tuple[str, str], tuple[int, float]]()  # a target changes no cost
     for cell in study.cells():
-        one = replace(cell.run({}, study.seed), device=device)
-        steps, seconds = probe.step_seconds(one, place)
+        one, pair = replace(cell.run({}, study.seed), device=device or "auto"), (cell.method, cell.model)
+        if pair not in probed:
+            with console.status(f"a few steps of {cell.method} on {cell.model}"):
+                probed[pair] = probe.step_seconds(one, place)
+        steps, seconds = probed[pair]
         trials = study.trials if cell.space else 1
         finals = len(study.final_seeds) * (study.finals if study.kind == "pareto" else 1)
         hours = (trials + finals) * steps * seconds / jobs / 3600
@@ -217,7 +247,7 @@ def make_report(console: Console, studies: tuple[str, ...], out: Path | None, fr
 
 def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -> None:
     """Print a checkpoint's scores: a run by its id, or a file of weights for a model of the zoo."""
-    from bench import execute, machine, measure, tasks
+    from bench import execute, measure
 
     if split not in ("validation", "test"):
         raise one_of("split", split, ("validation", "test"))
@@ -233,18 +263,8 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
             raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
         one = new_run("dense", [f"start={what}", *settings])
         _, model, size = execute.prepare(one, place)
-    device = machine.resolve_device(one.device)
-    with Display(console) as display:
-        display("images", "started", "")
-        task = tasks.load(
-            one.task,
-            data=place.data,
-            cache=place.cache,
-            device=device,
-            workers=one.workers,
-            progress=lambda done, total: display("images", "decoding", (done, total)),
-        )
-    recipe = one.recipe
+    device, recipe = machine.resolve_device(one.device), one.recipe
+    task = _load(console, one, place, device)
     model.to(device).to(memory_format=recipe.memory_format)
     batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)  # type: ignore[arg-type]
     scores = measure.accuracy(model, batches, recipe)
@@ -294,6 +314,7 @@ def ui(console: Console, host: str, port: int) -> None:
         str(port),
     ]
     with contextlib.suppress(KeyboardInterrupt):
-        ended = subprocess.run([*command, "--default-artifact-root", str(place.artifacts)], check=False)
+        root = ["--default-artifact-root", str(place.artifacts)] if place.artifacts else []
+        ended = subprocess.run([*command, *root], check=False)
         if ended.returncode > 0:
             raise BenchError(f"the UI must find its port free, but it ended at once on {host}:{port}; try --port")

@@ -55,6 +55,15 @@ def _cpu_model() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
+def fast_bf16() -> bool:
+    """Whether this processor computes in bf16 itself; where that cannot be told, yes."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -42,9 +42,10 @@ class Place:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @property
-    def artifacts(self) -> Path:
-        """Artifacts of the embedded MLflow store."""
-        return self.home / "mlartifacts"
+    def artifacts(self) -> Path | None:
+        """Where an MLflow store in a SQLite file keeps its artifacts: beside it. None for a server, which knows itself."""
+        path = self.tracking_uri.removeprefix("sqlite:///")
+        return Path(path).parent / "mlartifacts" if path != self.tracking_uri else None
 
     @property
     def storage(self) -> str | None:

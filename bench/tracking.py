@@ -55,10 +55,10 @@ def connect(place: Place) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):  # after the import, which sets them to talk
+        logging.getLogger(name).setLevel(logging.ERROR)
     client = MlflowClient(tracking_uri=uri)
     try:
         client.search_experiments(max_results=1)
@@ -85,8 +85,7 @@ class Tracker:
         """Find or create the experiment and the parent run, and read what is there."""
         found = self.client.get_experiment_by_name(self.study)
         if found is None:
-            embedded = self.place.tracking_uri.startswith("sqlite:///")
-            folder = (self.place.artifacts / self.study).as_uri() if embedded else None
+            folder = (self.place.artifacts / self.study).as_uri() if self.place.artifacts else None
             self.experiment = self.client.create_experiment(self.study, artifact_location=folder, tags=_KIND)
         else:
             if found.lifecycle_stage == "deleted":
