@@ -14,6 +14,7 @@ weights, bit for bit on a CPU. The global generators (dropout inside models) are
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -192,7 +193,7 @@ def _segment(job: Training, clock: Clock, epoch: int, skip: int, count: int) -> 
         stopping = job.stop()
         if done == count or stopping or at.step % FINITE_EVERY == 0 or _due(job):
             at.loss_sum = float(total)
-            if at.loss_sum - at.loss_sum != 0:
+            if not math.isfinite(at.loss_sum):
                 raise Diverged(f"the loss must stay finite, but at step {at.step} it is {at.loss_sum}; lower `lr`")
             if done < count and (stopping or _due(job)):
                 at.seconds += time.perf_counter() - began
@@ -234,7 +235,7 @@ def _evaluate(job: Training, clock: Clock) -> None:
     """Add a row to the curves: the training loss since the last one, and the model as it is now."""
     at = job.at
     scores = accuracy(job.model, job.validation(), job.recipe)
-    if scores["loss"] - scores["loss"] != 0:
+    if not math.isfinite(scores["loss"]):
         raise Diverged(
             f"the validation loss must stay finite, but at step {at.step} it is {scores['loss']}; lower `lr`"
         )
