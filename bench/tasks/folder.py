@@ -16,11 +16,11 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.decode import read_image
 from bench.errors import Corrupt, MissingData
 from bench.seeds import address, generator
 from bench.tasks.arrays import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from bench.tasks.base import Batches, Gated, Info, Task
+from bench.tasks.decode import read_image
 from bench.tasks.images import class_names, scan
 from bench.tasks.split import stratified
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.decode import decode
 from bench.errors import BenchError, MissingData
 from bench.tasks.base import Info, Progress
 from bench.tasks.cache import Split
+from bench.tasks.decode import decode
 from bench.tasks.images import scan
 
 DOWNLOAD_SECONDS = 20  # of silence, after which a download has failed
@@ -85,7 +85,7 @@ def image_folder(info: Info, folder: Path) -> Source:
         for name, listing in listings.items():
             mode = "L" if info.channels == 1 else "RGB"
             pixels = decode(listing.paths, mode, info.image_size, partial(_report, progress, done, images))
-            splits[name] = Split(torch.from_numpy(pixels), torch.tensor(listing.labels))
+            splits[name] = Split(pixels, torch.tensor(listing.labels))
             done += len(listing.paths)
         return splits
 
