@@ -10,6 +10,7 @@ Only this room imports mlflow, and only through its client (no fluent globals, n
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import math
@@ -53,14 +54,14 @@ def connect(place: Place) -> Any:
     uri = place.tracking_uri
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # after the import, which sets them to talk
         logging.getLogger(name).setLevel(logging.ERROR)
-    client = MlflowClient(tracking_uri=uri)
     try:
+        if uri.startswith("sqlite:///"):
+            _create(Path(uri.removeprefix("sqlite:///")))
+        client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:
         raise Unavailable(
@@ -68,6 +69,22 @@ def connect(place: Place) -> Any:
             "recorded all the same: start the server and `bench sync`"
         ) from None
     return client
+
+
+def _create(path: Path) -> None:
+    """Make the SQLite store if there is none: under another name until it is whole, since MLflow cannot mend one whose
+    making was cut off; by one process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        from mlflow import MlflowClient
+
+        unfinished = path.with_name(f".{path.name}.tmp")
+        unfinished.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
+        unfinished.replace(path)
 
 
 @dataclass

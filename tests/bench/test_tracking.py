@@ -133,6 +133,14 @@ def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Plac
     assert view(place)["trial-sap-toy-0000-s0"][1]["curve/val_top1"] == 2
 
 
+def test_a_store_whose_making_was_cut_off_is_made_anew(place: Place) -> None:
+    (place.home / ".mlflow.db.tmp").write_bytes(b"half a database")
+    sync_study(place, STUDY)
+    assert view(place)["parent"][0] == "KILLED"
+    assert (place.home / "mlflow.db").exists()
+    assert not (place.home / ".mlflow.db.tmp").exists()
+
+
 def test_records_come_back_from_the_store(place: Place, tmp_path: Path) -> None:
     sync_study(place, STUDY)
     assert fetch(place, tmp_path / "fetched") == [STUDY]
