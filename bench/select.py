@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+KEPT = 0.5  # of the best accuracy above chance
 Point = tuple[float, float]  # (validation top-1 in per cent, share of the weights or MACs left)
 
 
@@ -23,10 +24,11 @@ def spread(points: Sequence[Point], count: int, chance: float) -> list[int]:
     """At most ``count`` points of the front that together dominate the largest area (greedy hypervolume subset).
 
     The area is measured in accuracy above ``chance`` (per cent) and in log10 of the compression, from the dense model
-    guessing at chance; a point that adds no area (no better than chance, or not smaller than dense) is never chosen
-    unless nothing else is there.
+    guessing at chance. A point that keeps less than `KEPT` of the best accuracy above chance has collapsed and is not
+    chosen, nor is one that adds no area, unless nothing else is there.
     """
-    candidates, chosen = front(points), list[int]()
+    enough = KEPT * (max((p[0] for p in points), default=chance) - chance)
+    candidates, chosen = [i for i in front(points) if points[i][0] - chance >= enough], list[int]()
     while len(chosen) < min(count, len(candidates)):
         gains = {i: _area([points[j] for j in [*chosen, i]], chance) for i in candidates if i not in chosen}
         best = max(gains, key=lambda i: (gains[i], -i))

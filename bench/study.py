@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from bench import PROTOCOL, machine, plugins, select
+from bench import PROTOCOL, machine, plugins, select, tasks
 from bench.config import digest
 from bench.errors import BenchError, one_of
 from bench.method import Method
@@ -28,7 +28,8 @@ from bench.tuner import SAMPLERS, Space, Tuner, check_space, open_storage, space
 COSTS = ("weights_left", "macs/fraction")
 SELECTION = {
     "pareto": "of the trials that no other beats in validation top-1 (last epoch) and {cost} at once, the {finals} that "
-    "together dominate the largest area of accuracy above chance against log compression",
+    "together dominate the largest area of accuracy above chance against log compression, without those that lost more than "
+    "half of it",
     "ladder": "the trial with the best validation top-1 (last epoch) at each target",
 }
 
@@ -264,8 +265,7 @@ class Conductor:
         if self.study.kind == "ladder":
             picked = select.best([t["values"][0] for t in trials])
         else:
-            classes = self.place.records.record(trials[0]["run"]) if trials else None
-            chance = 100 / int(classes["metrics"].get("classes", 10)) if classes else 0.0
+            chance = 100 / tasks.info(self.study.task, self.place.data).classes
             picked = select.spread([(t["values"][0], t["values"][1]) for t in trials], self.study.finals, chance)
         return [trials[i] for i in picked]
 

@@ -20,15 +20,19 @@ def test_no_point_beats_one_of_the_front(some: list[tuple[float, float]]) -> Non
 
 
 def test_spread_takes_the_points_of_the_largest_area() -> None:
-    # areas alone, above chance 10: 85 * 0.301, 80 * 1, 20 * 2; the middle one is first, then what adds most to it
-    some = [(95.0, 0.5), (90.0, 0.1), (30.0, 0.01)]
-    assert select.spread(some, 1, 10.0) == [1]
+    # areas alone, above chance 10: 85 * 0.301, 80 * 1, 50 * 2; the last one is first, then what adds most to it
+    some = [(95.0, 0.5), (90.0, 0.1), (60.0, 0.01)]
+    assert select.spread(some, 1, 10.0) == [2]
     assert select.spread(some, 2, 10.0) == [1, 2]
     assert select.spread(some, 3, 10.0) == [0, 1, 2]
 
 
 def test_a_point_at_chance_is_not_chosen_beside_a_real_one() -> None:
     assert select.spread([(90.0, 0.2), (10.0, 0.001)], 2, 10.0) == [0]
+
+
+def test_a_collapsed_point_is_not_chosen() -> None:
+    assert select.spread([(90.0, 0.2), (45.0, 0.001)], 2, 10.0) == [0]  # 35 of 80 points above chance are left
 
 
 @given(points, st.integers(1, 5))
