@@ -27,7 +27,8 @@ def spread(points: Sequence[Point], count: int, chance: float) -> list[int]:
     guessing at chance. A point that keeps less than `KEPT` of the best accuracy above chance has collapsed and is not
     chosen, nor is one that adds no area, unless nothing else is there.
     """
-    enough = KEPT * (max((p[0] for p in points), default=chance) - chance)
+    best_gain = max((p[0] for p in points), default=chance) - chance
+    enough = min(best_gain, KEPT * best_gain)  # the best itself, where all are below chance
     candidates, chosen = [i for i in front(points) if points[i][0] - chance >= enough], list[int]()
     while len(chosen) < min(count, len(candidates)):
         gains = {i: _area([points[j] for j in [*chosen, i]], chance) for i in candidates if i not in chosen}
