@@ -54,6 +54,7 @@ def connect(place: Place) -> Any:
     uri = place.tracking_uri
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # after the import, which sets them to talk
@@ -133,9 +134,18 @@ class Tracker:
         touched = 0
         loose = self.study == LOOSE
         self._sync_parent(over=over)
-        for entry in loose_entries(self.place.records) if loose else self.place.records.entries(self.study):
+        entries = loose_entries(self.place.records) if loose else list(self.place.records.entries(self.study))
+        for entry in entries:
             touched += self._sync_entry(entry, over=over)
+        self._mark_former({entry_name(e) for e in entries})
         return touched
+
+    def _mark_former(self, present: set[str]) -> None:
+        """Finals that more trials have replaced stay in the view, but are fetched no more."""
+        for name, seen in self.known.items():
+            if name.startswith("final-") and name not in present and seen.state != "former":
+                self.client.set_tag(seen.run_id, "bench.state", "former")
+                seen.state = "former"
 
     def _sync_parent(self, *, over: bool) -> None:
         declaration = {} if self.study == LOOSE else self.place.records.study(self.study)
