@@ -31,7 +31,7 @@ errors = Console(stderr=True, highlight=False)
 Settings = Annotated[list[str] | None, typer.Argument(help="key=value settings of run, recipe or method")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N (the same as device=...)")]
 Jobs = Annotated[
-    int, typer.Option(min=0, help="runs side by side; 0: one per GPU given, else one per 1 CPU core up to 4")
+    int, typer.Option(min=0, help="runs side by side; 0: one per GPU given, else one per CPU core, 4 at most")
 ]
 Gpus = Annotated[str, typer.Option(help="GPUs to deal out to the runs, such as 0,1; several runs may share one")]
 Track = Annotated[bool, typer.Option(help="show everything in MLflow while it goes on")]

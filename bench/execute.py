@@ -18,7 +18,7 @@ from bench.record import SCHEMA, Folder, read_json, write_json
 from bench.spec import START_RUN, Run
 from bench.store import RunFolder
 
-TOLERANCE = 0.005  # of the prunable weights: a run that misses its wanted sparsity by more is no result (PEERS.md C 15)
+TOLERANCE = 0.005  # of the prunable weights: a run that misses its wanted sparsity by more is no result
 
 
 def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:

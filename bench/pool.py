@@ -30,7 +30,7 @@ class Outcome:
     """How a run ended. ``run`` is the one that was computed last: after running out of memory it has more micro-batches."""
 
     run: Run
-    state: str  # "finished", "failed" or "stopped"
+    state: str  # "finished" or "failed"
     kind: str = ""
     reason: str = ""
     cached: bool = False
@@ -65,7 +65,6 @@ class Pool:
     device: str = ""
 
     def __post_init__(self) -> None:
-        self._stopping = False
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.worker"])
 

@@ -25,6 +25,12 @@ from bench.record import SCHEMA, write_json
 from bench.spec import Run
 from bench.tuner import SAMPLERS, Space, Tuner, check_space, open_storage, spaces_json
 
+OWN = {
+    "task": "use --task",
+    "model": "use --models",
+    "seed": "use --seed and --final-seeds",
+    "test": "only finals open the test split",
+}
 COSTS = ("weights_left", "macs/fraction")
 SELECTION = {
     "pareto": "of the trials that no other beats in validation top-1 (last epoch) and {cost} at once, the {finals} that "
@@ -61,6 +67,10 @@ class Study:
                 f"tuning and reporting seeds must differ, but seed={self.seed} is among final_seeds={self.final_seeds}; "
                 "choose another --seed"
             )
+        for setting in self.settings:
+            key = setting.partition("=")[0]
+            if key in OWN:
+                raise BenchError(f"a study sets `{key}` of its runs itself, but got {setting!r}; {OWN[key]}")
         if self.cost not in COSTS:
             raise one_of("cost", self.cost, COSTS)
         if self.sampler not in SAMPLERS:

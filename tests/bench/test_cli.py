@@ -52,6 +52,8 @@ BAD = [
     (["study", "sap", "--sampler", "tpa"], "did you mean 'tpe'?"),
     (["study", "dense", "--study", "ladder"], "a ladder needs a method with a target"),
     (["study", "sap", "--seed", "1000"], "tuning and reporting seeds must differ"),
+    (["study", "sap", "seed=5"], "use --seed and --final-seeds"),
+    (["study", "sap", "test=true"], "only finals open the test split"),
     (["study", "sap", "--targets", "a,b"], "must be numbers separated by commas"),
     (["study", "sap", "--models", "nosuchmodel"], "no model 'nosuchmodel'"),
     (["report"], "make study METHOD=sap"),
