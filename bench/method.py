@@ -118,8 +118,12 @@ class Method(Config, Generic[State], abc.ABC):
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Make the state, and change the model in place where needed; ``example`` is one input batch (N, C, H, W).
 
-        The function that the model computes must not change, unless the docstring declares it.
+        The function that the model computes must not change, unless `alters` says so.
         """
+
+    def alters(self) -> str:
+        """What attaching changes in the function that the model computes, in a few words; empty where nothing."""
+        return ""
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
         """The plan, asked one phase at a time, also after a resume; None ends the run. Default: one phase of training."""
@@ -154,6 +158,11 @@ class Method(Config, Generic[State], abc.ABC):
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
         """Numbers for the curves, read at the end of each epoch; never used as a measurement."""
         return {}
+
+    def effective(self, state: State, model: nn.Module) -> Mapping[str, Tensor]:
+        """The prunable weights as the model computes with them, by parameter name, during the run: what the curves count.
+        By default the parameters themselves; a method that masks in the forward pass says what comes of it."""
+        return self.prunable(model)
 
     def masks(self, state: State) -> Mapping[str, Tensor]:
         """The masks in force, by parameter name (bool, True = live); empty where the method has none. Tests compare them

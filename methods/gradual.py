@@ -134,6 +134,10 @@ class Gradual(Method[State]):
             weights.pop(next((name for name, weight in weights.items() if weight.dim() > 2), ""), None)
         return weights
 
+    def alters(self) -> str:
+        """A ramp that starts above zero at the first step masks weights at once."""
+        return "weights are masked before the first step" if self.begin == 0 and self.initial > 0 else ""
+
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing, unless the ramp begins before the first step at more than zero."""
         weights = self.prunable(model)

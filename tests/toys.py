@@ -26,12 +26,12 @@ class ToyNet(nn.Module):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.conv1 = nn.Conv2d(1, 6, 3, padding=1, bias=False)
-            self.bn1 = nn.BatchNorm2d(6)
-            self.conv2 = nn.Conv2d(6, 8, 3, padding=1)
-            self.fc = nn.Linear(8, 12)
+            self.conv1 = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(8)
+            self.conv2 = nn.Conv2d(8, 16, 3, padding=1)  # more than 1000 weights, as has the hidden layer
+            self.fc = nn.Linear(16, 64)
             self.dropout = nn.Dropout(0.2)
-            self.head = nn.Linear(12, 4)
+            self.head = nn.Linear(64, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(x)))

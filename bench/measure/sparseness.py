@@ -52,10 +52,20 @@ def pq(weights: Iterable[Tensor]) -> Tensor:
     return pq_index(together, P, Q, live=together != 0)
 
 
-def progress_point(model: nn.Module, prunable: Iterable[str]) -> dict[str, float]:
+def progress_point(
+    model: nn.Module, prunable: Iterable[str], effective: Mapping[str, Tensor] | None = None
+) -> dict[str, float]:
     """For the curves: "sparsity" (share of zeros in the parameters named ``prunable``), "weights_left" (share of
-    non-zeros in all convolution and linear weights) and "pq" (PQ index of those non-zeros), after one wait."""
-    chosen, weights = _named(model, prunable), list(masks.prunable(model, classifier=True).values())
+    non-zeros in all convolution and linear weights) and "pq" (PQ index of those non-zeros), after one wait.
+
+    ``effective`` holds the values that stand for some parameters, where the model computes with others than it stores.
+    """
+    known = dict(model.named_parameters())
+    instead = {id(known[name]): value for name, value in (effective or {}).items()}
+    chosen, weights = (
+        [instead.get(id(p), p) for p in parameters]
+        for parameters in (_named(model, prunable), masks.prunable(model, classifier=True).values())
+    )
     index = pq(weights)
     live = [_live(tensors, index.device) for tensors in (chosen, weights)]
     live_chosen, live_weights, unequal = torch.stack([*live, index]).tolist()

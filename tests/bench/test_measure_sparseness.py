@@ -121,6 +121,15 @@ def test_progress_agrees_with_the_table(seed, sparsity):
     assert found["pq"] == pytest.approx(float(pq_index(flat[flat != 0], 0.5, 1.0)), abs=1e-9)
 
 
+def test_progress_counts_what_the_model_computes_with():
+    model = small()
+    found = progress_point(model, ["conv.weight", "mid.weight"], {"conv.weight": torch.zeros(2, 1, 2, 2)})
+    assert found["sparsity"] > progress_point(model, ["conv.weight", "mid.weight"])["sparsity"]
+    with torch.no_grad():
+        model.conv.weight.zero_()
+    assert found == progress_point(model, ["conv.weight", "mid.weight"])
+
+
 def test_nothing_prunable_and_nothing_left():
     assert progress_point(nn.Flatten(), []) == {"sparsity": 0, "weights_left": 1, "pq": 0}
     dead = nn.Linear(2, 2)
