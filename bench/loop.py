@@ -249,9 +249,7 @@ def _evaluate(job: Training, clock: Clock) -> None:
         "val/loss": scores["loss"],
         "lr": max(float(group["lr"]) for group in clock.optimizer.param_groups),
         "seconds": at.seconds,
-        **progress_point(
-            job.model, job.method.prunable(job.model), job.method.effective(job.state, job.model)
-        ),
+        **progress_point(job.model, job.method.prunable(job.model), job.method.effective(job.state, job.model)),
         **{f"method/{k}": float(v) for k, v in job.method.stats(job.state, job.model).items()},
     }
     at.loss_sum, at.loss_steps = 0.0, 0
