@@ -38,11 +38,16 @@ def prunable(model: nn.Module, *, classifier: bool = False) -> dict[str, nn.Para
     return found
 
 
-def _classifier_parameters(model: nn.Module) -> set[int]:
+def classifier_modules(model: nn.Module) -> list[nn.Module]:
+    """What timm's `get_classifier` returns, as a list; empty where the model has no such method."""
     get = getattr(model, "get_classifier", None)
     head = get() if callable(get) else None
     modules = head if isinstance(head, (list, tuple)) else [head]  # distilled models return two heads
-    return {id(p) for m in modules if isinstance(m, nn.Module) for p in m.parameters()}
+    return [m for m in modules if isinstance(m, nn.Module)]
+
+
+def _classifier_parameters(model: nn.Module) -> set[int]:
+    return {id(p) for m in classifier_modules(model) for p in m.parameters()}
 
 
 def drop_lowest(scores: Tensor, count: int) -> Tensor:
