@@ -42,6 +42,7 @@ from bench.claims import Claim
 from bench.config import hp
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget, Clock, Method, Phase
+from bench.rewind import restore_, snapshot
 from bench.sparsity import pq_index
 
 SPACE: dict[str, BaseDistribution] = {
@@ -106,15 +107,6 @@ def meet(counts: list[int], live: list[int], room: int, *, last: bool) -> tuple[
     left = [d - c for d, c in zip(live, counts, strict=True)]
     extra = masks.apportion(left, [n - 1 for n in left], missing)
     return [c + e for c, e in zip(counts, extra, strict=True)], missing
-
-
-def snapshot(model: nn.Module, norms: bool) -> dict[str, Tensor]:
-    """Copies of the parameters and, with ``norms``, of the buffers (batch-norm statistics), by name."""
-    return {name: value.detach().clone() for name, value in _values(model, norms).items()}
-
-
-def _values(model: nn.Module, norms: bool) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **(dict(model.named_buffers()) if norms else {})}
 
 
 @dataclass
@@ -197,9 +189,7 @@ class Sap(Method[State]):
         if clock.index == self.rounds or self._room(state) == 0:
             return
         state.masks = self._prune(state, model, last=clock.index == self.rounds - 1)
-        values = _values(model, self.rewind_norms)
-        for name, value in state.origin.items():
-            values[name].copy_(value)
+        restore_(model, state.origin)
         state.mask_weights_(model)
 
     def _prune(self, state: State, model: nn.Module, *, last: bool) -> dict[str, Tensor]:

@@ -12,8 +12,9 @@ from torch import nn
 
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget
+from bench.rewind import snapshot
 from methods import dense
-from methods.sap import METHOD, from_units, meet, pq_index, prune_count, snapshot, units
+from methods.sap import METHOD, from_units, meet, pq_index, prune_count, units
 
 SIZES = {"conv1.weight": 54, "conv2.weight": 144, "hidden.weight": 96, "fc.weight": 24}
 DEFAULT = {"p": 0.5, "q": 1.0, "eta": 0.0, "gamma": 1.0, "beta": 0.9}
