@@ -86,7 +86,9 @@ def run(
 
 @app.command()
 def study(
-    method: Annotated[str, typer.Argument(help="a method's name, or several with commas")],
+    method: Annotated[
+        str | None, typer.Argument(help="a method's name, or several with commas; some studies bring their own")
+    ] = None,
     settings: Settings = None,
     study: Annotated[str, typer.Option(help="the question: see `bench list studies`")] = "pareto",
     task: Annotated[str, typer.Option(help="data set: see `bench list tasks`, or folder:PATH")] = "",
@@ -95,9 +97,10 @@ def study(
     trials: Annotated[int, typer.Option(min=0, help="tuned configurations per cell; 0: the study's")] = 0,
     finals: Annotated[int, typer.Option(min=0, help="configurations chosen per cell; 0: the study's")] = 0,
     final_seeds: Annotated[str, typer.Option(help="seeds of the finals, with commas")] = "",
-    cost: Annotated[str, typer.Option(help="traded for accuracy: weights_left or macs/fraction")] = "weights_left",
-    sampler: Annotated[str, typer.Option(help="tpe, random or qmc (quasi-random)")] = "tpe",
-    seed: Annotated[int, typer.Option(min=0, help="of the tuning: sampler and runs")] = 0,
+    cost: Annotated[str, typer.Option(help="traded for accuracy: weights_left (default) or macs/fraction")] = "",
+    sampler: Annotated[str, typer.Option(help="tpe (default), random or qmc (quasi-random)")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="of the tuning: sampler and runs; default 0")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="the study's small size: digits, a minute or two")] = False,
     jobs: Jobs = 0,
     device: Device = "",
     gpus: Gpus = "",
@@ -107,15 +110,21 @@ def study(
     hang_after: Hang = 900.0,
     checkpoint_every: Every = 30.0,
 ) -> None:
-    """Tune a method with Optuna, then run the chosen configurations again with fresh seeds on the test split."""
+    """Tune a method with Optuna, then run the chosen configurations again with fresh seeds on the test split.
+
+    Studies that bring their own methods need none: `bench study --study headline`.
+    """
     from bench import commands
 
-    changes: dict[str, Any] = {"settings": tuple(settings or ()), "sampler": sampler, "seed": seed, "cost": cost}
-    changes |= {k: v for k, v in {"task": task, "trials": trials, "finals": finals}.items() if v}
+    if method and "=" in method:  # no method: the first word is a setting
+        settings, method = [method, *(settings or [])], None
+    texts = {"task": task, "trials": trials, "finals": finals, "cost": cost, "sampler": sampler}
+    changes: dict[str, Any] = {"settings": tuple(settings or ()), **{k: v for k, v in texts.items() if v}}
+    changes |= {"seed": seed} if seed is not None else {}
     changes |= {"models": tuple(models.split(","))} if models else {}
     changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}
     changes |= {"final_seeds": _numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
-    declared = commands.declare(study, tuple(method.split(",")), changes)
+    declared = commands.declare(study, tuple(method.split(",")) if method else (), changes, smoke=smoke)
     if dry_run:
         commands.plan(console, declared, device, jobs or _default_jobs(_gpus(gpus)))
         return

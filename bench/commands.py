@@ -19,12 +19,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench import machine, plugins, tasks, tracking
+from bench.conductor import Conductor, Result
 from bench.errors import BenchError, MissingData, one_of
 from bench.place import Place
 from bench.pool import Pool
 from bench.progress import Display
 from bench.spec import Run, new_run
-from bench.study import Conductor, Result, Study
+from bench.study import Study
 
 
 def run(
@@ -61,8 +62,12 @@ def _refuse_early(one: Run, place: Place) -> None:
 
 
 def _make_ready(console: Console, one: Run, place: Place) -> None:
-    """Refuse what cannot work, and decode the data once, before any process starts."""
+    """Refuse what cannot work, and decode the data, before any process starts."""
     _refuse_early(one, place)
+    _load_once(console, one, place)
+
+
+def _load_once(console: Console, one: Run, place: Place) -> None:
     device = machine.resolve_device(one.device)
     if device.type == "cpu" and one.recipe.precision == "bf16" and not machine.fast_bf16():
         console.print("[yellow]this CPU has no bf16 arithmetic: it is emulated, and fp32 will be many times faster[/]")
@@ -133,16 +138,45 @@ def _print_record(console: Console, record: dict[str, Any]) -> None:
     console.print(table)
 
 
-def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any]) -> Study:
-    """The study of a name for methods, with the command line's changes; all of it is checked here."""
+TUNING = ("targets", "trials", "finals", "cost", "sampler", "seed")
+"""What a grid does not have: it tunes nothing, and has no ladder's targets."""
+
+
+def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smoke: bool = False) -> Study:
+    """The study of a name for methods (none: its own), with the command line's changes; all of it is checked here."""
     for method in methods:
         plugins.load(plugins.METHODS, method)
-    declared: Study = plugins.load(plugins.STUDIES, name).study(methods, **changes)
-    place = Place()
-    for cell in declared.cells():
-        _ = cell.space
-        _refuse_early(cell.run({}, declared.seed), place)
+    declared: Study = plugins.load(plugins.STUDIES, name).study(methods, smoke=smoke, **changes)
+    useless = [key for key in changes if key in TUNING]
+    if declared.kind == "grid" and useless:
+        raise BenchError(f"{name} runs given variants and tunes nothing, but --{useless[0]} was given; leave it out")
+    _refuse_study(declared, Place())
     return declared
+
+
+def _refuse_study(study: Study, place: Place) -> None:
+    """Refuse a study with a cell that cannot work; a lenient one only where none can."""
+    found, refused = dict[tuple[Any, ...], str](), 0
+    for cell in study.cells():
+        _, one = cell.space, cell.run({}, study.seed)
+        built = (one.model, one.start, one.image_size)  # a method acts later
+        if built not in found:
+            found[built] = _refusal(one, place)
+            if found[built] and not study.lenient:
+                raise BenchError(found[built])
+        refused += bool(found[built])
+    if refused == len(study.cells()):
+        raise BenchError(
+            f"a study needs a model that can be built, but none of {refused} can: {next(iter(found.values()))}"
+        )
+
+
+def _refusal(one: Run, place: Place) -> str:
+    try:
+        _refuse_early(one, place)
+    except BenchError as error:
+        return str(error)
+    return ""
 
 
 def conduct(
@@ -160,9 +194,9 @@ def conduct(
     """Carry a study out, then say where everything is."""
     place = Place()
     console.print(f"study [bold]{escape(study.name)}[/]: {escape(study.question)}", soft_wrap=True)
-    cell = study.cells()[0]
-    _make_ready(console, replace(cell.run({}, study.seed), device=device or "auto"), place)
-    known = len(study.cells()) * study.trials
+    cells = study.cells()
+    _load_once(console, replace(cells[0].run({}, study.seed), device=device or "auto"), place)
+    known = sum(cell.trials for cell in cells)
     with _mirror(console, place, study.name, track) as mirror, Display(console, total=known) as display:
         pool = Pool(place, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
         result = Conductor(study, place, pool, expect=display.expect).conduct()
@@ -179,6 +213,8 @@ def _say_where(
         console.print("everything was computed before; nothing was run again")
     for reason, count in result.failures.items():
         console.print(f"[red]{count} failed: {escape(reason)}[/]", soft_wrap=True)
+    if study.kind == "grid":
+        console.print(_variants(place, study))
     for key, trials in result.chosen.items():
         for trial in trials:
             values = f"{trial['values'][0]:.2f} % validation" + (
@@ -194,36 +230,68 @@ def _say_where(
         console.print(
             f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}/runs", soft_wrap=True
         )
-    console.print(f"best configurations: {place.home / 'studies' / study.name / 'best.json'}", soft_wrap=True)
+    if study.kind != "grid":
+        console.print(f"best configurations: {place.home / 'studies' / study.name / 'best.json'}", soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", soft_wrap=True)
 
 
+def _variants(place: Place, study: Study) -> Table:
+    """What each variant of a grid came to, as means over the seeds; numbers with intervals are the report's."""
+    table = Table("cell", "seeds", "test top-1 %", "sparsity %", title="variants")
+    entries = [e for e in place.records.entries(study.name) if e["kind"] == "final" and e["state"] == "finished"]
+    for cell in study.cells():
+        records = [place.records.record(e["run"]) for e in entries if e["cell"] == cell.key]
+        metrics = [record["metrics"] for record in records if record is not None]
+        means = [sum(m[key] for m in metrics) / len(metrics) for key in ("test/top1", "sparsity/prunable") if metrics]
+        shown = (f"{means[0]:.2f}", f"{100 * means[1]:.2f}") if means else ("failed", "")
+        table.add_row(escape(cell.key), str(len(metrics)), *shown)
+    return table
+
+
 def plan(console: Console, study: Study, device: str, jobs: int) -> None:
     """Print what a study would run and, from a few probe steps of each model, what that would cost."""
-    from bench import probe
-
     place, total = Place(), 0.0
     table = Table("cell", "trials", "finals", "steps each", "ms a step", "hours", title=f"plan of {study.name}")
-    probed = dict[tuple[str, str], tuple[int, float]]()  # a target changes no cost
+    probed = dict[tuple[Any, ...], tuple[int, float] | str]()  # a target or another method's setting changes no cost
+    seen = set[str]()
     for cell in study.cells():
-        one, pair = replace(cell.run({}, study.seed), device=device or "auto"), (cell.method, cell.model)
-        if pair not in probed:
+        one = replace(cell.run({}, study.seed), device=device or "auto")
+        if one.id in seen:
+            table.add_row(escape(cell.key), *"00", "", "", "same runs as above")
+            continue
+        kind = (cell.method, cell.model, one.recipe, one.epochs)
+        if kind not in probed:
             with console.status(f"a few steps of {cell.method} on {cell.model}"):
-                probed[pair] = probe.step_seconds(one, place)
-        steps, seconds = probed[pair]
-        trials = study.trials if cell.space else 1
+                probed[kind] = _probe(one, place, study.lenient)
         finals = len(study.final_seeds) * (study.finals if study.kind == "pareto" else 1)
-        hours = (trials + finals) * steps * seconds / jobs / 3600
+        if isinstance(cost := probed[kind], str):
+            table.add_row(escape(cell.key), str(cell.trials), str(finals), "", "", escape(f"fails: {cost}"))
+            continue
+        seen |= {one.id} if study.kind == "grid" else set()
+        hours = (cell.trials + finals) * cost[0] * cost[1] / jobs / 3600
         total += hours
-        cells = (cell.key, trials, finals, steps, f"{1000 * seconds:.1f}", f"{hours:.3f}")
+        cells = (escape(cell.key), cell.trials, finals, cost[0], f"{1000 * cost[1]:.1f}", f"{hours:.3f}")
         table.add_row(*map(str, cells))
     console.print(table)
-    controls = len(study.controls) * len(study.models) * len(study.final_seeds)
+    ours = [control for control in study.controls if control not in study.methods]
+    controls = len(ours) * len(study.models) * len(study.final_seeds)
     console.print(
         f"{total:.2f} hours of training for these with {jobs} side by side, and {controls} runs of controls; evaluation, "
         "start-up and pruning come on top"
     )
+
+
+def _probe(one: Run, place: Place, lenient: bool) -> tuple[int, float] | str:
+    """Steps and seconds of one; or, in a lenient study, why there are none."""
+    from bench import probe
+
+    try:
+        return probe.step_seconds(one, place)
+    except BenchError as error:
+        if not lenient:
+            raise
+        return str(error)
 
 
 def make_report(console: Console, studies: tuple[str, ...], out: Path | None, from_mlflow: bool) -> Path:

@@ -3,15 +3,17 @@
     <home>/runs/<id>/record.json      written last and atomically: its presence means that the run has ended
                      curves.parquet   one row per epoch (curves.jsonl while the run goes on)
                      model.safetensors, plan.json
-    <home>/studies/<study>/study.json            the declaration: question, cells, spaces, claims
+    <home>/studies/<study>/study.json            the declaration, below
                            entries/<entry>.json  one per trial, final and baseline: which run it is, and its role
 
 A record (schema 1) has these keys:
 
     schema, protocol, id, status ("finished" or "failed"), reason (text or null)
     run         all fields (`Run.to_dict`); identity: the hashed part
-    metrics     flat dict of floats, see `bench.measure`
-    layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable
+    metrics     flat dict of floats, see `bench.measure`; params/all = weights/all + params/norms + params/biases +
+                params/other (embeddings, tables, tokens, scales, recurrent weights)
+    layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable,
+                kind ("convolution", "pointwise", "depthwise", "linear", "classifier")
     phases      one dict per phase, of the model at its end and before the method acts: index, name, step, steps,
                 val/top1, val/loss, sparsity, weights_left, pq
     cost        steps, start_steps, samples, seconds, train_seconds, images_per_second, peak_memory_bytes, runs_beside
@@ -23,7 +25,23 @@ A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, v
 weights_left, seconds, and the method's stats as method/<name>.
 
 An entry has: kind ("trial", "final", "baseline"), cell, number, seed, run (id), params, values, state ("running",
-"finished", "failed"), reason. A final's number is that of the trial it repeats.
+"finished", "failed"), reason. A final's number is that of the trial it repeats, in a grid that of its variant, and its
+params are what the variant sets.
+
+A declaration has: schema, protocol, name, kind ("pareto", "ladder", "grid"), topic (the name of a study that brings its own
+methods, or ""), state ("running", "finished"), question, select (how numbers are chosen), objectives (none in a grid), task,
+models, methods, targets (or null), settings, trials (0 in a grid), sampler (null in a grid), generation, seed, final_seeds,
+controls, figures (the names of figures that the report adds), lenient (models that cannot take part are failures among the
+entries), cells, claims, reconstructions, documentation, command. Each cell, by its name, has: method, model, target (or
+null), space and importances (empty in a grid); and in a grid also
+
+    variant     its label; "" where it is the only variant of its method
+    group       what it is compared with: cells of one group make one panel or curve
+    number      that of its entries: the position among the variants
+    settings    key=value texts that it adds to the study's
+    facts       numbers that belong beside its result, such as {"predicted": 0.75}
+
+Cells of grids are named method/model:variant, those of ladders method/model@target, others method/model.
 """
 
 from __future__ import annotations

@@ -1,30 +1,25 @@
-"""A study: a question declared as data, and how it is answered: tuned trials, then finals with seeds of their own.
+"""A study: a question declared as data. `bench.conductor` answers it.
 
-    declare -> for each cell, generations of trials: ask, run, tell -> choose on validation -> finals and controls, test
-
-A cell is a method on a model (on a ladder: at one target). Whatever a cell computes is found again by its run's id, so the
-same command goes on where it stopped and computes nothing twice.
+There are three kinds. "pareto" and "ladder" tune: on a ladder at each of the given targets. A "grid" compares variants that
+are spelled out, and tunes nothing. A cell is a method on a model (on a ladder: at one target; in a grid: one variant).
+Whatever a cell computes is found again by its run's id.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from bench import PROTOCOL, machine, plugins, select, tasks
+from bench import plugins
 from bench.config import digest
 from bench.errors import BenchError, one_of
 from bench.method import Method
-from bench.place import Place
-from bench.pool import Outcome, Pool
-from bench.record import SCHEMA, write_json
 from bench.spec import Run
-from bench.tuner import SAMPLERS, Space, Tuner, check_space, open_storage, spaces_json
+from bench.tuner import SAMPLERS, Space, check_space
 
+KINDS = ("pareto", "ladder", "grid")
 OWN = {
     "task": "use --task",
     "model": "use --models",
@@ -32,17 +27,45 @@ OWN = {
     "test": "only finals open the test split",
 }
 COSTS = ("weights_left", "macs/fraction")
-SELECTION = {
-    "pareto": "of the trials that no other beats in validation top-1 (last epoch) and {cost} at once, the {finals} that "
-    "together dominate the largest area of accuracy above chance against log compression, without those that lost more than "
-    "half of it",
-    "ladder": "the trial with the best validation top-1 (last epoch) at each target",
-}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One point of a grid: a method with key=value settings, which win over the study's.
+
+    ``label`` tells the variants of a method apart (it may be empty where there is one), ``group`` says what is compared
+    with what, and ``facts`` are numbers that belong beside the result, such as a predicted one.
+    """
+
+    label: str
+    method: str
+    settings: tuple[str, ...] = ()
+    group: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """A label is part of names of files and of cells."""
+        if set(self.label) & set("/:\\\n"):
+            raise BenchError(f"labels hold no slash, colon or line break, but got {self.label!r}; write it in words")
+
+    @property
+    def keys(self) -> set[str]:
+        """The names of the fields that it sets."""
+        return set(map(key_of, self.settings))
+
+
+def key_of(setting: str) -> str:
+    """The field that a setting such as ``method.p=0.5`` sets."""
+    return setting.partition("=")[0].removeprefix("method.").removeprefix("recipe.")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question, declared. ``settings`` are key=value settings for every run; a method's field set there is not tuned."""
+    """A question, declared. ``settings`` are key=value settings for every run; a method's field set there is not tuned.
+
+    ``topic`` names a study that brings its own methods; ``figures`` are figures that the report adds for it; ``lenient``: a
+    model that cannot be built, or where a method cannot act, is a recorded failure and no reason to refuse the study.
+    """
 
     kind: str
     question: str
@@ -50,6 +73,7 @@ class Study:
     models: tuple[str, ...]
     task: str = "digits"
     targets: tuple[float, ...] = ()
+    variants: tuple[Variant, ...] = ()
     settings: tuple[str, ...] = ()
     trials: int = 8
     finals: int = 2
@@ -59,6 +83,9 @@ class Study:
     sampler: str = "tpe"
     generation: int = 4
     seed: int = 0
+    topic: str = ""
+    figures: tuple[str, ...] = ()
+    lenient: bool = False
 
     def __post_init__(self) -> None:
         """Seeds that tuning used never report."""
@@ -67,10 +94,12 @@ class Study:
                 f"tuning and reporting seeds must differ, but seed={self.seed} is among final_seeds={self.final_seeds}; "
                 "choose another --seed"
             )
-        for setting in self.settings:
+        for setting in (*self.settings, *(s for v in self.variants for s in v.settings)):
             key = setting.partition("=")[0]
             if key in OWN:
                 raise BenchError(f"a study sets `{key}` of its runs itself, but got {setting!r}; {OWN[key]}")
+        if self.kind not in KINDS:
+            raise one_of("kind of study", self.kind, KINDS)
         if self.cost not in COSTS:
             raise one_of("cost", self.cost, COSTS)
         if self.sampler not in SAMPLERS:
@@ -79,18 +108,40 @@ class Study:
             raise BenchError("a ladder needs targets, but got none; give --targets 0.8,0.9")
         if not self.methods or not self.models or not self.final_seeds or self.trials < 1:
             raise BenchError("a study needs a method, a model, a final seed and a trial at least")
+        self._check_variants()
+
+    def _check_variants(self) -> None:
+        """Variants are what a grid is made of; each can be told from the others, and no setting is without effect."""
+        if (self.kind == "grid") != bool(self.variants):
+            raise BenchError(
+                f"a grid has variants and no other study has, but this {self.kind} has {len(self.variants)}"
+            )
+        twice = [k for k, n in Counter((v.method, v.label) for v in self.variants).items() if n > 1]
+        if twice:
+            raise BenchError(f"the variants of a method differ in their labels, but {twice[0]} is there more than once")
+        if self.variants and {v.method for v in self.variants} != set(self.methods):
+            raise BenchError(f"methods= must name those of the variants, but got {self.methods}")
+        for setting in self.settings if self.variants else ():
+            if all(key_of(setting) in v.keys for v in self.variants):
+                raise BenchError(
+                    f"each variant of this grid sets `{key_of(setting)}` itself, but got {setting!r}; drop it"
+                )
 
     @property
     def name(self) -> str:
-        """Kind, methods and task, with a digest of everything that its numbers depend on but how many there are."""
-        what = (self.models, self.targets, self.settings, self.cost, self.sampler, self.generation, self.seed)
+        """Topic (or kind and methods) and task, with a digest of all that its numbers depend on but how many there are."""
+        what: tuple[Any, ...] = (self.models, self.targets, self.settings, self.cost, self.sampler)
+        what = (*what, self.generation, self.seed)
+        what = (*what, self.methods) if self.topic else what
+        what = (*what, [(v.method, v.label, v.settings) for v in self.variants]) if self.variants else what
         task = self.task.rstrip("/").rpartition("/")[2].replace(":", "-")
-        return f"{self.kind}-{'-'.join(self.methods)}-{task}-{digest({'': repr(what)})[:6]}"
+        about = self.topic or f"{self.kind}-{'-'.join(self.methods)}"
+        return f"{about}-{task}-{digest({'': repr(what)})[:6]}"
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Names of the values that trials are told with."""
-        return ("accuracy", self.cost) if self.kind == "pareto" else ("accuracy",)
+        """Names of the values that trials are told with; a grid has no trials."""
+        return {"pareto": ("accuracy", self.cost), "ladder": ("accuracy",)}.get(self.kind, ())
 
     @property
     def directions(self) -> tuple[Literal["minimize", "maximize"], ...]:
@@ -98,292 +149,84 @@ class Study:
         return ("maximize", "minimize") if self.kind == "pareto" else ("maximize",)
 
     def cells(self) -> list[Cell]:
-        """Methods x models x targets, in this order."""
+        """Methods x models x targets, or variants x models, in this order."""
+        if self.kind == "grid":
+            numbered = enumerate(self.variants)
+            return [Cell(self, v.method, model, None, v, i) for i, v in numbered for model in self.models]
         targets: tuple[float | None, ...] = self.targets if self.kind == "ladder" else (None,)
         return [Cell(self, m, model, t) for m in self.methods for model in self.models for t in targets]
 
-    def run(self, method: Method[Any], model: str, seed: int, *, test: bool = False) -> Run:
-        """A run of this study."""
+    def run(
+        self, method: Method[Any], model: str, seed: int, *, test: bool = False, settings: tuple[str, ...] = ()
+    ) -> Run:
+        """A run of this study; ``settings`` are applied after the study's."""
         base = Run(method=method, task=self.task, model=model, seed=seed, test=test)
-        return base.with_values(self.settings)
+        return base.with_values((*self.settings, *settings))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one model, at one target on a ladder: what one Optuna study tunes."""
+    """One method on one model, at one target on a ladder: what one Optuna study tunes. In a grid: one variant on one model,
+    whose position among the variants is ``number``."""
 
     study: Study = field(repr=False)
     method: str
     model: str
     target: float | None
+    variant: Variant | None = None
+    number: int = 0
 
     @property
     def key(self) -> str:
-        """The cell's name, such as ``sap/test_vit`` or ``sap/test_vit@0.9``."""
-        return f"{self.method}/{self.model}" + (f"@{self.target:g}" if self.target is not None else "")
+        """The cell's name: ``sap/test_vit``, on a ladder ``sap/test_vit@0.9``, in a grid ``sap/test_vit:gamma=3``."""
+        at = f"@{self.target:g}" if self.target is not None else ""
+        return f"{self.method}/{self.model}{at}" + (
+            f":{self.variant.label}" if self.variant and self.variant.label else ""
+        )
 
     @property
     def base(self) -> Method[Any]:
-        """The method at its defaults, with the study's settings and the cell's target."""
+        """The method at its defaults, with the settings of the study and the variant, and the cell's target."""
         cls: type[Method[Any]] = plugins.load(plugins.METHODS, self.method).METHOD
-        method = self.study.run(cls(), self.model, self.study.seed).method
+        method = self.study.run(cls(), self.model, self.study.seed, settings=self._settings).method
         if self.target is None:
             return method
         if method.target is None:
             raise BenchError(f"a ladder needs a method with a target, but {self.method!r} has none; use STUDY=pareto")
+        if method.target in map(key_of, self.study.settings):
+            raise BenchError(f"a ladder sets `{method.target}` itself, but it is among the settings; use --targets")
         return replace(method, **{method.target: self.target})
 
     @property
+    def _settings(self) -> tuple[str, ...]:
+        return self.variant.settings if self.variant else ()
+
+    @property
     def space(self) -> Space:
-        """What is tuned: the method's SPACE without what the target or the settings fix."""
+        """What is tuned: the method's SPACE without what the target or the settings fix; nothing in a grid."""
         module = plugins.load(plugins.METHODS, self.method)
         check_space(module.METHOD, module.SPACE)
-        fixed = {s.partition("=")[0].removeprefix("method.") for s in self.study.settings}
+        if self.variant is not None:
+            return {}
+        fixed = set(map(key_of, self.study.settings))
         fixed |= {self.base.target} if self.target is not None and self.base.target else set()
         return {k: v for k, v in module.SPACE.items() if k not in fixed}
 
+    @property
+    def trials(self) -> int:
+        """How many trials there will be: one where nothing is left to tune, and none in a grid."""
+        return 0 if self.variant is not None else self.study.trials if self.space else 1
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the variant sets, as the fields' values; of no other cell."""
+        run, found = self.run({}, self.study.seed), dict[str, Any]()
+        values = {**run.to_dict(), **run.recipe.to_dict(), **run.method.to_dict()}
+        for setting in self._settings:
+            found[key_of(setting)] = values[key_of(setting)]
+        return found
+
     def run(self, params: Mapping[str, Any], seed: int, *, test: bool = False) -> Run:
         """The run of a configuration."""
-        return self.study.run(replace(self.base, **params), self.model, seed, test=test)
-
-
-@dataclass
-class Result:
-    """What a study came to."""
-
-    name: str
-    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by cell: number, params, values
-    failures: Counter[str] = field(default_factory=Counter)  # reasons of the entries that failed
-    computed: int = 0  # runs that were not on record before
-
-
-@dataclass
-class Conductor:
-    """Carries a study out. ``expect`` is told how many more runs than the trials there will be."""
-
-    study: Study
-    place: Place
-    pool: Pool
-    expect: Callable[[int], None] = lambda more: None
-
-    def conduct(self) -> Result:
-        """All trials, the choice, all finals.
-
-        Raises:
-            BenchError: every trial failed (with the reasons), the study is held by another process, or the disk is full.
-            KeyboardInterrupt: after Ctrl-C; everything finished is kept.
-        """
-        with self._hold():
-            result = Result(self.study.name)
-            tuners = self._tuners()
-            self._declare(tuners, final=False)
-            while work := self._generations(tuners):
-                self._trials(work, tuners, result)
-            self._require_some()
-            self._finals(result)
-            result.failures = self._failures()
-            self._declare(tuners, final=True)
-            write_json(self.place.home / "studies" / self.study.name / "best.json", result.chosen)
-            return result
-
-    @contextlib.contextmanager
-    def _hold(self) -> Iterator[None]:
-        folder = self.place.home / "studies" / self.study.name
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise BenchError(
-                    f"one process conducts a study, but another holds {self.study.name!r}; wait for it, or stop it"
-                ) from None
-            yield
-
-    def _tuners(self) -> dict[str, Tuner]:
-        study = self.study
-        storage = open_storage(self.place.storage, self.place.home / "studies" / study.name / "optuna.journal")
-        tuners = {}
-        for cell in study.cells():
-            tuners[cell.key] = Tuner(
-                storage,
-                f"{study.name}/{cell.key}",
-                cell.space,
-                study.directions,
-                default=cell.base.to_dict(),
-                sampler=study.sampler,
-                seed=study.seed,
-                trials=study.trials if cell.space else 1,
-            )
-        return tuners
-
-    def _generations(self, tuners: Mapping[str, Tuner]) -> dict[tuple[str, int], dict[str, Any]]:
-        """The next trials of every cell, by cell and number, with their parameters."""
-        return {
-            (key, number): params
-            for key, tuner in tuners.items()
-            for number, params in tuner.generation(self.study.generation).items()
-        }
-
-    def _trials(
-        self, work: Mapping[tuple[str, int], dict[str, Any]], tuners: Mapping[str, Tuner], result: Result
-    ) -> None:
-        cells, runs = {c.key: c for c in self.study.cells()}, list[tuple[str, Run]]()
-        outcomes = dict[str, Outcome]()
-        for (key, number), params in work.items():
-            label = f"{key} trial {number}"
-            try:
-                run = cells[key].run(params, self.study.seed)
-            except BenchError as error:  # a combination that the method refuses
-                outcomes[label] = Outcome(
-                    self.study.run(cells[key].base, cells[key].model, 0), "failed", "", str(error)
-                )
-                continue
-            runs.append((label, run))
-            self._note("trial", key, number, run, params, "running")
-        outcomes |= self.pool.run(runs)
-        for (key, number), params in work.items():  # told in order, whatever the order of ending was
-            outcome = outcomes[f"{key} trial {number}"]
-            values = self._values(outcome)
-            tuners[key].tell(number, values, run=outcome.run.id, reason=outcome.reason)
-            state = "finished" if values else "failed"
-            self._note("trial", key, number, outcome.run, params, state, values=values, reason=outcome.reason)
-            result.computed += not outcome.cached
-
-    def _require_some(self) -> None:
-        trials = [e for e in self.place.records.entries(self.study.name) if e["kind"] == "trial"]
-        if not any(e["state"] == "finished" for e in trials):
-            reasons = "; ".join(f"{n} x {reason}" for reason, n in self._failures().most_common(3))
-            raise BenchError(f"a study needs one finished trial at least, but all {len(trials)} failed: {reasons}")
-
-    def _failures(self) -> Counter[str]:
-        entries = self.place.records.entries(self.study.name)
-        return Counter(str(e["reason"]) for e in entries if e["state"] == "failed")
-
-    def _values(self, outcome: Outcome) -> list[float] | None:
-        if outcome.state != "finished":
-            return None
-        metrics = (self.place.records.record(outcome.run.id) or {})["metrics"]
-        return [metrics["val/top1"], metrics[self.study.cost]][: len(self.study.objectives)]
-
-    def _choose(self, cell: Cell) -> list[dict[str, Any]]:
-        """The configurations that go to the finals: a function of validation numbers only."""
-        trials = [
-            e
-            for e in self.place.records.entries(self.study.name)
-            if e["kind"] == "trial" and e["cell"] == cell.key and e["state"] == "finished"
-        ]
-        if self.study.kind == "ladder":
-            picked = select.best([t["values"][0] for t in trials])
-        else:
-            chance = 100 / tasks.info(self.study.task, self.place.data).classes
-            picked = select.spread([(t["values"][0], t["values"][1]) for t in trials], self.study.finals, chance)
-        return [trials[i] for i in picked]
-
-    def _finals(self, result: Result) -> None:
-        runs = list[tuple[str, Run]]()
-        notes = dict[str, tuple[str, str, int, Run, dict[str, Any]]]()
-        for cell in self.study.cells():
-            result.chosen[cell.key] = self._choose(cell)
-            for trial in result.chosen[cell.key]:
-                for seed in self.study.final_seeds:
-                    label = f"{cell.key} final {trial['number']} seed {seed}"
-                    run = cell.run(trial["params"], seed, test=True)
-                    notes[label] = ("final", cell.key, trial["number"], run, trial["params"])
-                    runs.append((label, run))
-        for control in self.study.controls:
-            cls: type[Method[Any]] = plugins.load(plugins.METHODS, control).METHOD
-            for model in self.study.models if control not in self.study.methods else ():
-                for seed in self.study.final_seeds:
-                    label, run = f"{control}/{model} control seed {seed}", self._control(cls(), model, seed)
-                    notes[label] = ("baseline", f"{control}/{model}", 0, run, {})
-                    runs.append((label, run))
-        self._forget_former({(n[1], n[2]) for n in notes.values() if n[0] == "final"})
-        for kind, cell_key, number, run, params in notes.values():
-            self._note(kind, cell_key, number, run, params, "running")
-        self.expect(len(runs))
-        outcomes = self.pool.run(runs, keep_weights=True)
-        for label, (kind, key, number, _, params) in notes.items():
-            outcome = outcomes[label]
-            self._note(kind, key, number, outcome.run, params, outcome.state, reason=outcome.reason)
-            result.computed += not outcome.cached
-
-    def _forget_former(self, chosen: set[tuple[str, int]]) -> None:
-        """Finals of configurations that more trials have replaced are no part of the study's answer any more."""
-        for entry in list(self.place.records.entries(self.study.name)):
-            if entry["kind"] == "final" and (entry["cell"], entry["number"]) not in chosen:
-                self.place.records.drop_entry(self.study.name, entry)
-
-    def _control(self, method: Method[Any], model: str, seed: int) -> Run:
-        """A control's run: the study's settings, as far as they do not speak of the tuned method's own fields."""
-        base = Run(method=method, task=self.study.task, model=model, seed=seed, test=True)
-        known = base.keys()
-        own = [s for s in self.study.settings if s.partition("=")[0].removeprefix("recipe.") in known]
-        return base.with_values(own)
-
-    def _note(
-        self,
-        kind: str,
-        cell: str,
-        number: int,
-        run: Run,
-        params: Mapping[str, Any],
-        state: str,
-        values: Sequence[float] | None = None,
-        reason: str = "",
-    ) -> None:
-        entry = {
-            "kind": kind,
-            "cell": cell,
-            "number": number,
-            "seed": run.seed,
-            "run": run.id,
-            "params": dict(params),
-            "values": list(values) if values else None,
-            "state": state,
-            "reason": reason or None,
-        }
-        self.place.records.write_entry(self.study.name, entry)
-
-    def _declare(self, tuners: Mapping[str, Tuner], *, final: bool) -> None:
-        """Write study.json: what reports and MLflow need to know about the study as a whole."""
-        study = self.study
-        modules = {m: plugins.load(plugins.METHODS, m) for m in study.methods}
-        cells = {
-            c.key: {
-                "method": c.method,
-                "model": c.model,
-                "target": c.target,
-                "space": spaces_json(c.space),
-                "importances": tuners[c.key].importances(study.objectives) if final else {},
-            }
-            for c in study.cells()
-        }
-        declaration = {
-            "schema": SCHEMA,
-            "protocol": PROTOCOL,
-            "name": study.name,
-            "kind": study.kind,
-            "state": "finished" if final else "running",
-            "question": study.question,
-            "select": SELECTION[study.kind].format(cost=study.cost, finals=study.finals),
-            "objectives": list(study.objectives),
-            "task": study.task,
-            "models": list(study.models),
-            "methods": list(study.methods),
-            "targets": list(study.targets) or None,
-            "settings": list(study.settings),
-            "trials": study.trials,
-            "sampler": study.sampler,
-            "generation": study.generation,
-            "seed": study.seed,
-            "final_seeds": list(study.final_seeds),
-            "controls": list(study.controls),
-            "cells": cells,
-            "claims": {m: [claim.to_dict() for claim in module.CLAIMS] for m, module in modules.items()},
-            "reconstructions": {
-                m: module.METHOD.reconstruction for m, module in modules.items() if module.METHOD.reconstruction
-            },
-            "documentation": {m: (module.__doc__ or "").strip().partition("\n")[0] for m, module in modules.items()},
-            "command": machine.command(),
-        }
-        write_json(self.place.home / "studies" / study.name / "study.json", declaration)
+        method = replace(self.base, **params)
+        return self.study.run(method, self.model, seed, test=test, settings=self._settings)

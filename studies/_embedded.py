@@ -1,15 +1,40 @@
-"""What a first look at a method uses: the embedded digits, two small timm architectures, a recipe that suits both."""
+"""What studies share: the embedded first look, and how the command line's changes are merged."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from bench.errors import BenchError
+from bench.study import Study
 
 MODELS = ("test_efficientnet", "test_resnet")
 RECIPE = ("epochs=15", "batch=64", "lr=0.05")
+"""Two small timm architectures for the embedded digits, and a recipe that suits both."""
+
+ONE_SEED = (1000,)
+"""The final seed of small sizes: enough to see that everything works."""
 
 
-def with_recipe(declared: dict[str, Any]) -> dict[str, Any]:
-    """The declaration with the digits' recipe in front of its own settings (which win), if it is about the digits."""
-    if declared.get("task", "digits") != "digits":
-        return declared
-    return {**declared, "settings": (*RECIPE, *declared.get("settings", ()))}
+def merged(declared: dict[str, Any], changes: dict[str, Any]) -> Study:
+    """The study with the command line's changes; its settings come after the study's own, and win."""
+    settings = (*declared.get("settings", ()), *changes.get("settings", ()))
+    return Study(**{**declared, **changes, "settings": settings})
+
+
+def named(methods: tuple[str, ...], study: str) -> tuple[str, ...]:
+    """The methods, of which a study without its own needs one."""
+    if not methods:
+        raise BenchError(
+            f"{study} is a study of any method, but none was named; `bench study sap --study {study}`, or take a study that "
+            "brings its own: `bench list studies`"
+        )
+    return methods
+
+
+def only(methods: tuple[str, ...], own: Iterable[str], study: str) -> tuple[str, ...]:
+    """The study's own methods, where no other was named."""
+    own = tuple(own)
+    if set(methods) - set(own):
+        raise BenchError(f"{study} is a study of {', '.join(own)}, but got {', '.join(methods)}; leave the method out")
+    return own

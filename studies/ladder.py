@@ -1,6 +1,7 @@
 """How accurate is the method at each of several given sparsities, when its other knobs are tuned for that sparsity?
 
-One Optuna study per target; the best validation accuracy is chosen at each.
+One Optuna study per target; the best validation accuracy is chosen at each. For a real one name a larger task and model, for
+example ``bench study sap,gradual --study ladder --task cifar10 --models cifar_resnet20 epochs=60 --trials 20 --gpus 0,1``.
 """
 
 from __future__ import annotations
@@ -8,17 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from bench.study import Study
-from studies._embedded import MODELS, with_recipe
+from studies._embedded import MODELS, ONE_SEED, RECIPE, merged, named
 
 
-def study(methods: tuple[str, ...], **changes: Any) -> Study:
+def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration for given methods, with whatever the command line changes."""
     declared: dict[str, Any] = {
         "kind": "ladder",
         "question": "What accuracy is kept at each given sparsity?",
-        "methods": methods,
+        "methods": named(methods, "ladder"),
         "models": MODELS,
         "targets": (0.8, 0.9, 0.95),
+        "settings": RECIPE if changes.get("task", "digits") == "digits" else (),
         "controls": ("dense",),
     }
-    return Study(**with_recipe({**declared, **changes}))
+    if smoke:
+        small = {"models": MODELS[:1], "targets": (0.8, 0.95), "trials": 2, "final_seeds": ONE_SEED}
+        declared |= {**small, "settings": (*declared["settings"], "epochs=5")}
+    return merged(declared, changes)

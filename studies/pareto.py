@@ -10,16 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 from bench.study import Study
-from studies._embedded import MODELS, with_recipe
+from studies._embedded import MODELS, ONE_SEED, RECIPE, merged, named
 
 
-def study(methods: tuple[str, ...], **changes: Any) -> Study:
+def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration for given methods, with whatever the command line changes."""
     declared: dict[str, Any] = {
         "kind": "pareto",
         "question": "What accuracy is kept at what share of the weights, when the budget is tuned too?",
-        "methods": methods,
+        "methods": named(methods, "pareto"),
         "models": MODELS,
+        "settings": RECIPE if changes.get("task", "digits") == "digits" else (),
         "controls": ("dense",),
     }
-    return Study(**with_recipe({**declared, **changes}))
+    if smoke:
+        small = {"models": MODELS[:1], "trials": 4, "finals": 1, "final_seeds": ONE_SEED}
+        declared |= {**small, "settings": (*declared["settings"], "epochs=5")}
+    return merged(declared, changes)

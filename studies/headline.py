@@ -1,0 +1,40 @@
+"""Which unstructured method keeps the most accuracy at 80, 90, 95 and 98 %, for equal cost and equal tuning?
+
+CIFAR-10 with ResNet-20. The same for all methods: the epochs (dense training and fine-tuning counted in), the recipe, the
+trials at each sparsity, the sampler, and the three seeds of the finals; `small_dense` is the smaller model of the same
+parameter count, and dense training of the whole one is the control. Tuned are each method's own fields.
+
+    bench study --study headline --gpus 0 --jobs 8
+
+Full size: 8 methods x 4 sparsities x (20 trials + 3 finals) of 60 epochs; ``--dry-run`` tells what that costs here, and
+``bench study gradual,rigl --study headline`` compares fewer. ``--smoke``: one trial at 80 % on the digits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.study import Study
+from studies._embedded import ONE_SEED, merged
+
+METHODS = ("gradual", "sap", "drop", "adaptive", "lottery", "oneshot", "rigl", "small_dense")
+
+
+def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
+    """The declaration, for all unstructured methods or for given ones, with whatever the command line changes."""
+    declared: dict[str, Any] = {
+        "kind": "ladder",
+        "topic": "headline",
+        "question": "Which unstructured method keeps the most accuracy at a given sparsity, for equal cost and tuning?",
+        "methods": methods or METHODS,
+        "models": ("cifar_resnet20",),
+        "task": "cifar10",
+        "targets": (0.8, 0.9, 0.95, 0.98),
+        "settings": ("epochs=60", "lr=0.1", "batch=128", "precision=bf16"),
+        "trials": 20,
+        "controls": ("dense",),
+    }
+    if smoke:
+        small = {"task": "digits", "models": ("test_resnet",), "targets": (0.8,), "trials": 1, "final_seeds": ONE_SEED}
+        declared |= {**small, "settings": ("epochs=6", "lr=0.05", "batch=64")}
+    return merged(declared, changes)
