@@ -156,7 +156,8 @@ class Config:
         for name in values:
             if name not in known:
                 raise one_of(f"field of {cls.__name__}", name, known)
-        return cls(**values)
+        kinds = hints(cls)
+        return cls(**{name: _nested(kinds[name], value) for name, value in values.items()})
 
     def identity(self) -> dict[str, Any]:
         """The fields that can change a result and differ from their default, sorted by name: what the id is made of.
@@ -171,6 +172,12 @@ class Config:
             elif field.metadata.get("identity", True) and value != field.default:
                 kept[field.name] = _json(value)
         return {"class": type(self).__name__, **kept}
+
+
+def _nested(hint: Any, value: Any) -> Any:
+    """A configuration inside another one, from what `to_dict` made of it."""
+    inside = isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, Mapping)
+    return hint.from_dict(value) if inside else value
 
 
 def _json(value: Any) -> Any:

@@ -72,7 +72,7 @@ class Run(Config):
             changes[known[short]][short] = value
         return replace(
             self,
-            method=replace(self.method, **changes["method"]),
+            method=_changed(self.method, changes["method"]),
             recipe=replace(self.recipe, **changes["recipe"]),
             **changes["run"],
         )
@@ -81,7 +81,17 @@ class Run(Config):
         """Every key that can be set, with the part it belongs to: "run", "recipe" or "method"."""
         own = {f.name: "run" for f in fields(self) if f.name not in ("method", "recipe")}
         recipe = {f.name: "recipe" for f in fields(self.recipe)}
-        return own | recipe | {f.name: "method" for f in fields(self.method)}
+        return own | recipe | {name: "method" for name, *_ in describe(self.method)}
+
+
+def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """A configuration with other values; ``part.field`` is a field of the configuration in its field ``part``."""
+    own = {key: value for key, value in changes.items() if "." not in key}
+    for key, value in changes.items():
+        part, dot, name = key.partition(".")
+        if dot:
+            own[part] = _changed(own.get(part, getattr(config, part)), {name: value})
+    return replace(config, **own)
 
 
 def new_run(method: str, settings: Iterable[str] = (), **values: Any) -> Run:
@@ -104,9 +114,13 @@ def _digest(path: str, _mtime: int, _size: int) -> str:
 
 
 def describe(config: Config) -> list[tuple[str, Any, str, str]]:
-    """Name, default, range and help of each field, for `bench show`."""
-    return [
-        (f.name, getattr(config, f.name), rule(f), f.metadata.get("help", ""))
-        for f in fields(config)
-        if not isinstance(getattr(config, f.name), Config)
-    ]
+    """Name, default, range and help of each field, for `bench show`; fields of a field ``part`` are ``part.field``."""
+    found = list[tuple[str, Any, str, str]]()
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if isinstance(value, Config):
+            inner = () if isinstance(config, Run) else describe(value)
+            found += [(f"{f.name}.{name}", *rest) for name, *rest in inner]
+        else:
+            found.append((f.name, value, rule(f), f.metadata.get("help", "")))
+    return found
