@@ -4,8 +4,9 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
-METHOD  ?= sap
 STUDY   ?= pareto
+METHOD  ?= $(if $(filter pareto ladder,$(STUDY)),sap)
+SMOKE   ?=
 TRIALS  ?= 0
 DEVICE  ?= auto
 ARGS    ?=
@@ -15,6 +16,7 @@ ARGS    ?=
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
+	@echo "make study STUDY=headline [SMOKE=1]   a study with its own methods (all: .venv/bin/bench list studies)"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## build the environment in .venv
@@ -26,8 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-study: $(STAMP) ## tune METHOD, run the finals, make the report
-	@$(BIN)/bench study $(METHOD) --study $(STUDY) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
+study: $(STAMP) ## answer STUDY for METHOD, make the report; SMOKE=1: its small size, a minute or two
+	@$(BIN)/bench study $(METHOD) --study $(STUDY) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
 
 ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/bench ui $(ARGS)

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bench import cli
+from bench import cli, commands
 from bench.execute import execute
 from bench.place import Place
 from bench.spec import new_run
 from bench.store import RunFolder
+from bench.study import Study
 from tests.toys import same
 
 TINY = ("epochs=1", "batch=256", "image_size=32")
@@ -56,6 +57,13 @@ BAD = [
     (["study", "sap", "test=true"], "only finals open the test split"),
     (["study", "sap", "--targets", "a,b"], "must be numbers separated by commas"),
     (["study", "sap", "--models", "nosuchmodel"], "no model 'nosuchmodel'"),
+    (["study"], "pareto is a study of any method, but none was named"),
+    (["study", "epochs=3", "--study", "ladder"], "ladder is a study of any method"),
+    (["study", "sap", "--study", "drop_ablation"], "leave the method out"),
+    (["study", "--study", "sap_phases", "--trials", "5"], "tunes nothing, but --trials was given"),
+    (["study", "--study", "sap_phases", "--targets", "0.9"], "tunes nothing, but --targets was given"),
+    (["study", "--study", "sap_phases", "--smoke", "rouds=3"], "did you mean 'rounds'?"),
+    (["study", "--study", "architectures", "--models", "nosuchmodel"], "none of 1 can: no model 'nosuchmodel'"),
     (["report"], "make study METHOD=sap"),
     (["report", "nosuch"], "is made from a study's records"),
     (["evaluate", "nosuch"], "neither"),
@@ -87,6 +95,44 @@ def test_explaining_commands_explain(
 ) -> None:
     assert bench(*words, monkeypatch=monkeypatch) == 0
     assert len(capsys.readouterr().out) > 100
+
+
+def declared(*words: str, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The study that `bench study` would conduct."""
+    found = list[Study]()
+    monkeypatch.setattr(commands, "conduct", lambda console, study, **options: found.append(study))
+    assert bench("study", *words, monkeypatch=monkeypatch) == 0
+    return found[0]
+
+
+def test_a_study_with_its_own_methods_needs_none_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--study", "sap_phases", "--smoke", "--final-seeds", "7,8")
+    study = declared("epochs=2", "rounds=3", *words, monkeypatch=monkeypatch)
+    assert study.methods == ("sap",)
+    assert study.settings[-2:] == ("epochs=2", "rounds=3")
+    assert study.final_seeds == (7, 8)
+
+
+def test_a_small_size_is_a_study_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = declared("gradual", "--smoke", monkeypatch=monkeypatch)
+    assert small.trials < declared("gradual", monkeypatch=monkeypatch).trials
+    assert declared("gradual", "--smoke", "--trials", "3", "--seed", "2", monkeypatch=monkeypatch).trials == 3
+
+
+def test_a_lenient_study_starts_while_one_model_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("gradual", "--study", "architectures", "--smoke", "--models", "test_vit,test_resnet", "image_size=20")
+    assert len(declared(*words, monkeypatch=monkeypatch).cells()) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_plan_names_what_will_fail_and_counts_shared_runs_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("study", "--study", "architectures", "--smoke", "--models", "test_vit,test_resnet", "image_size=20")
+    assert bench(*words, "--dry-run", monkeypatch=monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert "fails:" in out
+    assert "2 runs of controls" in out
 
 
 def start(*words: str) -> subprocess.Popen[str]:

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ import pytest
 
 import studies.ladder
 import studies.pareto
+from bench.conductor import Conductor
 from bench.errors import BenchError
 from bench.place import Place
+from bench.pool import Pool
 from bench.store import RunFolder
-from bench.study import Cell, Study
+from bench.study import Cell, Study, Variant
 from tests.bench.test_cli import finish, start
 
 TINY: dict[str, Any] = {"models": ("test_efficientnet",), "settings": ("epochs=1", "batch=256")}
@@ -77,6 +81,105 @@ def test_a_setting_of_a_method_that_is_no_field_of_another_is_refused() -> None:
         Cell(declared(settings=("rounds=3",)), "gradual", "test_efficientnet", None).run({}, 0)
 
 
+def test_a_ladder_sets_its_target_itself() -> None:
+    ladder = studies.ladder.study(("gradual",), **{**TINY, "settings": ("final=0.5",)})
+    with pytest.raises(BenchError, match="use --targets"):
+        ladder.cells()[0].run({}, 0)
+
+
+VARIANTS = (
+    Variant("half", "gradual", ("final=0.5",), "size", {"expected": 0.5}),
+    Variant("most", "gradual", ("final=0.9", "epochs=2"), "size"),
+    Variant("half again", "gradual", ("method.final=0.5",)),
+)
+
+
+def grid(**changes: Any) -> Study:
+    models = ("test_efficientnet",)
+    given: dict[str, Any] = {"methods": ("gradual",), "models": models, "variants": VARIANTS, "final_seeds": (1000,)}
+    given |= {"settings": ("epochs=1", "batch=256"), "controls": ("dense",), "topic": "sizes"}
+    return Study("grid", "Which?", **{**given, **changes})
+
+
+def test_a_grid_is_its_variants_and_tunes_nothing() -> None:
+    half, most, again = grid().cells()
+    assert [c.key for c in (half, most)] == ["gradual/test_efficientnet:half", "gradual/test_efficientnet:most"]
+    assert [c.number for c in grid(models=("test_resnet", "test_vit")).cells()] == [0, 0, 1, 1, 2, 2]
+    assert not half.space
+    assert half.trials == 0
+    assert half.run({}, 0).epochs == 1
+    assert most.run({}, 0).epochs == 2  # a variant's setting wins over the study's
+    assert most.params == {"final": 0.9, "epochs": 2.0}
+    assert half.run({}, 0).id == again.run({}, 0).id
+
+
+def test_a_grid_is_named_by_its_variants() -> None:
+    one = grid()
+    assert one.name.startswith("sizes-digits-")
+    told = Variant("half", "gradual", ("final=0.5",), "other group", {"expected": 0.6})
+    assert grid(variants=(told, *VARIANTS[1:])).name == one.name
+    assert len({one.name, grid(variants=VARIANTS[:2]).name, grid(settings=("epochs=3",)).name}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"variants": ()}, "a grid has variants"),
+        ({"kind": "pareto"}, "no other study has"),
+        ({"variants": (VARIANTS[0], VARIANTS[0])}, "there more than once"),
+        ({"methods": ("gradual", "sap")}, "name those of the variants"),
+        ({"settings": ("final=0.7",)}, "sets `final` itself"),
+        ({"variants": (Variant("x", "gradual", ("seed=3",)),)}, "use --seed and --final-seeds"),
+    ],
+)
+def test_a_grid_without_sense_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(BenchError, match=told):
+        replace(grid(), **changes)
+
+
+def test_a_label_is_a_name() -> None:
+    with pytest.raises(BenchError, match="no slash"):
+        Variant("a/b", "gradual")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_grid_from_declaration_to_records() -> None:
+    """Each variant once with each seed; one run where two agree; a model that cannot be built is a failure with a reason."""
+    place, study = (
+        Place(),
+        grid(models=("test_efficientnet", "test_vit"), settings=(*TINY["settings"], "image_size=20")),
+    )
+    study = replace(study, lenient=True, controls=())
+    result = Conductor(study, place, Pool(place, 2)).conduct()
+    told, found = place.records.study(study.name), list(place.records.entries(study.name))
+    assert Counter((e["kind"], e["state"]) for e in found) == {
+        ("final", "finished"): 3,
+        ("final", "failed"): 3,
+    }
+    assert set(result.failures) == {e["reason"] for e in found if "test_vit" in e["cell"]}
+    assert all("test_vit cannot process 1 x 20 x 20" in reason for reason in result.failures)
+    done = {e["cell"].partition(":")[2]: e for e in found if e["kind"] == "final" and e["state"] == "finished"}
+    assert {k: e["number"] for k, e in done.items()} == {"half": 0, "most": 1, "half again": 2}
+    assert done["half"]["run"] == done["half again"]["run"] != done["most"]["run"]
+    assert place.records.record(done["most"]["run"])["metrics"]["sparsity/prunable"] == pytest.approx(0.9, abs=1e-3)
+    assert told["state"] == "finished"
+    assert (told["trials"], told["sampler"], told["objectives"], told["lenient"]) == (0, None, [], True)
+    cell = told["cells"]["gradual/test_efficientnet:half"]
+    assert (cell["variant"], cell["group"], cell["number"]) == ("half", "size", 0)
+    assert (cell["settings"], cell["facts"], cell["space"]) == (["final=0.5"], {"expected": 0.5}, {})
+    before = {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")}
+    Conductor(study, place, Pool(place, 2)).conduct()
+    assert {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")} == before
+
+
+def test_a_grid_whose_every_run_fails_says_why() -> None:
+    place, study = Place(), replace(grid(models=("test_vit",), settings=("image_size=20",)), controls=())
+    with pytest.raises(
+        BenchError, match=r"one finished final at least, but all 3 failed.*test_vit cannot process 1 x 20 x 20"
+    ):
+        Conductor(study, place, Pool(place, 1)).conduct()
+
+
 STUDY = ("study", "gradual", "epochs=2", "batch=128", "--models", "test_efficientnet", "--trials", "5", "--finals", "1")
 MORE = ("--final-seeds", "1000,1001", "--jobs", "2", "--checkpoint-every", "0.1", "--device", "cpu")
 
@@ -86,22 +189,26 @@ def entries(place: Place) -> dict[str, Any]:
     return {f"{e['kind']}-{e['cell']}-{e['number']}-{e['seed']}": e for e in place.records.entries(name)}
 
 
+GRID = ("study", "--study", "sap_phases", "--smoke", "--models", "test_efficientnet", "epochs=5")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("words", [STUDY, GRID], ids=["tuned", "grid"])
 def test_a_study_killed_again_and_again_ends_as_if_it_never_was(
-    own_place: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], own_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish(start(*STUDY, *MORE, "--no-track"))
+    finish(start(*words, *MORE, "--no-track"))
     whole = entries(Place())
     monkeypatch.setenv("BENCH_HOME", str(own_place / "killed"))
     place, chance = Place(), random.Random(0)
     for _ in range(4):
-        process = start(*STUDY, *MORE)
+        process = start(*words, *MORE)
         time.sleep(chance.uniform(8, 16))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         release(place)
-    out = finish(start(*STUDY, *MORE))
+    out = finish(start(*words, *MORE))
     assert "report: " in out
     assert entries(place) == whole
     from bench.tracking import connect
