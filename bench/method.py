@@ -114,6 +114,12 @@ class Method(Config, Generic[State], abc.ABC):
         weight except the classifier's."""
         return masks.prunable(model)
 
+    def architecture(self, model: str, *, classes: int, channels: int, image_size: int) -> str:
+        """The architecture to build for a run that names ``model``: that one, unless the method trains a smaller one in its
+        place (its target is then the share of the prunable weights to do without). Asked before anything is built; both are
+        text as in `bench.models`, ``image_size`` is the side of the model's input."""
+        return model
+
     @abc.abstractmethod
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Make the state, and change the model in place where needed; ``example`` is one input batch (N, C, H, W).
