@@ -1,7 +1,21 @@
 """Models: every timm architecture by its name, and the CIFAR families of the papers in timm's own registry."""
 
 from bench.models import cifar_resnet, cifar_vgg, cifar_wrn, lenet, sap_nets  # noqa: F401 - they register themselves
-from bench.models.factory import check, create, families, names, plan, rebuild
+from bench.models.factory import check, create, empty, families, input_size, names, plan, rebuild
+from bench.models.smaller import Sibling, smaller
 from bench.models.weights import load_weights, save_weights
 
-__all__ = ["check", "create", "families", "load_weights", "names", "plan", "rebuild", "save_weights"]
+__all__ = [
+    "Sibling",
+    "check",
+    "create",
+    "empty",
+    "families",
+    "input_size",
+    "load_weights",
+    "names",
+    "plan",
+    "rebuild",
+    "save_weights",
+    "smaller",
+]

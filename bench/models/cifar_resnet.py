@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.models.family import Classifier, register
+from bench.models.family import Classifier, register, scaled
 
 
 class PadShortcut(nn.Module):
@@ -57,20 +57,20 @@ class BasicBlock(nn.Module):
 class CifarResNet(Classifier):
     """A stem and three stages of ``blocks`` basic blocks each, 6 * blocks + 2 layers in all.
 
-    ``width`` scales the 16, 32 and 64 channels of the stages; ``projection`` chooses shortcut B.
+    ``width`` scales the 16, 32 and 64 channels of the stages, each rounded for itself; ``projection`` chooses shortcut B.
     """
 
     def __init__(
         self, blocks: int, projection: bool, num_classes: int = 10, in_chans: int = 3, width: float = 1.0
     ) -> None:
-        first = max(1, round(16 * width))
-        super().__init__(4 * first)
+        first, second, third = (scaled(channels, width) for channels in (16, 32, 64))
+        super().__init__(third)
         self.conv1 = nn.Conv2d(in_chans, first, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = _stage(blocks, first, first, 1, projection)
-        self.layer2 = _stage(blocks, first, 2 * first, 2, projection)
-        self.layer3 = _stage(blocks, 2 * first, 4 * first, 2, projection)
+        self.layer2 = _stage(blocks, first, second, 2, projection)
+        self.layer3 = _stage(blocks, second, third, 2, projection)
         self.complete(num_classes)
 
     @staticmethod

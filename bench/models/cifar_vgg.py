@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bench.models.family import Classifier, register
+from bench.models.family import Classifier, register, scaled
 
 STAGES = ((64, 2, 2), (128, 2, 2), (256, 3, 4), (512, 3, 4), (512, 3, 4))
 """Channels of each stage, and its convolutions in VGG-16 and VGG-19; a stage ends with a max-pooling by two."""
 
 
 class CifarVGG(Classifier):
-    """``depth`` 16 or 19; inputs of 32 pixels or more."""
+    """``depth`` 16 or 19; inputs of 32 pixels or more. ``width`` scales all channels."""
 
-    def __init__(self, depth: int, num_classes: int = 10, in_chans: int = 3) -> None:
-        super().__init__(512)
+    def __init__(self, depth: int, num_classes: int = 10, in_chans: int = 3, width: float = 1.0) -> None:
+        super().__init__(scaled(STAGES[-1][0], width))
         layers: list[nn.Module] = []
-        for channels, sixteen, nineteen in STAGES:
+        for full, sixteen, nineteen in STAGES:
+            channels = scaled(full, width)
             for _ in range({16: sixteen, 19: nineteen}[depth]):
                 layers += [nn.Conv2d(in_chans, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(True)]
                 in_chans = channels
@@ -29,7 +30,7 @@ class CifarVGG(Classifier):
         self.complete(num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to pooled features (N, 512)."""
+        """Images (N, C, H, W) to pooled features (N, num_features)."""
         y: Tensor = self.features(x)
         return y.mean((2, 3))
 

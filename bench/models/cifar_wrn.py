@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bench.models.family import Classifier, register
+from bench.models.family import Classifier, register, scaled
 
 
 class PreActivationBlock(nn.Module):
@@ -29,16 +29,20 @@ class PreActivationBlock(nn.Module):
 
 
 class CifarWRN(Classifier):
-    """WRN-``depth``-``widen``: three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times ``widen`` channels."""
+    """WRN-``depth``-``widen``: three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times ``widen`` channels.
 
-    def __init__(self, depth: int, widen: int, num_classes: int = 10, in_chans: int = 3) -> None:
-        super().__init__(64 * widen)
+    ``width`` scales all channels, those of the first convolution too, which ``widen`` leaves at 16.
+    """
+
+    def __init__(self, depth: int, widen: int, num_classes: int = 10, in_chans: int = 3, width: float = 1.0) -> None:
+        stem, first, second, third = (scaled(c, width) for c in (16, 16 * widen, 32 * widen, 64 * widen))
+        super().__init__(third)
         blocks = (depth - 4) // 6
-        self.conv1 = nn.Conv2d(in_chans, 16, 3, 1, 1, bias=False)
-        self.layer1 = _group(blocks, 16, 16 * widen, 1)
-        self.layer2 = _group(blocks, 16 * widen, 32 * widen, 2)
-        self.layer3 = _group(blocks, 32 * widen, 64 * widen, 2)
-        self.bn = nn.BatchNorm2d(64 * widen)
+        self.conv1 = nn.Conv2d(in_chans, stem, 3, 1, 1, bias=False)
+        self.layer1 = _group(blocks, stem, first, 1)
+        self.layer2 = _group(blocks, first, second, 2)
+        self.layer3 = _group(blocks, second, third, 2)
+        self.bn = nn.BatchNorm2d(third)
         self.relu = nn.ReLU(inplace=True)
         self.complete(num_classes)
 

@@ -1,8 +1,13 @@
-"""Models by name: timm's architectures and ours, initialised from an address, and rebuilt from a stored plan."""
+"""Models by name: timm's architectures and ours, initialised from an address, and rebuilt from a stored plan.
+
+``model`` is always the text of an architecture: a name, and arguments after a colon where it takes any.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import timm
@@ -11,11 +16,13 @@ from torch import nn
 
 from bench.errors import BenchError, Corrupt, MissingData, one_of
 from bench.models import sizes
+from bench.models.architecture import OURS, frozen, parse, spell
 from bench.models.seeding import seeded
 from bench.seeds import address
 
-PLAN = ("model", "classes", "channels", "image_size")
-"""The keys of a plan: the architecture, its number of classes, its input channels and its input's side in pixels."""
+PLAN = ("model", "arguments", "classes", "channels", "image_size")
+"""The keys of a plan: the architecture's name and arguments (older plans have none), its number of classes, its input
+channels and its input's side in pixels."""
 
 
 def names(pattern: str = "*") -> list[str]:
@@ -30,8 +37,10 @@ def families() -> list[str]:
     return found
 
 
-def check(name: str) -> None:
-    """Refuse an unknown architecture, or unknown weights after the dot, with the nearest name; builds nothing."""
+def check(model: str) -> None:
+    """Refuse an unknown architecture, unknown weights after its dot, or arguments that it does not take, with the nearest
+    name. Only where there are arguments it is built, without storage."""
+    name, arguments = parse(model)
     architecture, dot, _ = name.partition(".")
     known = names()
     if architecture not in known:
@@ -39,10 +48,35 @@ def check(name: str) -> None:
     tagged = timm.list_models(architecture, include_tags=True)
     if dot and name not in tagged:
         raise one_of("model", name, [architecture, *tagged])
+    if arguments:
+        _check_arguments(model)
+
+
+@cache
+def _check_arguments(model: str) -> None:
+    name, arguments = parse(model)
+    shape = {"classes": sizes.PROBE[1], "channels": 3, "size": sizes.usual(model)}
+    try:
+        sizes.on_meta(model, **shape)
+    except Exception as error:  # timm tells what it cannot build by whatever the layer happens to raise
+        known = set(inspect.signature(type(sizes.on_meta(name, **shape)).__init__).parameters) - {"self", *OURS}
+        if isinstance(error, TypeError) and (unknown := sorted(arguments.keys() - known)):
+            raise one_of(f"argument of {name}", unknown[0], known) from None
+        raise BenchError(
+            f"arguments must suit their model, but {model} cannot be built ({sizes.told(error)}); change them"
+        ) from None
+
+
+def input_size(model: str, *, channels: int, image_size: int, wanted_size: int = 0) -> int:
+    """The side in pixels of the images that a model is to be fed: ``wanted_size``, the user's wish, or where that is 0 the
+    task's own ``image_size`` or what the model needs. Raises `BenchError` where the model cannot process it."""
+    if wanted_size:
+        return sizes.wanted(model, channels, wanted_size)
+    return sizes.input_size(model, channels, image_size)
 
 
 def create(
-    name: str,
+    model: str,
     *,
     classes: int,
     channels: int,
@@ -51,60 +85,71 @@ def create(
     wanted_size: int = 0,
     pretrained: bool = False,
 ) -> tuple[nn.Module, int]:
-    """A model (fp32, on the CPU, in training mode) and the side in pixels of the images that it is to be fed.
+    """A model (fp32, on the CPU, in training mode) and its `input_size`.
 
-    ``image_size`` is the task's own; ``wanted_size`` overrides it, 0 leaves the choice to `sizes.input_size`. Weights
-    are drawn from (seed, "init"), whatever the global generators are, or are timm's where ``pretrained``.
+    Weights are drawn from (seed, "init"), whatever the global generators are, or are timm's where ``pretrained``.
 
     Raises:
         BenchError: unknown name, an input size that the model cannot process, no pretrained weights.
         MissingData: pretrained weights that could not be fetched.
     """
-    check(name)
+    check(model)
+    name, arguments = parse(model)
     if pretrained and not timm.models.is_model_pretrained(name):
         raise BenchError(f"start=timm needs weights in timm, but {name} has none there; give a .safetensors file")
-    size = sizes.wanted(name, channels, wanted_size) if wanted_size else sizes.input_size(name, channels, image_size)
-    arguments = sizes.arguments(name, classes=classes, channels=channels, size=size)
+    size = input_size(model, channels=channels, image_size=image_size, wanted_size=wanted_size)
     with seeded(address(seed, "init")):
         if not pretrained:
-            return timm.create_model(name, **arguments), size
+            return sizes.build(model, classes=classes, channels=channels, size=size), size
         try:
-            return timm.create_model(name, pretrained=True, **arguments), size
+            return sizes.build(model, classes=classes, channels=channels, size=size, pretrained=True), size
         except Exception as error:  # the hub's client raises errors of several libraries
+            if arguments and isinstance(error, RuntimeError):  # what torch raises for weights of other shapes
+                raise BenchError(
+                    f"start=timm needs the shapes that timm trained, but {model} has others ({sizes.told(error)}); "
+                    "leave the arguments out, or start from nothing"
+                ) from None
             raise MissingData(
                 f"start=timm must reach the pretrained weights of {name}, but got {sizes.told(error)}; "
                 f"check the network, or give a .safetensors file"
             ) from None
 
 
-def plan(model: nn.Module, name: str, *, classes: int, channels: int, image_size: int) -> dict[str, Any]:
+def empty(model: str, *, classes: int, channels: int, image_size: int) -> nn.Module:
+    """The architecture on the meta device, to be counted; ``image_size`` is its input size."""
+    return sizes.on_meta(model, classes=classes, channels=channels, size=image_size)
+
+
+def plan(built: nn.Module, model: str, *, classes: int, channels: int, image_size: int) -> dict[str, Any]:
     """What `rebuild` needs, as JSON values; ``image_size`` is the input size that `create` returned.
 
     Raises:
-        BenchError: where ``model`` has not the weights of that architecture, so that the plan would describe another.
+        BenchError: where ``built`` has not the weights of that architecture, so that the plan would describe another.
     """
-    made = dict(zip(PLAN, (name, classes, channels, image_size), strict=True))
+    name, arguments = parse(model)
+    made = dict(zip(PLAN, (name, arguments, classes, channels, image_size), strict=True))
     with torch.device("meta"):
         expected = {k: v.shape for k, v in _build(made).state_dict().items()}
-    differing = [k for k, v in model.state_dict().items() if expected.get(k) != v.shape]
-    differing += [k for k in expected if k not in model.state_dict()]
+    differing = [k for k, v in built.state_dict().items() if expected.get(k) != v.shape]
+    differing += [k for k in expected if k not in built.state_dict()]
     if differing:
-        raise BenchError(f"a plan must describe its model, but {', '.join(differing[:3])} are not as in {name}")
+        raise BenchError(f"a plan must describe its model, but {', '.join(differing[:3])} are not as in {model}")
     return made
 
 
 def rebuild(plan: Mapping[str, Any]) -> nn.Module:
     """The architecture of a plan, always with the same arbitrary weights; the stored ones are loaded afterwards."""
-    if sorted(plan) != sorted(PLAN):
+    whole = {"arguments": {}, **plan}
+    if sorted(whole) != sorted(PLAN):
         raise Corrupt(f"a plan must have the keys {', '.join(PLAN)}, but got {', '.join(plan) or 'none'}")
-    check(plan["model"])
-    return _build(plan)
+    check(_text(whole))
+    return _build(whole)
+
+
+def _text(plan: Mapping[str, Any]) -> str:
+    return spell(plan["model"], {key: frozen(value) for key, value in plan["arguments"].items()})
 
 
 def _build(plan: Mapping[str, Any]) -> nn.Module:
-    arguments = sizes.arguments(
-        plan["model"], classes=plan["classes"], channels=plan["channels"], size=plan["image_size"]
-    )
     with seeded(address("rebuild")):
-        model: nn.Module = timm.create_model(plan["model"], **arguments)
-    return model
+        return sizes.build(_text(plan), classes=plan["classes"], channels=plan["channels"], size=plan["image_size"])

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 default_cfgs: dict[str, Any] = {}  # `register_model` looks for this name in the module of the function it is given
 
 
+def scaled(channels: int, width: float) -> int:
+    """A number of channels times a width, to the nearest whole number (halves to the even one), and 1 at least."""
+    return max(1, round(channels * width))
+
+
 class Classifier(nn.Module, abc.ABC):
     """A network that ends in one linear layer, named ``linear``, over ``num_features`` pooled features."""
 

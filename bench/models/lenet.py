@@ -5,10 +5,12 @@ Weights are drawn from Glorot's uniform distribution, biases are 0.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from bench.models.family import Classifier, register
+from bench.models.family import Classifier, register, scaled
 
 
 def glorot(module: nn.Module) -> None:
@@ -25,43 +27,52 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 class LeNet300(Classifier):
-    """Two hidden layers of 300 and 100 units: 266,200 weights and 410 biases on 28 x 28 grey pixels."""
+    """Two hidden layers of 300 and 100 units: 266,200 weights and 410 biases on 28 x 28 grey pixels.
+
+    ``width`` scales both.
+    """
 
     initialise = staticmethod(glorot)
 
-    def __init__(self, num_classes: int = 10, in_chans: int = 1, img_size: int | tuple[int, int] = 28) -> None:
-        super().__init__(100)
-        height, width = pair(img_size)
-        self.fc1 = nn.Linear(in_chans * height * width, 300)
-        self.fc2 = nn.Linear(300, 100)
+    def __init__(
+        self, num_classes: int = 10, in_chans: int = 1, img_size: int | tuple[int, int] = 28, width: float = 1.0
+    ) -> None:
+        first, second = scaled(300, width), scaled(100, width)
+        super().__init__(second)
+        self.fc1 = nn.Linear(in_chans * math.prod(pair(img_size)), first)
+        self.fc2 = nn.Linear(first, second)
         self.complete(num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to features (N, 100)."""
+        """Images (N, C, H, W) to features (N, num_features)."""
         return torch.relu(self.fc2(torch.relu(self.fc1(x.flatten(1)))))
 
 
 class LeNet5(Classifier):
     """20 and 50 5x5 filters, 500 units: 430,500 weights and 580 biases on 28 x 28 grey pixels.
 
-    As in Caffe's `lenet.prototxt` each convolution is followed by a max-pooling by two and by no ReLU.
+    As in Caffe's `lenet.prototxt` each convolution is followed by a max-pooling by two and by no ReLU. ``width`` scales
+    filters and units.
     """
 
     initialise = staticmethod(glorot)
 
-    def __init__(self, num_classes: int = 10, in_chans: int = 1, img_size: int | tuple[int, int] = 28) -> None:
-        super().__init__(500)
-        height, width = (((side - 4) // 2 - 4) // 2 for side in pair(img_size))
-        if min(height, width) < 1:
+    def __init__(
+        self, num_classes: int = 10, in_chans: int = 1, img_size: int | tuple[int, int] = 28, width: float = 1.0
+    ) -> None:
+        first, second, units = (scaled(channels, width) for channels in (20, 50, 500))
+        super().__init__(units)
+        sides = [((side - 4) // 2 - 4) // 2 for side in pair(img_size)]
+        if min(sides) < 1:
             raise ValueError(f"LeNet-5 needs at least 16 x 16 pixels, but got {img_size=}")
-        self.conv1 = nn.Conv2d(in_chans, 20, 5)
-        self.conv2 = nn.Conv2d(20, 50, 5)
+        self.conv1 = nn.Conv2d(in_chans, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
         self.pool = nn.MaxPool2d(2)
-        self.fc1 = nn.Linear(50 * height * width, 500)
+        self.fc1 = nn.Linear(second * math.prod(sides), units)
         self.complete(num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to features (N, 500)."""
+        """Images (N, C, H, W) to features (N, num_features)."""
         y: Tensor = self.pool(self.conv2(self.pool(self.conv1(x))))
         return torch.relu(self.fc1(y.flatten(1)))
 

@@ -11,6 +11,8 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from bench.errors import BenchError
+from bench.models import width
+from bench.models.architecture import parse
 from bench.models.seeding import seeded
 
 PROBE = (2, 7)
@@ -21,10 +23,22 @@ def _configuration(name: str) -> PretrainedCfg:
     return timm.get_pretrained_cfg(name) or PretrainedCfg()  # an outside package may register a model without one
 
 
-def arguments(name: str, *, classes: int, channels: int, size: int) -> dict[str, Any]:
-    """What `timm.create_model` must be given; only architectures of a fixed input size know ``img_size``."""
-    fixed = _configuration(name).fixed_input_size
-    return {"num_classes": classes, "in_chans": channels, **({"img_size": size} if fixed else {})}
+def build(model: str, *, classes: int, channels: int, size: int, **more: Any) -> nn.Module:
+    """The architecture, with its own arguments; only those of a fixed input size are told it, as ``img_size``."""
+    name, arguments = parse(model)
+    fixed = {"img_size": size} if _configuration(name).fixed_input_size else {}
+    return width.build(name, {**arguments, "num_classes": classes, "in_chans": channels, **fixed, **more})
+
+
+def on_meta(model: str, *, classes: int, channels: int, size: int) -> nn.Module:
+    """The architecture without storage: shapes and counts, no values."""
+    with seeded(0), torch.device("meta"):
+        return build(model, classes=classes, channels=channels, size=size)
+
+
+def usual(model: str) -> int:
+    """The side of the images that an architecture was made for."""
+    return int(_configuration(parse(model)[0]).input_size[-1])
 
 
 @cache
@@ -36,8 +50,7 @@ def refusal(name: str, channels: int, size: int) -> str | None:
     images, classes = PROBE
     try:
         with seeded(0), torch.no_grad():
-            with torch.device("meta"):
-                model = timm.create_model(name, **arguments(name, classes=classes, channels=channels, size=size))
+            model = on_meta(name, classes=classes, channels=channels, size=size)
             found = model.train()(torch.empty(images, channels, size, size, device="meta"))
     except Exception as error:  # timm and torch tell an impossible shape by whatever the layer happens to raise
         return told(error)
@@ -70,7 +83,7 @@ def input_size(name: str, channels: int, image_size: int) -> int:
     Raises:
         BenchError: where none of them works.
     """
-    largest = _configuration(name).input_size[-1]
+    largest = usual(name)
     sizes = [image_size]
     while 2 * sizes[-1] < largest:
         sizes.append(2 * sizes[-1])

@@ -105,7 +105,13 @@ def test_unknown_names_get_the_nearest(name: str, message: str) -> None:
 
 
 def test_known_names_pass() -> None:
-    for name in ("resnet18", "resnet18.a1_in1k", "cifar_vgg16_bn"):
+    for name in (
+        "resnet18",
+        "resnet18.a1_in1k",
+        "cifar_vgg16_bn",
+        "resnet18.a1_in1k:drop_path_rate=0.1",
+        *WITH_ARGUMENTS,
+    ):
         models.check(name)
 
 
@@ -114,7 +120,13 @@ def test_a_family_without_pretrained_weights_says_so() -> None:
         make("cifar_resnet20", pretrained=True)
 
 
-@pytest.mark.parametrize(("name", "image_size"), [("test_vit", 32), ("lenet5", 28), ("cifar_resnet20b", 32)])
+WITH_ARGUMENTS = ["cifar_resnet20:width=0.5", "test_resnet:channels=(8,8,16,16),stem_width=4", "test_vit:width=0.5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [("test_vit", 32), ("lenet5", 28), ("cifar_resnet20b", 32), *((text, 32) for text in WITH_ARGUMENTS)],
+)
 def test_a_plan_and_weights_give_the_model_back(name: str, image_size: int, tmp_path) -> None:  # type: ignore[no-untyped-def]
     model, size = make(name, image_size=image_size, channels=1, seed=3)
     plan = models.plan(model, name, classes=10, channels=1, image_size=size)
@@ -125,9 +137,40 @@ def test_a_plan_and_weights_give_the_model_back(name: str, image_size: int, tmp_
     assert torch.equal(model.eval()(images), again.eval()(images))
 
 
+def test_a_plan_holds_name_and_arguments_apart() -> None:
+    model, size = make("cifar_resnet20:width=0.5")
+    plan = models.plan(model, "cifar_resnet20:width=0.5", classes=10, channels=3, image_size=size)
+    shape = {"classes": 10, "channels": 3, "image_size": 32}
+    assert plan == {"model": "cifar_resnet20", "arguments": {"width": 0.5}, **shape}
+    old = models.rebuild({"model": "cifar_resnet20", **shape})  # as plans were before they had arguments
+    assert old.num_features == 2 * models.rebuild(plan).num_features == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cifar_resnet20:widht=0.5", "no argument of cifar_resnet20 'widht'; did you mean 'width'?"),
+        ("mixer_s16_224:width=0.5", "no argument of mixer_s16_224 'width'; .*there are: .*embed_dim"),
+        ("cifar_resnet20:width=0", r"cannot be built \(ValueError: `0 < width <= 100` must hold, but got width=0\)"),
+        ("test_vit:embed_dim=63", "arguments must suit their model, but test_vit:embed_dim=63 cannot be built"),
+        ("cifar_resnet_20:width=1", "did you mean 'cifar_resnet20'"),
+        ("cifar_resnet20:num_classes=3", "got num_classes in .*; the task and `image_size` decide it"),
+        ("cifar_resnet20:0.5", "a model is written name or name:argument=value,argument=value, but got"),
+    ],
+)
+def test_arguments_that_a_model_does_not_take_get_one_line(name: str, message: str) -> None:
+    with pytest.raises(BenchError, match=message) as caught:
+        models.check(name)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_plan_must_describe_its_model() -> None:
     model, size = make("cifar_resnet20")
     with pytest.raises(BenchError, match=r"layer2\.0\.shortcut\.0\.weight.* are not as in cifar_resnet20b"):
         models.plan(model, "cifar_resnet20b", classes=10, channels=3, image_size=size)
-    with pytest.raises(Corrupt, match="must have the keys model, classes, channels, image_size, but got model"):
+    with pytest.raises(BenchError, match=r"conv1\.weight.* are not as in cifar_resnet20:width=0\.5"):
+        models.plan(model, "cifar_resnet20:width=0.5", classes=10, channels=3, image_size=size)
+    with pytest.raises(
+        Corrupt, match="must have the keys model, arguments, classes, channels, image_size, but got model"
+    ):
         models.rebuild({"model": "cifar_resnet20"})

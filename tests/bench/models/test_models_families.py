@@ -82,16 +82,22 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_channels_on_both_sides() -
     assert y[0, 3].count_nonzero() == 0
 
 
-@pytest.mark.parametrize("width", [0.25, 1 / 3, 2.0])
-def test_width_scales_all_stages(width: float) -> None:
+@pytest.mark.parametrize(("width", "stages"), [(0.25, [4, 8, 16]), (1 / 3, [5, 11, 21]), (2.0, [32, 64, 128])])
+def test_width_scales_all_stages(width: float, stages: list[int]) -> None:
     model = timm.create_model("cifar_resnet20", width=width)
-    first = round(16 * width)
-    assert [s[-1].conv2.out_channels for s in (model.layer1, model.layer2, model.layer3)] == [
-        first,
-        2 * first,
-        4 * first,
-    ]
+    assert [s[-1].conv2.out_channels for s in (model.layer1, model.layer2, model.layer3)] == stages
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", models.families())
+def test_every_family_takes_a_width(name: str) -> None:
+    with torch.device("meta"):
+        plain, same, narrow = (timm.create_model(name, **more) for more in ({}, {"width": 1.0}, {"width": 0.25}))
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in same.parameters()]
+    assert 4 * narrow.num_features == plain.num_features
+    assert narrow(torch.empty(2, *narrow.default_cfg["input_size"], device="meta")).shape == (2, 10)
+    scale = 16 if any(isinstance(m, nn.Conv2d) for m in plain.modules()) else 4  # an MLP's inputs are as many as before
+    assert parameters(plain) / parameters(narrow) == pytest.approx(scale, rel=0.1)
 
 
 def test_convolutions_are_drawn_as_the_papers_say() -> None:

@@ -1,0 +1,105 @@
+"""Smaller siblings: an architecture of the same family with about as many weights as are wanted.
+
+Where the family takes a `width`, it is searched for in thousandths. Elsewhere the siblings are the architectures whose name
+differs in its sizes only, such as regnety_032 and regnety_008, or swin_small and swin_tiny.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+from bench import masks
+from bench.errors import BenchError
+from bench.models import factory, sizes
+from bench.models.architecture import parse, spell
+
+STEPS = 1000  # to a width of 1
+
+WORDS = {
+    *("femto", "atto", "zepto", "pico", "nano", "mini", "xtiny", "tiny", "small", "medium", "base", "large", "huge"),
+    *("xxs", "xs", "s", "m", "l", "xl", "xxl"),
+}
+NUMBER = re.compile(r"(?!patch|window)([a-z]*[a-uw-z])?\d+([a-z]?)")  # v1 and v2 are no sizes, but designs
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """An architecture, and its convolution and linear weights."""
+
+    model: str
+    weights: int
+
+
+@cache
+def count(model: str, classes: int, channels: int, image_size: int) -> int:
+    """The entries of all convolution and linear weights, the classifier's included; 0 where it cannot be built, or one of
+    them is empty."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's word on empty tensors
+            built = sizes.on_meta(model, classes=classes, channels=channels, size=image_size)
+    except Exception:  # too narrow, in whatever words
+        return 0
+    found = [weight.numel() for weight in masks.prunable(built, classifier=True).values()]
+    return sum(found) if all(found) else 0
+
+
+@cache
+def smaller(model: str, wanted: int, *, classes: int, channels: int, image_size: int) -> Sibling:
+    """The sibling with fewer weights whose number of them is nearest to ``wanted``, by its ratio.
+
+    It is fed the same images as ``model``: ``image_size`` is the side in pixels.
+
+    Raises:
+        BenchError: no sibling is known.
+    """
+    counts = partial(count, classes=classes, channels=channels, image_size=image_size)
+    dense = counts(model)
+    for candidates in (_widths, _named):
+        found = {text: counts(text) for text in candidates(model, wanted, counts)}
+        found = {text: weights for text, weights in found.items() if 0 < weights < dense}
+        for text in sorted(found, key=lambda text: (abs(math.log(found[text] / wanted)), text)):
+            if sizes.refusal(text, channels, image_size) is None:
+                return Sibling(text, found[text])
+    raise BenchError(
+        f"a smaller sibling of the model must be known, but {model} takes no width, and no smaller architecture is named "
+        "like it; choose one of ours, an EfficientNet, MobileNet, ResNet, ConvNeXt or vision transformer of timm"
+    )
+
+
+def _widths(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:
+    """The model with the largest width that has no more weights than wanted, and with the next."""
+    name, arguments = parse(model)
+
+    def at(step: int) -> str:
+        return spell(name, {**arguments, "width": round(arguments.get("width", 1.0) * step / STEPS, 6)})
+
+    if not counts(at(STEPS // 2)):
+        return []
+    last = bisect_right(range(1, STEPS), wanted, key=lambda step: counts(at(step)))
+    return [at(step) for step in (last, last + 1) if 0 < step < STEPS]
+
+
+def _named(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:
+    """The architectures whose name differs from the model's in its sizes."""
+    name, arguments = parse(model)
+    own = name.partition(".")[0]
+    return [spell(other, arguments) for other in factory.names() if other != own and alike(own, other)]
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names are the same, word by word, but for words that are sizes."""
+    parts, others = one.split("_"), other.split("_")
+    return len(parts) == len(others) and all(a == b or _sizes(a, b) for a, b in zip(parts, others, strict=True))
+
+
+def _sizes(one: str, other: str) -> bool:
+    if one in WORDS or other in WORDS:
+        return one in WORDS and other in WORDS
+    a, b = NUMBER.fullmatch(one), NUMBER.fullmatch(other)
+    return a is not None and b is not None and a.groups() == b.groups()
