@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import PROTOCOL, machine, measure, models, tasks
+from bench import PROTOCOL, machine, masks, measure, models, tasks
 from bench.errors import BenchError, Ineffective, MissingData
 from bench.loop import Observer, Training, train
 from bench.place import Place
@@ -24,15 +24,20 @@ TOLERANCE = 0.005  # of the prunable weights: a run that misses its wanted spars
 def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:
     """What can be checked before any image is decoded: the task's facts, the model with its starting weights, and the
     input size; raises `BenchError` for whatever is wrong."""
-    models.check(run.model)
     info = tasks.info(run.task, place.data)
-    model, size = models.create(
-        run.model,
+    built, size = architecture(run, info)
+    if built != run.model and run.start:
+        raise BenchError(
+            f"starting weights must fit the model that is trained, but {run.method.name} trains {built} in place of "
+            f"{run.model}, from scratch, and got start={run.start}; leave `start` out"
+        )
+    model, _ = models.create(
+        built,
         classes=info.classes,
         channels=info.channels,
         image_size=info.image_size,
         seed=run.seed,
-        wanted_size=run.image_size,
+        wanted_size=size,
         pretrained=run.start == "timm",
     )
     if run.start.startswith(START_RUN):
@@ -40,6 +45,14 @@ def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:
     elif run.start and run.start != "timm":
         models.load_weights(model, Path(run.start).expanduser())
     return info, model, size
+
+
+def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
+    """What is built for a run, which is the model that it names unless its method trains another in its place, and the
+    input size of either."""
+    models.check(run.model)
+    size = models.input_size(run.model, channels=info.channels, image_size=info.image_size, wanted_size=run.image_size)
+    return run.method.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size), size
 
 
 def _finished(run_id: str, records: Folder) -> Path:
@@ -80,11 +93,17 @@ def execute(
         task = tasks.load(
             run.task, data=place.data, cache=place.cache, device=device, workers=run.workers, progress=decoding
         )
-        plan = models.plan(model, run.model, classes=info.classes, channels=info.channels, image_size=size)
+        built, _ = architecture(run, info)
+        shape = {"classes": info.classes, "channels": info.channels, "image_size": size}
+        plan = models.plan(model, built, **shape)
+        whole = model if built == run.model else models.empty(run.model, **shape)
+        dense = measure.reference(whole, (1, info.channels, size, size))
+        aim = {} if built == run.model else _aim(run, whole)
         job = training(run, model, task, size, device)
+        job.dense_weights = dense.weights
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
         finished = train(job)
-        metrics, layers = judge(run, finished, task, size, device)
+        metrics, layers = judge(run, finished, task, size, device, dense)
         _require_target(run, metrics)
         best = max((row["val/top1"] for row in folder.rows()), default=metrics["val/top1"])
         record = {
@@ -95,7 +114,8 @@ def execute(
             "reason": None,
             "run": run.to_dict(),
             "identity": run.identity(),
-            "metrics": {**metrics, "val_best/top1": best},
+            "architecture": built,
+            "metrics": {**metrics, **aim, "val_best/top1": best},
             "layers": layers,
             "phases": job.at.phases,
             "cost": _cost(run, job, place.records, time.perf_counter() - began, beside),
@@ -125,10 +145,24 @@ def training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: to
     return Training(run.method, recipe, run.seed, model, batches, lambda: validation, device, steps)
 
 
+def _aim(run: Run, dense: nn.Module) -> dict[str, float]:
+    """What a method that trains a smaller model in the place of the ``dense`` one aims at: the share of its convolution
+    and linear weights that the method's target leaves."""
+    share = getattr(run.method, run.method.target) if run.method.target else None
+    if share is None:
+        return {}
+    prunable, weights = (
+        sum(weight.numel() for weight in found.values())
+        for found in (run.method.prunable(dense), masks.prunable(dense, classifier=True))
+    )
+    return {"wanted/weights_left": 1 - round(share * prunable) / weights}
+
+
 def judge(
-    run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device
+    run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device, dense: measure.Reference
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """All measurements of a finished model: on validation, on test if the run opens it, of its weights and its speed."""
+    """All measurements of a finished model: on validation, on test if the run opens it, of its weights and its speed, which
+    are compared with the ``dense`` model's."""
     recipe, metrics = run.recipe, dict[str, float]()
     for split in ("validation", "test") if run.test else ("validation",):
         batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)
@@ -136,7 +170,7 @@ def judge(
         metrics |= {f"{prefix}/{k}": v for k, v in measure.accuracy(model, batches, recipe).items()}
     shape = (recipe.batch, task.info.channels, size, size)
     facts, layers = measure.summary(
-        model, prunable=run.method.prunable(model), example_shape=shape, recipe=recipe, device=device
+        model, prunable=run.method.prunable(model), example_shape=shape, recipe=recipe, device=device, dense=dense
     )
     return {**metrics, **facts}, layers
 

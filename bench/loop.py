@@ -92,6 +92,7 @@ class Training:
     validation: Callable[[], Any]
     device: torch.device
     steps: int
+    dense_weights: int | None = None  # what the curves' weights_left is relative to; None: the model's own
     folder: RunFolder | None = None
     observers: Sequence[Observer] = ()
     checkpoint_seconds: float = 30.0
@@ -233,7 +234,7 @@ def step_(job: Training, clock: Clock, forward: Callable[[Tensor], Tensor], imag
 
 def _evaluate(job: Training, clock: Clock) -> None:
     """Add a row to the curves: the training loss since the last one, and the model as it is now."""
-    at = job.at
+    at, method = job.at, job.method
     scores = accuracy(job.model, job.validation(), job.recipe)
     if not math.isfinite(scores["loss"]):
         raise Diverged(
@@ -249,8 +250,10 @@ def _evaluate(job: Training, clock: Clock) -> None:
         "val/loss": scores["loss"],
         "lr": max(float(group["lr"]) for group in clock.optimizer.param_groups),
         "seconds": at.seconds,
-        **progress_point(job.model, job.method.prunable(job.model), job.method.effective(job.state, job.model)),
-        **{f"method/{k}": float(v) for k, v in job.method.stats(job.state, job.model).items()},
+        **progress_point(
+            job.model, method.prunable(job.model), method.effective(job.state, job.model), job.dense_weights
+        ),
+        **{f"method/{k}": float(v) for k, v in method.stats(job.state, job.model).items()},
     }
     at.loss_sum, at.loss_steps = 0.0, 0
     if job.folder:

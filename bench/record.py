@@ -10,6 +10,7 @@ A record (schema 1) has these keys:
 
     schema, protocol, id, status ("finished" or "failed"), reason (text or null)
     run         all fields (`Run.to_dict`); identity: the hashed part
+    architecture  what was built: the run's model, unless its method trains a smaller one in its place
     metrics     flat dict of floats, see `bench.measure`; params/all = weights/all + params/norms + params/biases +
                 params/other (embeddings, tables, tokens, scales, recurrent weights)
     layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable,

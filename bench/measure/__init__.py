@@ -2,6 +2,10 @@
 
 Every share names its denominator: "prunable" (the weights that the method may remove), "weights" (all convolution and
 linear weights, the classifier's included) and "all" (all parameters). A weight shared by two layers counts once.
+
+"sparsity/*" are zeros within the model as it is. What is left of a model ("weights_left", "macs/fraction") and its
+theoretical speed-up are relative to a reference, the dense model that the run names, so that a model with zeros, one with
+channels removed and one that was smaller from the start stand on one axis.
 """
 
 from __future__ import annotations
@@ -15,12 +19,24 @@ from torch import nn
 from bench import masks
 from bench.measure.operations import macs
 from bench.measure.quality import accuracy
+from bench.measure.reference import Reference, reference
 from bench.measure.sparseness import layers, pq, progress_point
 from bench.measure.storage import size, sparse_bytes
 from bench.measure.timing import latency
 from bench.recipe import Recipe
 
-__all__ = ["accuracy", "latency", "layers", "macs", "progress_point", "size", "sparse_bytes", "summary"]
+__all__ = [
+    "Reference",
+    "accuracy",
+    "latency",
+    "layers",
+    "macs",
+    "progress_point",
+    "reference",
+    "size",
+    "sparse_bytes",
+    "summary",
+]
 
 
 def summary(
@@ -30,6 +46,7 @@ def summary(
     example_shape: tuple[int, int, int, int],
     recipe: Recipe,
     device: torch.device,
+    dense: Reference | None = None,
     quick: bool = False,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """What a finished model costs, as flat metrics and as a table with one row per convolution or linear weight.
@@ -40,13 +57,15 @@ def summary(
         example_shape: (N, C, H, W) of a full batch.
         recipe: its precision and memory format are those of the latency.
         device: where latency is measured.
+        dense: what shares are relative to; by default the model itself with nothing taken from it.
         quick: leave out what takes seconds, and so these keys: latency/* and bytes/compressed.
     """
-    prunable = list(prunable)
+    prunable, dense = list(prunable), dense or reference(model, example_shape)
     counts = macs(model, example_shape)
     table = layers(model, prunable, counts)
-    metrics = _sparsities(table) | {"pq": float(pq(masks.prunable(model, classifier=True).values()))}
-    metrics |= size(model, compress=not quick) | _operations(table, counts)
+    metrics = _sparsities(table, dense) | {"pq": float(pq(masks.prunable(model, classifier=True).values()))}
+    metrics |= size(model, compress=not quick) | _operations(table, counts, dense)
+    metrics |= {"params/reference": dense.params, "bytes/reference": dense.bytes}
     metrics["sparsity/all"] = 1 - metrics["params/nonzero"] / metrics["params/all"] if metrics["params/all"] else 0.0
     if not quick:
         for name, batch in (("batch1", 1), ("full", example_shape[0])):
@@ -56,7 +75,7 @@ def summary(
     return metrics, table
 
 
-def _sparsities(table: list[dict[str, Any]]) -> dict[str, float]:
+def _sparsities(table: list[dict[str, Any]], dense: Reference) -> dict[str, float]:
     weights, nonzero = (sum(row[key] for row in table) for key in ("weights", "nonzero"))
     chosen = [row for row in table if row["prunable"]]
     total, live = (sum(row[key] for row in chosen) for key in ("weights", "nonzero"))
@@ -66,17 +85,17 @@ def _sparsities(table: list[dict[str, Any]]) -> dict[str, float]:
         "weights/prunable": total,
         "weights/all": weights,
         "weights/nonzero": nonzero,
-        "weights_left": nonzero / weights if weights else 1.0,
+        "weights/reference": dense.weights,
+        "weights_left": nonzero / dense.weights if dense.weights else 1.0,
     }
 
 
-def _operations(table: list[dict[str, Any]], counts: dict[str, int]) -> dict[str, float]:
+def _operations(table: list[dict[str, Any]], counts: dict[str, int], dense: Reference) -> dict[str, float]:
     """A model of zeros only would be infinitely fast; as a finite number, one operation is taken as left."""
-    dense = sum(counts.values())
     left = counts[""] + sum(row["macs_left"] for row in table)
     return {
-        "macs/dense": dense,
+        "macs/dense": dense.macs,
         "macs/left": left,
-        "macs/fraction": left / dense if dense else 1.0,
-        "speedup/theoretical": dense / max(left, 1) if dense else 1.0,
+        "macs/fraction": left / dense.macs if dense.macs else 1.0,
+        "speedup/theoretical": dense.macs / max(left, 1) if dense.macs else 1.0,
     }

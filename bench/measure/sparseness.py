@@ -53,10 +53,14 @@ def pq(weights: Iterable[Tensor]) -> Tensor:
 
 
 def progress_point(
-    model: nn.Module, prunable: Iterable[str], effective: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    prunable: Iterable[str],
+    effective: Mapping[str, Tensor] | None = None,
+    dense_weights: int | None = None,
 ) -> dict[str, float]:
-    """For the curves: "sparsity" (share of zeros in the parameters named ``prunable``), "weights_left" (share of
-    non-zeros in all convolution and linear weights) and "pq" (PQ index of those non-zeros), after one wait.
+    """For the curves: "sparsity" (share of zeros in the parameters named ``prunable``), "weights_left" (non-zeros in all
+    convolution and linear weights, as a share of ``dense_weights``, by default of their entries) and "pq" (PQ index of
+    those non-zeros), after one wait.
 
     ``effective`` holds the values that stand for some parameters, where the model computes with others than it stores.
     """
@@ -69,7 +73,8 @@ def progress_point(
     index = pq(weights)
     live = [_live(tensors, index.device) for tensors in (chosen, weights)]
     live_chosen, live_weights, unequal = torch.stack([*live, index]).tolist()
-    total_chosen, total_weights = (sum(t.numel() for t in tensors) for tensors in (chosen, weights))
+    total_chosen, entries = (sum(t.numel() for t in tensors) for tensors in (chosen, weights))
+    total_weights = entries if dense_weights is None else dense_weights
     return {
         "sparsity": 1 - live_chosen / total_chosen if total_chosen else 0.0,
         "weights_left": live_weights / total_weights if total_weights else 1.0,

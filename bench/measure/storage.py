@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 
 import torch
 from safetensors.torch import save
@@ -31,8 +32,7 @@ def size(model: nn.Module, *, compress: bool = True) -> dict[str, float]:
     """
     stored = _stored(model)
     parameters = [t for t in stored.values() if isinstance(t, nn.Parameter)]
-    buffers = sum(t.nbytes for t in stored.values() if not isinstance(t, nn.Parameter))
-    dense = 4 * sum(p.numel() for p in parameters) + buffers
+    dense = _dense_bytes(stored)
     weights = masks.prunable(model, classifier=True).values()
     saved = sum(4 * w.numel() - sparse_bytes(w.numel(), count_nonzero(w)) for w in weights)
     found: dict[str, float] = {
@@ -47,9 +47,19 @@ def size(model: nn.Module, *, compress: bool = True) -> dict[str, float]:
     return found
 
 
+def plain_size(model: nn.Module) -> tuple[int, int]:
+    """Parameters and bytes as `size` counts them ("params/all", "bytes/dense"), without a look at any value."""
+    stored = _stored(model)
+    return sum(t.numel() for t in stored.values() if isinstance(t, nn.Parameter)), _dense_bytes(stored)
+
+
 def count_nonzero(tensor: Tensor) -> int:
     """The exact number of entries that are not zero."""
     return int(torch.count_nonzero(tensor))
+
+
+def _dense_bytes(stored: Mapping[str, Tensor]) -> int:
+    return sum(4 * t.numel() if isinstance(t, nn.Parameter) else t.nbytes for t in stored.values())
 
 
 def _stored(model: nn.Module) -> dict[str, Tensor]:
