@@ -21,6 +21,7 @@ from bench.measure.operations import macs
 BUDGETS = ("macs", "params", "channels")
 SCOPES = ("global", "uniform")
 TOLERANCE = 0.01  # of the dense model's cost
+FIRST = 1e30  # below all scores
 
 
 @dataclass(frozen=True)
@@ -91,34 +92,65 @@ def _cost(term: _Term, removed: Sequence[int]) -> float:
 
 
 def choose(
-    costs: Costs, scores: Mapping[str, Tensor], share: float, *, scope: str, round_to: int = 1
+    costs: Costs,
+    scores: Mapping[str, Tensor],
+    share: float,
+    *,
+    scope: str,
+    round_to: int = 1,
+    gone: Mapping[str, Tensor] | None = None,
+    exact: bool = True,
 ) -> dict[str, Tensor]:
     """The channels to remove, bool (C,) by group, so that ``share`` (0 to 1) of the dense cost goes, within 1 % of it.
 
     The lowest scores leave first: of all groups together ("global"), or the same share of each group ("uniform"). Each
     group keeps a multiple of ``round_to`` channels and at least one such multiple; where that cannot hit the budget,
-    ``round_to`` is halved until it can.
+    ``round_to`` is halved until it can. What is ``gone`` (bool (C,) by group) already is among the chosen. Unless
+    ``exact``, the budget may be missed, as one on the way to the last may.
 
     Raises:
-        Ineffective: where no choice comes within 1 %.
+        Ineffective: where no choice comes within 1 %, or within one channel where a channel is more than that.
     """
     if scope not in SCOPES:
         raise one_of("scope", scope, SCOPES)
     dense = costs.total([0] * len(costs.groups))
     wanted = (1 - share) * dense
-    ranked = {g.root: scores[g.root].cpu().double() for g in costs.groups}
+    ranked, least = dict[str, Tensor](), list[int]()
+    for group in costs.groups:
+        out = gone[group.root].cpu() if gone is not None else torch.zeros(group.channels, dtype=torch.bool)
+        ranked[group.root] = scores[group.root].cpu().double().masked_fill(out, -FIRST)
+        least.append(int(out.sum()))
     while True:
-        removed = (_global if scope == "global" else _uniform)(costs, ranked, wanted, round_to)
+        removed = (_global if scope == "global" else _uniform)(costs, ranked, wanted, round_to, least)
+        removed = _closer(costs, removed, wanted, dense, round_to, least)
         missed = abs(costs.total(removed) - wanted) / dense if dense else 0.0
         if missed <= TOLERANCE or round_to == 1:
             break
         round_to //= 2
-    if missed > TOLERANCE:
+    if exact and missed > max(TOLERANCE, _finest(costs, removed, least) / max(dense, 1.0)):
         raise Ineffective(
             f"the {costs.budget} removed must be within {TOLERANCE:.0%} of the {share:.4f} asked for, but the nearest "
             f"choice misses by {missed:.1%}; ask for less"
         )
     return {group.root: _lowest(ranked[group.root], count) for group, count in zip(costs.groups, removed, strict=True)}
+
+
+def _closer(
+    costs: Costs, removed: list[int], wanted: float, dense: float, round_to: int, least: list[int]
+) -> list[int]:
+    """Single steps that each come nearest, for as long as the budget is missed and a step helps."""
+    while abs(costs.total(removed) - wanted) > TOLERANCE * dense:
+        step = min(_nearby(costs, removed, round_to, least), key=lambda r: abs(costs.total(r) - wanted))
+        if step == removed:
+            break
+        removed = step
+    return removed
+
+
+def _finest(costs: Costs, removed: list[int], least: list[int]) -> float:
+    """The smallest change of cost that one channel more or less makes: in a tiny model that can be more than 1 %."""
+    here = costs.total(removed)
+    return min((abs(costs.total(other) - here) for other in _nearby(costs, removed, 1, least)[1:]), default=0.0)
 
 
 def _lowest(scores: Tensor, count: int) -> Tensor:
@@ -140,7 +172,7 @@ def _steps(group: Group, round_to: int) -> list[int]:
     )
 
 
-def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int) -> list[int]:
+def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
     """Blocks of channels in the order of their mean scores; as many as come nearest, then one block more or less."""
     blocks = list[tuple[float, int, int]]()  # (key, group, channels)
     for place, group in enumerate(costs.groups):
@@ -155,39 +187,43 @@ def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to:
         found = [0] * len(costs.groups)
         for _, place, size in blocks[:count]:
             found[place] += size
-        return found
+        return [max(pair) for pair in zip(found, least, strict=True)]
 
     count = _bisect(lambda n: costs.total(removed(n)) <= wanted, len(blocks))
     ends = [removed(n) for n in {max(0, count - 1), count}]
-    return min((v for end in ends for v in _nearby(costs, end, round_to)), key=lambda r: abs(costs.total(r) - wanted))
+    return min(
+        (v for end in ends for v in _nearby(costs, end, round_to, least)), key=lambda r: abs(costs.total(r) - wanted)
+    )
 
 
-def _nearby(costs: Costs, removed: list[int], round_to: int) -> list[list[int]]:
+def _nearby(costs: Costs, removed: list[int], round_to: int, least: list[int]) -> list[list[int]]:
     """A choice, and those that differ from it by one step in one group or by one step in each of two."""
     moves = list[tuple[int, int]]()
     for place, group in enumerate(costs.groups):
         for change in (round_to, -round_to):
-            if 0 <= removed[place] + change <= _most(group, round_to):
+            if least[place] <= removed[place] + change <= _most(group, round_to):
                 moves.append((place, change))
     single = [{place: change} for place, change in moves]
     double = [{a: x, b: y} for a, x in moves for b, y in moves if a < b and x * y < 0] if len(moves) <= 120 else []
     return [removed, *([r + move.get(i, 0) for i, r in enumerate(removed)] for move in [*single, *double])]
 
 
-def _uniform(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int) -> list[int]:
+def _uniform(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
     """The same share of each group, rounded; as large a share as comes nearest."""
     grid = 4096
 
     def removed(part: int) -> list[int]:
         found = []
-        for group in costs.groups:
+        for group, out in zip(costs.groups, least, strict=True):
             kept = max(round_to, round((1 - part / grid) * group.channels / round_to) * round_to)
-            found.append(max(0, group.channels - kept))
+            found.append(max(out, group.channels - kept))
         return found
 
     part = _bisect(lambda n: costs.total(removed(n)) <= wanted, grid)
     ends = [removed(n) for n in {max(0, part - 1), part}]
-    return min((v for end in ends for v in _nearby(costs, end, round_to)), key=lambda r: abs(costs.total(r) - wanted))
+    return min(
+        (v for end in ends for v in _nearby(costs, end, round_to, least)), key=lambda r: abs(costs.total(r) - wanted)
+    )
 
 
 def _bisect(enough: Callable[[int], Any], most: int) -> int:
