@@ -92,12 +92,14 @@ class Method(Config, Generic[State], abc.ABC):
 
     ``target`` names the field that holds the wanted sparsity, if there is one; ``start`` says whether the paper starts
     from a trained dense model ("dense") or from an initialisation ("scratch"); ``reconstruction`` says what in it is
-    ours because the paper could not be obtained.
+    ours because the paper could not be obtained; a finished model that misses what was `wanted` by more than ``tolerance``
+    is no result.
     """
 
     target: ClassVar[str | None] = None
     start: ClassVar[str] = "scratch"
     reconstruction: ClassVar[str] = ""
+    tolerance: ClassVar[float] = 0.005
 
     @property
     def name(self) -> str:
@@ -164,6 +166,15 @@ class Method(Config, Generic[State], abc.ABC):
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
         """Numbers for the curves, read at the end of each epoch; never used as a measurement."""
         return {}
+
+    def kept(self, state: State) -> Mapping[str, Any]:
+        """Which positions of which tensors are left, where channels were removed (a `bench.groups.Plan`): with it the
+        finished model is built again."""
+        return {}
+
+    def attained(self, metrics: Mapping[str, float]) -> float | None:
+        """What a finished model's measurements say of what was `wanted`; None where they cannot tell."""
+        return metrics["sparsity/prunable"]
 
     def effective(self, state: State, model: nn.Module) -> Mapping[str, Tensor]:
         """The prunable weights as the model computes with them, by parameter name, during the run: what the curves count.
