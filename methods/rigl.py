@@ -1,0 +1,178 @@
+"""RigL, rigging the lottery (Evci et al. 2020, arXiv:1911.11134): sparse from the first step to the last.
+
+Training starts under random masks. Every `frequency` steps t, from 0 until `stop` * steps (T_end), each layer of n live
+weights gives up
+
+    k_t = floor(alpha / 2 * (1 + cos(pi * t / T_end)) * n)
+
+of them, those with the smallest magnitudes, and gets as many others, those with the largest gradients |dL/dw| among all
+that are not kept, the ones just given up included. A weight that grows starts at 0. The number of live weights never
+changes; layers share it by Erdős-Rényi-Kernel densities ("erk": proportional to the sum of a layer's dimensions over their
+product, at most 1) or equally ("uniform"). With `grow` = random, others are drawn at random instead: SET (Mocanu et al.
+2018, arXiv:1707.04780).
+
+A weight that is given up and chosen again keeps its value and its momentum, as if nothing had happened. The gradients of
+masked weights, which backward computes anyway, are looked at only where an update is due.
+
+Differs from the paper:
+- A weight whose gradient is exactly 0 (behind dead units) does not grow: it would stay at 0. Where too few have one, as
+  many fewer are given up.
+- "uniform" prunes the first layer too; there it stays dense.
+- The classifier is spared unless `classifier`; there it is as sparse as the others.
+- A step that updates masks trains too, so what has grown moves at once; there it is spent on the masks.
+- SET itself drops the smallest positive and the largest negative weights, a constant share, after each epoch; here it
+  differs from RigL only in what grows.
+
+Differs from the official code (google-research/rigl):
+- T_end is `stop` * steps, without an update at T_end itself; there it is a step number (25,000 of 32,000 on ImageNet).
+- No noise is added to magnitudes before they are ranked; there a little (1e-5) is. Ties go by position.
+- Zeros are counted exactly, by the nearest whole number; there rounded down layer by layer.
+- The dropped share is annealed; there it is constant unless asked (`drop_fraction_anneal`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from torch import Tensor, nn
+
+from bench import masks
+from bench.claims import Claim
+from bench.config import hp
+from bench.errors import Ineffective
+from bench.method import Clock, Method
+from bench.seeds import generator
+
+SPACE: dict[str, BaseDistribution] = {
+    "final": FloatDistribution(0.5, 0.98),
+    "allocation": CategoricalDistribution(("erk", "uniform")),
+    "alpha": FloatDistribution(0.1, 0.5),
+    "frequency": IntDistribution(10, 300, log=True),
+    "stop": FloatDistribution(0.3, 1.0),
+    "grow": CategoricalDistribution(("gradient", "random")),
+}
+
+_SOURCE = "official repository to arXiv:1911.11134, README"
+_FIRST = "the first layer is dense; the classifier is sparse too"
+CLAIMS = (
+    Claim("resnet50", "imagenet", 76.8, _SOURCE, sparsity=0.0, note="dense"),
+    Claim("resnet50", "imagenet", 75.12, _SOURCE, sparsity=0.8, note="erk; the classifier is sparse too"),
+    Claim("resnet50", "imagenet", 74.60, _SOURCE, sparsity=0.8, note=f"uniform; {_FIRST}"),
+    Claim("resnet50", "imagenet", 73.07, _SOURCE, sparsity=0.9, note="erk; the classifier is sparse too"),
+    Claim("resnet50", "imagenet", 72.02, _SOURCE, sparsity=0.9, note=f"uniform; {_FIRST}"),
+)
+
+
+def share_at(step: int, end: float, alpha: float) -> float:
+    """The share of a layer's live weights that are given up at a step: ``alpha`` at 0, down to 0 at ``end`` on a cosine."""
+    return alpha / 2 * (1 + math.cos(math.pi * step / end))
+
+
+def swap(sizes: Tensor, mask: Tensor, growth: Tensor, live: int, count: int) -> Tensor:
+    """The mask after one layer's update, with as many live weights as before.
+
+    Args:
+        sizes: magnitudes of the weights.
+        mask: bool, True where live.
+        growth: how much a weight wants to grow, at least 0; a masked weight at 0 does not grow.
+        live: how many are live.
+        count: how many of them, the smallest, compete for their places with the masked weights.
+
+    All tensors have the layer's shape. Ties go by position, the later is kept.
+    """
+    dead = mask.numel() - live
+    kept = masks.drop_lowest(sizes.where(mask, -1.0), dead + count)
+    ranks = growth.where(mask | (growth > 0), -1.0).where(~kept, math.inf)
+    return masks.drop_lowest(ranks, dead)
+
+
+@dataclass
+class State(masks.Masked):
+    """Masks, live weights of each layer, and how often masks were updated."""
+
+    live: dict[str, int] = field(default_factory=dict)
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class Rigl(Method[State]):
+    """Sparse training that moves its connections."""
+
+    target = "final"
+
+    final: float = hp(0.8, low=0, below=1, help="sparsity from start to end, over the prunable weights")
+    allocation: str = hp("erk", choices=("erk", "uniform"), help="how layers share the sparsity")
+    alpha: float = hp(0.3, above=0, high=1, help="share of the live weights that the first update gives up")
+    frequency: int = hp(100, low=1, help="steps between updates")
+    stop: float = hp(0.75, above=0, high=1, help="where updates end, as a fraction of the run")
+    grow: str = hp("gradient", choices=("gradient", "random"), help="by the largest gradient (RigL) or at random (SET)")
+    classifier: bool = hp(False, help="prune the classifier too")
+
+    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Convolutions and linear layers, with or without the classifier."""
+        return masks.prunable(model, classifier=self.classifier)
+
+    def alters(self) -> str:
+        """Masks are there from the start."""
+        return "weights are masked before the first step" if self.final else ""
+
+    def attach(self, model: nn.Module, example: Tensor) -> State:
+        """Masks each layer at random, with exact counts."""
+        weights = self.prunable(model)
+        if not weights:
+            raise Ineffective(
+                "rigl needs a layer to prune, but found none besides the classifier; "
+                "set classifier=true or choose another model"
+            )
+        drop = {name: round(self.final * weight.numel()) for name, weight in weights.items()}
+        if self.allocation == "erk":
+            drop = masks.erk({name: weight.shape for name, weight in weights.items()}, self.final)
+        rng = generator(
+            torch.initial_seed(), "rigl"
+        )  # no clock yet; the loop has just seeded torch from the run's seed
+        scores = {name: torch.rand(w.shape, generator=rng).to(w.device) for name, w in weights.items()}
+        state = State(masks.keep_counts(scores, drop), {name: w.numel() - drop[name] for name, w in weights.items()})
+        state.mask_weights_(model)
+        return state
+
+    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """Move connections where an update is due; then masked weights get no gradient."""
+        if self.final == 0:
+            return
+        end = self.stop * clock.budget.steps
+        if clock.step % self.frequency == 0 and clock.step < end:
+            self._update(state, model, clock, share_at(clock.step, end, self.alpha))
+        state.mask_gradients_(model)
+
+    @torch.no_grad()
+    def _update(self, state: State, model: nn.Module, clock: Clock, share: float) -> None:
+        rng, found = clock.rng("grow"), dict(state.masks)
+        for name, weight in state.weights(model).items():
+            live, count = state.live[name], math.floor(share * state.live[name])
+            if weight.grad is None or count == 0 or live == weight.numel():
+                continue
+            growth = weight.grad.abs()
+            if self.grow == "random":
+                chance = torch.rand(weight.shape, generator=rng).to(weight.device)
+                growth = (1 - chance).where(found[name] | (growth > 0), 0.0)  # 1 - [0, 1) is never 0
+            found[name] = swap(weight.abs(), found[name], growth, live, count)
+        state.masks, state.updates = found, state.updates + 1
+        state.mask_weights_(model, clock.optimizer)
+
+    def finish(self, state: State, model: nn.Module) -> nn.Module:
+        """The model as it is: its masked weights are zeros."""
+        live = {name: int(mask.sum()) for name, mask in state.masks.items()}
+        if live != state.live:
+            raise Ineffective(f"rigl must keep {sum(state.live.values())} weights live, but {sum(live.values())} are")
+        return model
+
+    def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
+        """How often the masks were updated."""
+        return {"updates": state.updates}
+
+
+METHOD = Rigl
