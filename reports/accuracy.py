@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,13 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWNBASE
 
 from reports import style
-from reports.load import CONFIGURATION, Study
+from reports.load import CONFIGURATION, Study, called, dicts, label
 from reports.stats import mean, pareto_front
 from reports.style import CONTROL, CONTROL_DASH, INK, Look, Looks, ink, key
 
 SIZES = {"weights_left": "Weights left (%)", "macs_left": "MACs left (%)"}
 SERIES = ["trial", "front", "final", "control"]
-COLUMNS = ["model", "method", "series", "number", "split", "size", "accuracy", "low", "high", "n"]
+WHOSE = ["model", "group", "method", "reconstruction", "number"]
+COLUMNS = ["model", "group", "method", "reconstruction", "label", "series", "number", "split"]
+COLUMNS += ["size", "accuracy", "low", "high", "n"]
 
 
 def accuracy_against(study: Study, size: str) -> pd.DataFrame:
@@ -27,9 +30,7 @@ def accuracy_against(study: Study, size: str) -> pd.DataFrame:
     "final" or "control" (one row per configuration: mean over its seeds with a 95 % t interval, NaN for one seed).
     """
     trials = study.done("trial").dropna(subset=[size, "val_top1"])
-    points = pd.DataFrame(
-        {**trials[["model", "method", "number"]], "size": trials[size], "accuracy": trials["val_top1"]}
-    )
+    points = trials[WHOSE].assign(size=trials[size], accuracy=trials["val_top1"], label=list(map(label, dicts(trials))))
     points = points.assign(series="trial", split="validation", n=1)
     fronts = [
         group.iloc[pareto_front(group["size"].tolist(), group["accuracy"].tolist())].assign(series="front")
@@ -38,6 +39,7 @@ def accuracy_against(study: Study, size: str) -> pd.DataFrame:
     finals = [_final(rows, size) for _, rows in study.done("final", "baseline").groupby(CONFIGURATION, sort=True)]
     parts = [points, *fronts, pd.DataFrame(finals)]
     table = pd.concat([p for p in parts if len(p)] or [points], ignore_index=True)
+    table["group"] = table["group"] if study.grid else ""  # a ladder's rungs are told apart by their size
     return table.reindex(columns=COLUMNS).sort_values(["model", "method"], kind="stable", ignore_index=True)
 
 
@@ -45,7 +47,8 @@ def _final(rows: pd.DataFrame, size: str) -> dict[str, object]:
     first, split = rows.iloc[0], "test" if rows["test_top1"].notna().any() else "validation"
     found = mean(rows["test_top1" if split == "test" else "val_top1"])
     return {
-        **first[["model", "method", "number"]],
+        **first[WHOSE],
+        "label": label(dict(first)),
         "series": "control" if first["method"] == CONTROL else "final",
         "split": split,
         "size": rows[size].mean(),
@@ -65,20 +68,33 @@ def floor(rows: pd.DataFrame) -> float:
 
 def draw(table: pd.DataFrame, size: str, looks: Looks, wide: bool) -> Figure:
     """A panel per model."""
-    models = list(table["model"].unique())
+    models, markers = list(table["model"].unique()), _markers(table, looks)
     figure, grid = style.panels(len(models), wide, height=2.5 if wide else 2.2)
     low = 100 * table["size"].min()
     for (axes,), model in zip(grid, models, strict=True):
         rows = table[table["model"] == model]
-        _panel(axes, rows, looks)
+        _panel(axes, rows, looks, markers)
         style.percent_axis(axes, low, log=low < 30)
         axes.set_xlabel(SIZES[size])
         style.title(axes, model)
-    style.legend(figure, _handles(table, looks), wide)
+    style.legend(figure, _handles(table, looks, markers), wide)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
+def _markers(table: pd.DataFrame, looks: Looks) -> dict[tuple[str, str], str]:
+    """The marker of each method, by method and group; where a method has several groups of variants, of each group."""
+    rows = table[table["method"] != CONTROL].drop_duplicates(["method", "group"])
+    groups = list(rows["group"].unique())
+    several = rows["method"].value_counts().gt(1).to_dict()
+    return {
+        (method, group): style.MARKERS[groups.index(group) % len(style.MARKERS)]
+        if several[method]
+        else looks[method].marker
+        for method, group in zip(rows["method"], rows["group"], strict=True)
+    }
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, markers: Mapping[tuple[str, str], str]) -> None:
     lowest = floor(rows)
     for method, own in rows.groupby("method", sort=True):
         look = looks[str(method)]
@@ -92,7 +108,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
             elif series == "trial":
                 _trials(axes, points, lowest, look)
             else:
-                _finals(axes, points, look)
+                for group, some in points.groupby("group", sort=False):
+                    _finals(axes, some, Look(look.colour, markers[str(method), str(group)]))
     style.accuracy_axis(axes, "Top-1 accuracy (%)", lowest)
 
 
@@ -116,12 +133,13 @@ def _control(axes: Axes, row: pd.Series) -> None:
         axes.axhspan(row["low"], row["high"], color=INK, alpha=0.08, linewidth=0)
 
 
-def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:
-    found = [
-        key(method, color=looks[method].colour, marker=looks[method].marker, linestyle="none")
-        for method in table["method"].unique()
-        if method != CONTROL
-    ]
+def _handles(table: pd.DataFrame, looks: Looks, markers: Mapping[tuple[str, str], str]) -> list[Line2D]:
+    several, found = len({group for _, group in markers}) > 1, []
+    for row in dicts(table.drop_duplicates(["method", "group"])):
+        if row["method"] != CONTROL:
+            name = f"{called(row)}: {row['group']}" if several and row["group"] else called(row)
+            face = ink(color=looks[row["method"]].colour, marker=markers[row["method"], row["group"]], linestyle="none")
+            found.append(key(name, **face))
     present = table.drop_duplicates(["series", "split"]).sort_values("series", key=lambda s: s.map(SERIES.index))
     for series, split in zip(present["series"], present["split"], strict=True):
         if series == "trial":

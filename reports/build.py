@@ -13,16 +13,14 @@ from pathlib import Path
 
 from bench.errors import MissingData, one_of
 from bench.record import Folder, write_bytes, write_text
-from reports import formats, page, tables
+from reports import columns, figures, formats, page, special, tables
 from reports.facts import facts, warnings
-from reports.figures import Figure, figures
-from reports.load import Study, load, methods
-from reports.style import WIDTHS, Looks, looks, paper, render
+from reports.figures import Figure, marked
+from reports.load import DAGGER, Study, load, methods
+from reports.style import WIDTHS, Looks, looks, note, paper, render
 
 Progress = Callable[[int, int, str], None]
 """Told (parts done, parts in all, what comes next)."""
-
-PARTS = 8  # of each study: seven figures, then tables
 
 
 def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progress | None = None) -> Path:
@@ -50,7 +48,7 @@ def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progr
     chosen = sorted(set(studies)) or known
     read = [load(folder, name) for name in chosen]
     look = looks(sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}))
-    steps, total = itertools.count(), PARTS * len(read)
+    steps, total = itertools.count(), sum(len(makers(study)) + 1 for study in read)  # the figures, then the tables
 
     def tell(what: str) -> None:
         if progress is not None:
@@ -63,13 +61,20 @@ def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progr
     return path
 
 
+def makers(study: Study) -> list[Callable[[Study], Figure]]:
+    """What makes the figures of a study: those that it asks for, then those that every study has."""
+    return [*special.makers(study), *figures.makers(study)]
+
+
 def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None]) -> page.Section:
     shown = []
-    for figure in figures(study):
+    for make in makers(study):
+        figure = marked(make(study), study)
         tell(f"{study.name}: {figure.name}")
         shown.append(page.Shown(figure, _write_figure(figure, out / study.name / "figures", look)))
     tell(f"{study.name}: tables")
-    made = [make(study) for make in (tables.finals, tables.configurations, tables.failures, tables.runs)]
+    makes = (tables.finals, *special.tables(study), tables.configurations, tables.failures, tables.runs)
+    made = [columns.marked(make(study)) for make in makes]
     for table in made:
         base = out / study.name / "tables"
         write_text(base / f"{table.name}.md", formats.markdown(table))
@@ -85,7 +90,10 @@ def _write_figure(figure: Figure, base: Path, look: Looks) -> dict[str, bytes]:
     found = {".csv": formats.csv(figure.table).encode()}
     with paper():
         for width in WIDTHS:
-            rendered = render(figure.draw(look, width == "page"))
+            canvas = figure.draw(look, width == "page")
+            if figure.marked:
+                note(canvas, f"{DAGGER} reconstruction")
+            rendered = render(canvas)
             found |= {f"-{width}.{kind}": data for kind, data in rendered.items()}
     for end, data in found.items():
         write_bytes(base / f"{figure.name}{end}", data)

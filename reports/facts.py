@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from reports.load import Study
+from reports.load import DAGGER, Study
+from reports.special import SPECIAL
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
@@ -19,9 +21,10 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("Task", said.get("task")),
         ("Data", _distinct(p.get("data") for p in where)),
         ("Models", ", ".join(said.get("models", ()))),
-        *[(f"Method {name}", documented.get(name)) for name in sorted(documented)],
+        *[(f"Method {_marked(study, name)}", documented.get(name)) for name in sorted(documented)],
         ("Settings", " ".join(said.get("settings") or ())),
-        ("Tuning", f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"),
+        ("Variants", _variants(study)),
+        ("Tuning", _tuning(study)),
         ("Finals", f"n = {len(said['final_seeds'])}, seeds {', '.join(map(str, said['final_seeds']))}"),
         ("Runs", _counts(study)),
         ("Protocol", said.get("protocol")),
@@ -33,6 +36,26 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("Command", said.get("command")),
     ]
     return [(name, str(value)) for name, value in found if value]
+
+
+def _marked(study: Study, method: str) -> str:
+    return f"{method}{DAGGER}" if study.reconstructed(method) else method
+
+
+def _variants(study: Study) -> str:
+    """How many variants a grid has, in all and by group."""
+    cells = study.declared.get("cells", {}).values() if study.grid else ()
+    variants = {(cell["method"], cell.get("variant")): cell.get("group") or "others" for cell in cells}
+    groups = Counter(variants.values())
+    parts = f" ({', '.join(f'{group}: {n}' for group, n in groups.items())})" if len(groups) > 1 else ""
+    return f"{len(variants)}{parts}" if variants else ""
+
+
+def _tuning(study: Study) -> str:
+    said = study.declared
+    if study.grid:
+        return "none: each variant runs as it is declared"
+    return f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"
 
 
 def _counts(study: Study) -> str:
@@ -75,10 +98,14 @@ def warnings(study: Study) -> list[str]:
         found.append(
             f"The study has not ended: {running} runs are under way or were cut off; the same command goes on."
         )
-    if not len(study.done("trial")):
+    if not study.grid and not len(study.done("trial")):
         found.append("No trial has a result yet.")
     if not len(study.done("final")):
-        found.append("There are no finals yet: figures show the best trial of each cell by validation, on one seed.")
+        found.append(
+            "No variant has a result yet."
+            if study.grid
+            else "There are no finals yet: figures show the best trial of each cell by validation, on one seed."
+        )
     short = study.done("final", "baseline").groupby(["cell", "number"])["seed"].nunique()
     if (short == 1).any():
         found.append("Some configurations have one seed only: their numbers carry no interval.")
@@ -86,7 +113,13 @@ def warnings(study: Study) -> list[str]:
     if lost:
         found.append(f"{lost} of {len(entries)} runs have no result; the table of failures has the reasons.")
     found += [
-        f"{name} holds a reconstruction: {text}" for name, text in sorted(said.get("reconstructions", {}).items())
+        f"{name}{DAGGER} holds a reconstruction: {text}"
+        for name, text in sorted(said.get("reconstructions", {}).items())
+    ]
+    found += [
+        f"This version of the report does not know the figure {name!r} that the study asks for."
+        for name in said.get("figures", ())
+        if name not in SPECIAL
     ]
     return found + _mixtures(study)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from reports import accuracy, rounds, search, series
-from reports.load import Study
+from reports import accuracy, rounds, search, series, variants
+from reports.load import NOTE, Study
 from reports.style import Looks
+
+UNTUNED = "the variants of a grid are declared, so there are no trials and nothing is tuned"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to be: ``draw(looks, wide)`` paints ``table`` for a page's or a column's width."""
+    """A figure to be: ``draw(looks, wide)`` paints ``table`` for a page's or a column's width.
+
+    ``missing`` says why there is nothing to draw; ``marked``: a reconstruction is in it, which the caption explains.
+    """
 
     name: str
     title: str
@@ -23,30 +28,47 @@ class Figure:
     table: pd.DataFrame
     draw: Callable[[Looks, bool], Canvas]
     missing: str = ""
+    marked: bool = False
 
 
-def figures(study: Study) -> Iterator[Figure]:
-    """The first set, in reading order. Where there is nothing to draw, ``missing`` says why and the table is empty."""
-    yield from (_accuracy(study, size) for size in accuracy.SIZES)
-    yield _curves(study)
-    yield _layers(study)
-    yield _rounds(study)
-    yield _importances(study)
-    yield _history(study)
+def makers(study: Study) -> list[Callable[[Study], Figure]]:
+    """What makes the figures that every study has, in reading order; where there is nothing to draw, `Figure.missing`
+    says why and the table is empty."""
+    sizes = [lambda study, size=size: _accuracy(study, size) for size in accuracy.SIZES]
+    grid = [_variants] if study.grid else []
+    return [*grid, *sizes, _curves, _layers, _rounds, _importances, _history]
+
+
+def marked(figure: Figure, study: Study) -> Figure:
+    """The figure, with a note in its caption where it shows a reconstruction."""
+    shown = set(figure.table["method"]) if len(figure.table) else set()
+    if not any(map(study.reconstructed, shown)):
+        return figure
+    return replace(figure, caption=f"{figure.caption} {NOTE}", marked=True)
+
+
+def _variants(study: Study) -> Figure:
+    table = variants.variants(study)
+    caption = (
+        f"Test top-1 of each variant, mean over {numbers(table['n'])} seeds with a 95 % t interval (none for one seed); the "
+        "line and its band are the dense control. A hollow point is validation top-1: its runs have not opened the test split."
+    )
+    missing = "" if len(table) else "no variant has a result yet"
+    return Figure("variants", "Accuracy of the variants", caption, table, lambda *a: variants.draw(table, *a), missing)
 
 
 def _accuracy(study: Study, size: str) -> Figure:
     table = accuracy.accuracy_against(study, size)
-    counts = sorted(set(table.loc[table["series"].isin(("final", "control")), "n"]))
-    finals = (
-        f"finals and the dense control are means over {_numbers(counts)} seeds on the test split"
-        if counts
-        else "no finals yet"
-    )
+    counts = table.loc[table["series"].isin(("final", "control")), "n"]
+    finals = f"are means over {numbers(counts)} seeds on the test split" if len(counts) else "are not there yet"
     caption = (
-        "Light points: every finished trial (validation, one seed), an arrow where it lies below the axis. Line: the trials "
-        f"of a method that no other beats. Large points: {finals}, with 95 % t intervals (none for one seed)."
+        ""
+        if study.grid
+        else "Light points: every finished trial (validation, one seed), an arrow where it lies below the axis. "
+        "Line: the trials of a method that no other beats. "
     )
+    shown = "the variants" if study.grid else "finals"
+    caption += f"Large points: {shown} and the dense control {finals}, with 95 % t intervals (none for one seed)."
     what = accuracy.SIZES[size].removesuffix(" (%)")
     missing = "" if len(table) else "no run has ended with a result yet"
     name = f"accuracy-{size.replace('_', '-')}"
@@ -63,8 +85,8 @@ def _accuracy(study: Study, size: str) -> Figure:
 def _curves(study: Study) -> Figure:
     table = series.validation_curves(study)
     caption = (
-        f"Validation top-1 at the end of each epoch, mean over {_numbers(sorted(set(table['n'])))} seeds with a 95 % t "
-        "interval; #k is the trial that was chosen. A method that rewinds starts anew in each round."
+        f"Validation top-1 at the end of each epoch, mean over {numbers(table['n'])} seeds with a 95 % t "
+        "interval{'' if study.grid else '; #k is the trial that was chosen'}. A method that rewinds starts anew in each round."
     )
     missing = "" if len(table) else "no run has written curves yet"
     return Figure("curves", "Validation curves", caption, table, lambda *a: series.draw_curves(table, *a), missing)
@@ -74,7 +96,7 @@ def _layers(study: Study) -> Figure:
     table = series.layer_sparsity(study)
     caption = (
         "Share of zero weights in each layer of the finished model, from input to output, mean over "
-        f"{_numbers(sorted(set(table['n'])))} seeds. Hollow: layers that the method may not prune."
+        f"{numbers(table['n'])} seeds. Hollow: layers that the method may not prune."
     )
     missing = "" if len(table) else "no pruned model is finished yet"
     return Figure("layers", "Sparsity per layer", caption, table, lambda *a: series.draw_layers(table, *a), missing)
@@ -83,6 +105,8 @@ def _layers(study: Study) -> Figure:
 def _rounds(study: Study) -> Figure:
     table = rounds.pq_rounds(study)
     missing = "" if len(table) else "no shown run trains in more than one phase, so there are no rounds to compare"
+    if len(table) and "sap-phases" in study.declared.get("figures", ()):
+        table, missing = table[:0], "the figure of the SAP phases shows the same rounds"
     caption = (
         f"PQ index (p = 0.5, q = 1) of the live weights at the end of each round. {rounds.RULE} {rounds.seen(table)}"
     )
@@ -93,6 +117,7 @@ def _rounds(study: Study) -> Figure:
 def _importances(study: Study) -> Figure:
     table = search.importances(study)
     missing = "" if len(table) else "importances are computed when a study has ended with four results or more"
+    missing = UNTUNED if study.grid else missing
     caption = (
         "Optuna's estimate of the share of each tuned parameter in the variance of each objective over the trials."
     )
@@ -110,14 +135,15 @@ def _history(study: Study) -> Figure:
     caption = (
         f"Validation top-1 of each trial in the order of asking ({len(table)} ended, {failed} failed), and {reached}."
     )
-    missing = "" if len(table) else "no trial has ended yet"
+    missing = "" if len(table) else UNTUNED if study.grid else "no trial has ended yet"
     return Figure(
         "history", "Optimisation history", caption, table, lambda *a: search.draw_history(table, pareto, *a), missing
     )
 
 
-def _numbers(counts: list[int]) -> str:
-    """The numbers of seeds behind a figure: "3", or "1 to 3"."""
-    if not counts:
+def numbers(counts: Iterable[float]) -> str:
+    """The numbers of seeds behind a figure: "n = 3", or "n = 1 to 3"."""
+    found = sorted(set(counts))
+    if not found:
         return "no"
-    return f"n = {counts[0]:.0f}" + (f" to {counts[-1]:.0f}" if len(counts) > 1 else "")
+    return f"n = {found[0]:.0f}" + (f" to {found[-1]:.0f}" if len(found) > 1 else "")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.tables import Column, Row, Table
+from reports.columns import Column, Row, Table
 
 PAGE_ROWS = 45  # rows that fit on a page
 _LATEX = {
@@ -16,6 +16,7 @@ _LATEX = {
     **{">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "–": "--", "—": "---"},
     **{"[": "{[}", "*": "{*}"},  # after a line's end these would belong to it
     **{"≈": r"$\approx$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$", "…": r"\ldots{}"},
+    "†": r"\dag{}",
 }
 
 

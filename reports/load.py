@@ -19,12 +19,25 @@ METRICS = {
     "weights_left": "weights_left",
     "macs_left": "macs/fraction",
     "bytes": "bytes/compressed",
+    "parameters": "params/all",
+    "nonzero": "params/nonzero",
+    "bytes_dense": "bytes/dense",
+    "bytes_sparse": "bytes/sparse",
 }
 """Columns of the entries, and the metrics of a record that they hold (top-1 in per cent, shares from 0 to 1)."""
 
 COLUMNS = ("kind", "cell", "method", "model", "target", "number", "seed", "run", "state", "reason", "params", "values")
+WHOSE = ("reconstruction", "variant", "group", "order")
+"""Further columns, from the declaration: whether the method is a reconstruction; of a grid the variant, its group and its
+place among the variants; elsewhere the variant is "", the place -1, and the group a ladder's target."""
+
 CONFIGURATION = ["cell", "kind", "number"]
 """What tells one configuration of a study from another; its runs differ by their seed only."""
+
+DAGGER = "†"
+NOTE = (
+    f"{DAGGER} Reconstruction: what the paper leaves open is ours, so these are not numbers of the paper's own method."
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,15 @@ class Study:
         """Whether trials are told with two values (accuracy and size) or with accuracy only."""
         return bool(self.declared.get("kind") == "pareto")
 
+    @property
+    def grid(self) -> bool:
+        """Whether its configurations are declared variants: no trials, nothing tuned."""
+        return bool(self.declared.get("kind") == "grid")
+
+    def reconstructed(self, method: str) -> bool:
+        """Whether a method is a reconstruction."""
+        return method in self.declared.get("reconstructions", {})
+
     def done(self, *kinds: str) -> pd.DataFrame:
         """The finished entries of some kinds."""
         return self.entries[self.entries["kind"].isin(kinds) & (self.entries["state"] == "finished")]
@@ -51,7 +73,7 @@ class Study:
         finals, trials = self.done("final", "baseline"), self.done("trial").dropna(subset="val_top1")
         waiting = trials[~trials["cell"].isin(set(finals["cell"]))]
         best = waiting.sort_values(["val_top1", "number"], ascending=[False, True]).groupby("cell", sort=True).head(1)
-        return pd.concat([finals, best]).sort_values([*CONFIGURATION, "seed"], ignore_index=True)
+        return pd.concat([finals, best]).sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
 
     def curves(self, run: str) -> pd.DataFrame:
         """The curves of a run, one row per epoch; empty where there are none."""
@@ -67,7 +89,7 @@ class Study:
         found = []
         for entry in dicts(entries):
             rows = self.curves(entry["run"]) if key == "curves" else pd.DataFrame(self.records[entry["run"]][key])
-            whose = {name: entry[name] for name in (*CONFIGURATION, "method", "model", "target", "seed")}
+            whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed")}
             found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
         return pd.concat(found, ignore_index=True) if any(map(len, found)) else pd.DataFrame()
 
@@ -77,10 +99,24 @@ def dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
+def called(entry: Mapping[str, Any]) -> str:
+    """The method's name as it is shown: a reconstruction carries a dagger, which `NOTE` explains."""
+    return f"{entry['method']}{DAGGER if entry['reconstruction'] else ''}"
+
+
+def called_cell(entry: Mapping[str, Any]) -> str:
+    """A cell's name as it is shown, such as "sap/test_vit" or "drop†/test_vit@0.9"."""
+    return called(entry) + str(entry["cell"]).removeprefix(entry["method"])
+
+
 def label(entry: Mapping[str, Any]) -> str:
-    """The short name of an entry's configuration, such as "sap #5" or "gradual @0.9 #5" (5: the trial)."""
+    """The short name of an entry's configuration: "sap #5", "gradual @0.9 #5" (5: the trial), or "drop† away only"."""
+    if entry["kind"] == "baseline":
+        return called(entry)
+    if entry["order"] >= 0:
+        return f"{called(entry)} {entry['variant']}".rstrip()
     target = f" @{entry['target']:g}" if not math.isnan(entry["target"]) else ""
-    return entry["method"] if entry["kind"] == "baseline" else f"{entry['method']}{target} #{entry['number']}"
+    return f"{called(entry)}{target} #{entry['number']}"
 
 
 def load(folder: Folder, name: str) -> Study:
@@ -97,23 +133,33 @@ def load(folder: Folder, name: str) -> Study:
     entries = list(folder.entries(name))
     records = {e["run"]: folder.record(e["run"]) for e in entries if e.get("run")}
     known = {run: record for run, record in records.items() if record is not None}
-    rows = [_row(entry, declared.get("cells", {}), known) for entry in entries]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *METRICS, "seconds"])
-    frame = frame.sort_values([*CONFIGURATION, "seed"], ignore_index=True)
+    rows = [_row(entry, declared, known) for entry in entries]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *WHOSE, *METRICS, "seconds"])
+    frame = frame.sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
     return Study(name, declared, frame, known, folder)
 
 
-def _row(entry: Mapping[str, Any], cells: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
+def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
     method, _, model = str(entry["cell"]).partition("/")
-    cell = {"method": method, "model": model, "target": None, **cells.get(entry["cell"], {})}
+    cell = {"method": method, "model": model, "target": None, **declared.get("cells", {}).get(entry["cell"], {})}
     record = records.get(str(entry.get("run")))
     state = entry["state"] if entry["state"] != "finished" or record else "missing"
     own = {key: entry.get(key) for key in COLUMNS} | {key: cell[key] for key in ("method", "model", "target")}
     if own["target"] is None:
         own["target"] = math.nan
-    own |= {"state": state, "params": entry.get("params") or {}, "values": entry.get("values") or []}
+    params = entry.get("params") or dict(s.split("=", 1) for s in cell.get("settings") or ())
+    own |= {"state": state, "params": params, "values": entry.get("values") or []}
+    own |= {"reconstruction": cell["method"] in declared.get("reconstructions", {}), **_place(entry, cell, declared)}
     metrics, cost = (record["metrics"], record["cost"]) if record else ({}, {})
     return own | {k: metrics.get(m, math.nan) for k, m in METRICS.items()} | {"seconds": cost.get("seconds", math.nan)}
+
+
+def _place(entry: Mapping[str, Any], cell: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+    """A grid's variant with its group and its place among all variants."""
+    if declared.get("kind") == "grid" and entry["kind"] != "baseline":
+        return {"variant": cell.get("variant") or "", "group": cell.get("group") or "", "order": entry["number"]}
+    target = cell["target"]
+    return {"variant": "", "group": "" if target is None else f"@{target:g}", "order": -1}
 
 
 def methods(studies: Iterable[Study]) -> list[str]:

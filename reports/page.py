@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports import formats
+from reports.columns import Table
 from reports.figures import Figure
-from reports.tables import Table
 
 TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "md": "text/markdown"}
 TYPES["tex"] = "application/x-tex"
@@ -57,7 +57,7 @@ def first_runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """For each row, its run's id where it is the first row with that run, else "": two trials can be one run."""
     found, known = [], set[str]()
     for row in rows:
-        run = row["runs"][0] if row["runs"] else ""
+        run = next(iter(row.get("runs", ())), "")
         found.append("" if run in known else run)
         known.add(run)
     return found

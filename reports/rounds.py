@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports import style
 from reports.load import CONFIGURATION, Study
-from reports.series import WHO, averages, configurations
+from reports.series import WHO, averages, configurations, facets, names
 from reports.style import INK, Looks, ink, key
 
 SLIGHT, STRONG_PQ = 5.0, 0.05  # points of top-1, and of the PQ index, from one round to the next
@@ -25,6 +25,7 @@ RULE = (
     f"{SLIGHT:g} points; collapse where top-1 falls by more than {SLIGHT:g} points and the PQ index by more than "
     f"{STRONG_PQ:g}; anything else is left unnamed."
 )
+SPELLED = 8  # configurations that a caption can tell one by one
 MARKS = {"regularisation": "v", "compression": "s", "collapse": "X", "": "o"}
 
 
@@ -53,54 +54,76 @@ def pq_rounds(study: Study) -> pd.DataFrame:
         own = averages(rows, by, value).rename(columns={"low": f"{value}_low", "high": f"{value}_high"})
         table = table.merge(own if value == "pq" else own.drop(columns="n"), on=by)
     several = table.groupby(CONFIGURATION)["round"].transform("size") > 1
-    table = table[several].sort_values([*CONFIGURATION, "round"], ignore_index=True)
+    table = table[several].sort_values(["order", *CONFIGURATION, "round"], ignore_index=True)
     changes = table.groupby(CONFIGURATION)[["top1", "pq"]].diff()
     named = [phase_of(a, b) for a, b in zip(changes["top1"], changes["pq"], strict=True)]
     return table.assign(phase=named).reindex(columns=columns)
 
 
+def phases(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per configuration: the rounds in which each phase was seen, as words, or "" where it was not; and
+    ``noise``, the median half width of its intervals of top-1 (NaN for one seed)."""
+    found = []
+    for _, rows in table.groupby(["order", *CONFIGURATION], sort=True):
+        whose = {key: rows[key].iloc[0] for key in WHO}
+        rounds = {phase: _spans(rows.loc[rows["phase"] == phase, "round"].tolist()) for phase in PHASES}
+        found.append({**whose, **rounds, "noise": (rows["top1_high"] - rows["top1"]).median(), "n": rows["n"].max()})
+    return pd.DataFrame(found, columns=[*WHO, *PHASES, "noise", "n"])
+
+
 def seen(table: pd.DataFrame) -> str:
-    """Which phases were seen where, one sentence per configuration."""
+    """Which phases were seen where: a sentence per configuration, or a count of each where they are too many."""
+    found = phases(table)
+    if len(found) > SPELLED:
+        counts = [f"{phase} in {int((found[phase] != '').sum())}" for phase in PHASES]
+        blurred = int((found["noise"] > SLIGHT).sum())
+        noise = f"; the top-1 of {blurred} is known to worse than ± {SLIGHT:g} points" if blurred else ""
+        return f"Of {len(found)} configurations, {', '.join(counts)}{noise}."
     sentences = []
-    for _, rows in table.groupby(CONFIGURATION, sort=True):
-        parts = []
-        for phase in PHASES:
-            rounds = rows.loc[rows["phase"] == phase, "round"].tolist()
-            parts.append(f"{phase} in {_spans(rounds)}" if rounds else f"{phase} not seen")
-        sentences.append(f"{rows['label'].iloc[0]} on {rows['model'].iloc[0]}: {', '.join(parts)}.")
-        noise = (rows["top1_high"] - rows["top1"]).median()
-        if noise > SLIGHT:
-            sentences.append(f"(Its top-1 is known to ± {noise:.0f} points only, so these names are within noise.)")
+    for row in found.to_dict("records"):
+        parts = [f"{phase} in {row[phase]}" if row[phase] else f"{phase} not seen" for phase in PHASES]
+        sentences.append(f"{row['label']} on {row['model']}: {', '.join(parts)}.")
+        if row["noise"] > SLIGHT:
+            sentences.append(
+                f"(Its top-1 is known to ± {row['noise']:.0f} points only, so these names are within noise.)"
+            )
     return " ".join(sentences)
 
 
 def _spans(rounds: list[int]) -> str:
-    """Rounds as words: "round 2", or "rounds 2, 4–6"."""
+    """Rounds as words: "round 2", or "rounds 2, 4–6"; "" for none."""
     parts, start = [], 0
     for i in range(1, len(rounds) + 1):
         if i == len(rounds) or rounds[i] != rounds[i - 1] + 1:
             parts += [f"{rounds[start]}–{rounds[i - 1]}"] if i - start > 2 else [str(r) for r in rounds[start:i]]
             start = i
-    return f"round{'s' if len(rounds) > 1 else ''} {', '.join(parts)}"
+    return f"round{'s' if len(rounds) > 1 else ''} {', '.join(parts)}" if rounds else ""
 
 
-def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
-    """For each model, accuracy above the PQ index; the marker tells the phase."""
-    models = list(table["model"].unique())
-    figure, grid = style.panels(len(models), wide, rows=2, height=2.4)
-    for (above, below), model in zip(grid, models, strict=True):
-        own, named = table[table["model"] == model], []
-        for rows, dash in configurations(own):
-            for axes, value in ((above, "top1"), (below, "pq")):
-                line = _line(axes, rows, value, looks[rows["method"].iloc[0]].colour, dash)
-            named.append(line)
-        below.set_xlabel("Pruning round")
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        above.sharex(below)
-        above.tick_params(labelbottom=False)
-        style.accuracy_axis(above, "Val. top-1 (%)")
-        below.set_ylabel("PQ index" if style.leftmost(below) else "")
-        style.title(above, model, named)
+def draw(table: pd.DataFrame, looks: Looks, wide: bool, *, left: bool = False) -> Figure:
+    """For each model, or group of variants, accuracy above the PQ index; the marker tells the phase.
+
+    With ``left`` a third row shows the weights that are left.
+    """
+    parts = facets(table)
+    values = ("top1", "pq", "weights_left") if left else ("top1", "pq")
+    figure, grid = style.panels(len(parts), wide, rows=len(values), height=2.4 if not left else 2.1, names=names(parts))
+    for panel, (name, part) in zip(grid, parts, strict=True):
+        named = []
+        for rows, colour, dash in configurations(part, looks):
+            lines = [_line(axes, rows, value, colour, dash) for axes, value in zip(panel, values, strict=True)]
+            named.append(lines[0])
+        for axes in panel[:-1]:
+            axes.sharex(panel[-1])
+            axes.tick_params(labelbottom=False)
+        panel[-1].set_xlabel("Pruning round")
+        panel[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        style.accuracy_axis(panel[0], "Val. top-1 (%)")
+        panel[1].set_ylabel("PQ index" if style.leftmost(panel[1]) else "")
+        if left:
+            style.log_axis(panel[2].yaxis)
+            panel[2].set_ylabel("Weights left (%)" if style.leftmost(panel[2]) else "")
+        style.title(panel[0], name, named)
     plain = ink(color=INK, linestyle="none")
     handles = [key(phase, marker=MARKS[phase], **plain) for phase in PHASES]
     handles.append(key("none of these", marker=MARKS[""], markerfacecolor="white", **plain))
@@ -109,11 +132,15 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
 
 
 def _line(axes: Axes, rows: pd.DataFrame, value: str, colour: str, dash: style.Dash) -> Line2D:
-    axes.fill_between(rows["round"], rows[f"{value}_low"], rows[f"{value}_high"], color=colour, alpha=0.12, linewidth=0)
+    scale = 100 if value == "weights_left" else 1
+    if f"{value}_low" in rows:
+        axes.fill_between(
+            rows["round"], rows[f"{value}_low"], rows[f"{value}_high"], color=colour, alpha=0.12, linewidth=0
+        )
     name = str(rows["label"].iloc[0])
-    (line,) = axes.plot(rows["round"], rows[value], color=colour, linestyle=dash, label=name)
+    (line,) = axes.plot(rows["round"], scale * rows[value], color=colour, linestyle=dash, label=name)
     for phase, points in rows.groupby("phase"):
         fill = colour if phase else "white"
         face = ink(marker=MARKS[str(phase)], markerfacecolor=fill, markeredgecolor=colour)
-        axes.plot(points["round"], points[value], linestyle="none", **face)
+        axes.plot(points["round"], scale * points[value], linestyle="none", **face)
     return line

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from reports import style
-from reports.load import Study, dicts
+from reports.load import Study, called_cell, dicts
 from reports.stats import hypervolume
 from reports.style import INK, Looks, ink, key
 
@@ -33,12 +33,16 @@ def history(study: Study) -> pd.DataFrame:
             values = trial["values"] if trial["state"] == "finished" else []
             told += [values] if values else []
             rows += [_told(str(cell), trial, values, _reached(told, study.pareto))] if ended else []
-    return pd.DataFrame(rows, columns=["cell", "model", "method", "number", "state", "accuracy", "size", "reached"])
+    return pd.DataFrame(rows, columns=HISTORY)
+
+
+WHOSE = ["model", "method", "reconstruction", "number", "state"]
+HISTORY = ["cell", *WHOSE, "accuracy", "size", "reached"]
 
 
 def _told(cell: str, trial: dict[str, Any], values: list[float], reached: float) -> dict[str, Any]:
     accuracy, size = [*values, math.nan, math.nan][:2]
-    whose = {key: trial[key] for key in ("model", "method", "number", "state")}
+    whose = {key: trial[key] for key in WHOSE}
     return {"cell": cell, **whose, "accuracy": accuracy, "size": size, "reached": reached}
 
 
@@ -51,12 +55,15 @@ def _reached(told: list[list[float]], pareto: bool) -> float:
 def importances(study: Study) -> pd.DataFrame:
     """Optuna's importance (share, 0 to 1) of each parameter for each objective, as the study noted it when it ended."""
     rows = [
-        {"cell": cell, "method": facts["method"], "objective": objective, "parameter": name, "share": share}
+        {
+            **{"cell": cell, "method": facts["method"], "reconstruction": study.reconstructed(facts["method"])},
+            **{"objective": objective, "parameter": name, "share": share},
+        }
         for cell, facts in sorted(study.declared.get("cells", {}).items())
         for objective, shares in facts.get("importances", {}).items()
         for name, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return pd.DataFrame(rows, columns=["cell", "method", "objective", "parameter", "share"])
+    return pd.DataFrame(rows, columns=["cell", "method", "reconstruction", "objective", "parameter", "share"])
 
 
 def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) -> Figure:
@@ -77,7 +84,7 @@ def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) ->
             axes[0].sharex(axes[1])
             axes[0].tick_params(labelbottom=False)
             axes[1].set_ylabel("Dominated (%)" if style.leftmost(axes[1]) else "")
-        style.title(axes[0], cell)
+        style.title(axes[0], called_cell(rows.iloc[0]))
     _history_legend(figure, pareto, bool(table["accuracy"].isna().any()), wide)
     return figure
 
@@ -100,9 +107,10 @@ def draw_importances(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     most = int(table.groupby("cell")["parameter"].nunique().max())
     figure, grid = style.panels(len(cells), wide, height=0.8 + 0.2 * most, most=2)
     for (axes,), cell in zip(grid, cells, strict=True):
-        _bars(axes, table[table["cell"] == cell], objectives, looks)
+        rows = table[table["cell"] == cell]
+        _bars(axes, rows, objectives, looks)
         axes.set_xlabel("Importance (%)")
-        style.title(axes, cell)
+        style.title(axes, called_cell(rows.iloc[0]))
     named = [Patch(label=o.replace("_", " "), **_face(i, "#777777")) for i, o in enumerate(objectives)]
     style.legend(figure, named, wide)
     return figure

@@ -13,19 +13,26 @@ from typing import Any
 import matplotlib.style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 COLUMN, PAGE = 3.3, 6.9  # inches
+AXIS = 0.5  # inches that the axis of a panel takes
+NAME = 9.6  # points that a row of names above a panel takes
+MANY = 12  # panels
 WIDTHS = {"page": PAGE, "column": COLUMN}
-# Okabe & Ito (2008): told apart with any colour vision; dark and light alternate so that they differ in grey too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+# Okabe & Ito (2008): told apart with any colour vision; dark and light alternate so that they differ in grey too. Then four
+# of Tol's (2021, muted). With six markers, thirty methods have looks of their own.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933", "#332288", "#44AA99")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 Dash = str | tuple[int, tuple[float, ...]]
+Colour = str
 CONTROL_DASH: Dash = (0, (4, 2))
 LINES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 CONTROL = "dense"
@@ -58,21 +65,41 @@ def paper() -> Iterator[None]:
 
 
 def panels(
-    count: int, wide: bool, *, rows: int = 1, height: float = 2.1, most: int = 3
+    count: int,
+    wide: bool,
+    *,
+    rows: int = 1,
+    height: float = 2.1,
+    most: int = 3,
+    least: float = 0.0,
+    names: Sequence[Sequence[str]] = (),
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``count`` panels of ``rows`` axes each, as ``[panel][row]``.
 
-    At page width up to ``most`` panels stand side by side; in a column they stand below each other.
+    At page width up to ``most`` panels stand side by side; in a column they stand below each other. Where they are many,
+    more stand side by side, and they are lower, but not lower than ``least``. ``names`` are those that stand above each
+    panel (see `title`): where they need much room, the figure grows.
     """
-    across = min(count, most) if wide else 1
-    down = math.ceil(count / across)
-    tall = height if rows == 1 else 0.72 * height
-    figure = Figure(figsize=(PAGE if wide else COLUMN, down * rows * tall + 0.45), layout="constrained")
+    across = (most + (count > MANY) if wide else 1 + (count > MANY // 2)) if count > 1 else 1
+    across = min(count, across)
+    down, width = math.ceil(count / across), PAGE if wide else COLUMN
+    tall = max(least, (height if rows == 1 else 0.72 * height) * (1.0 if down <= 4 else 0.8))
+    lines = [math.ceil(len(own) / _columns(width / across - AXIS, own)) for own in names if own]
+    rooms = [max(0, max(lines[i * across : (i + 1) * across], default=0) - 2) for i in range(down)]
+    figure = Figure(figsize=(width, down * rows * tall + sum(rooms) * NAME / 72 + 0.45), layout="constrained")
     grid = figure.subplots(down * rows, across, squeeze=False)
     for spare in range(count, down * across):
         for row in range(rows):
             grid[spare // across * rows + row][spare % across].set_axis_off()
     return figure, [[grid[i // across * rows + row][i % across] for row in range(rows)] for i in range(count)]
+
+
+def shade(colour: str, index: int, count: int) -> Colour:
+    """The ``index``-th of ``count`` shades of a colour, from light to dark."""
+    weight = 1.1 * index / max(1, count - 1) - 0.55  # below 0: towards white, above: towards black
+    towards = 1.0 if weight < 0 else 0.0
+    red, green, blue = ((1 - abs(weight)) * part + abs(weight) * towards for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def ink(**settings: Any) -> dict[str, Any]:
@@ -87,20 +114,37 @@ def key(label: str, **settings: Any) -> Line2D:
 
 def title(axes: Axes, text: str, named: Sequence[Artist] = ()) -> None:
     """A panel's title, at its left end, cut where it would not fit; between it and the panel, the names of its lines."""
-    rows = _names(axes, named) if named else 0
-    axes.set_title(text if len(text) <= 44 else text[:43] + "…", loc="left", fontweight="bold", pad=4 + 10.5 * rows)
+    rows, most = _names(axes, named) if named else 0, min(60, int(18 * panel_width(axes)))
+    axes.set_title(_cut(text, most), loc="left", fontweight="bold", pad=4 + NAME * rows)
+
+
+def _cut(text: str, most: int) -> str:
+    """Text of ``most`` characters at most: cut in the middle, as what tells names apart is at their ends."""
+    if len(text) <= most:
+        return text
+    tail = most // 2
+    return f"{text[: most - tail - 1]}…{text[-tail:]}"
+
+
+def panel_width(axes: Axes) -> float:
+    """The inches that a panel has for itself, without those that its axis takes."""
+    figure, spec = axes.get_figure(root=True), axes.get_subplotspec()
+    assert figure is not None
+    assert spec is not None
+    return figure.get_figwidth() / spec.get_gridspec().ncols - AXIS
 
 
 def _names(axes: Axes, named: Sequence[Artist]) -> int:
     """A legend above a panel, in as many columns as it is wide; returns the number of its rows."""
-    figure, spec = axes.get_figure(root=True), axes.get_subplotspec()
-    assert figure is not None
-    assert spec is not None
-    width = figure.get_figwidth() / spec.get_gridspec().ncols - 0.5
-    columns = max(1, int(width / (0.5 + 0.058 * max(len(str(line.get_label())) for line in named))))
+    columns = _columns(panel_width(axes), [str(line.get_label()) for line in named])
     place = ink(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, borderpad=0.1)
     axes.legend(handles=named, ncols=columns, labelspacing=0.25, columnspacing=1.2, **place)
     return math.ceil(len(named) / columns)
+
+
+def _columns(width: float, names: Sequence[str]) -> int:
+    """How many names of 7 pt, each with its line, fit beside each other."""
+    return max(1, int(width / (0.44 + 0.05 * max(map(len, names)))))
 
 
 def leftmost(axes: Axes) -> bool:
@@ -122,6 +166,11 @@ def legend(figure: Figure, handles: Sequence[Artist], wide: bool) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4 if wide else 2))
 
 
+def note(figure: Figure, text: str) -> None:
+    """A small line above everything, at the right: what a figure must say also where it stands without its caption."""
+    figure.suptitle(text, x=0.995, ha="right", fontsize=6.5, color="#555555")
+
+
 def percent_axis(axes: Axes, low: float, *, log: bool) -> None:
     """The x axis for what is left of a model, from 100 per cent on the left to ``low`` (per cent) on the right."""
     if log:
@@ -132,6 +181,21 @@ def percent_axis(axes: Axes, low: float, *, log: bool) -> None:
     else:
         axes.set_xlim(102, low - 0.04 * (100 - low) - 0.5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def log_axis(axis: Axis, *, unit: float = 1.0) -> None:
+    """A logarithmic axis with plain numbers, in units of ``unit``: a few where less than a factor of 4 is seen, at 1, 2 and
+    5, or over more than two decades at 1 only. To be called when everything is drawn."""
+    axes = axis.axes
+    if axis is axes.xaxis:
+        axes.set_xscale("log")
+    else:
+        axes.set_yscale("log")
+    low, high = axis.get_view_interval()
+    steps = LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5))
+    axis.set_major_locator(MaxNLocator(4) if high < 4 * low else steps)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:g}"))
 
 
 def render(figure: Figure) -> dict[str, bytes]:

@@ -6,91 +6,13 @@ italics, and never enters a statistic.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from reports.load import CONFIGURATION, Study, dicts, label
+from reports.columns import Column, Row, Table, fixed, interval, percent, settings, short, text
+from reports.load import CONFIGURATION, Study, called_cell, dicts, label
 from reports.stats import mean
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as shown: its head, the field it sorts by, and how a row becomes text.
-
-    ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps; ``paper``: it is printed in LaTeX too.
-    """
-
-    head: str
-    key: str
-    text: Callable[[Row], str]
-    number: bool = False
-    runs: bool = False
-    long: bool = False
-    paper: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: ``frame`` holds the plain values (its CSV), ``columns`` say how they are shown."""
-
-    name: str
-    title: str
-    caption: str
-    frame: pd.DataFrame
-    columns: tuple[Column, ...]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows as plain values."""
-        return dicts(self.frame)
-
-
-def there(value: Any) -> bool:
-    """Whether there is a value: neither None nor NaN."""
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
-def fixed(key: str, digits: int = 1, scale: float = 1.0) -> Callable[[Row], str]:
-    """A field with a number of decimals, or a dash."""
-    return lambda row: f"{scale * row[key]:.{digits}f}" if there(row[key]) else "–"
-
-
-def text(key: str) -> Callable[[Row], str]:
-    """A field as it is, or a dash."""
-    return lambda row: str(row[key]) if there(row[key]) and row[key] != "" else "–"
-
-
-def percent(key: str) -> Callable[[Row], str]:
-    """A share as per cent, with a second decimal below 10 %."""
-    return lambda row: f"{100 * row[key]:.{1 if row[key] >= 0.1 else 2}f}" if there(row[key]) else "–"
-
-
-def interval(key: str, half: str, digits: int = 2) -> Callable[[Row], str]:
-    """A mean with the half width of its interval; without one, the number alone."""
-    return lambda row: fixed(key, digits)(row) + (f" ± {row[half]:.{digits}f}" if there(row[half]) else "")
-
-
-def settings(params: Row) -> str:
-    """Parameters as the command line takes them, sorted, with every digit."""
-    return " ".join(f"{name}={value}" for name, value in sorted(params.items()))
-
-
-def short(row: Row) -> str:
-    """The settings with numbers rounded to four digits, to be read."""
-    parts = (part.partition("=") for part in str(row["settings"]).split())
-    return " ".join(f"{name}={_rounded(value)}" for name, _, value in parts) or "–"
-
-
-def _rounded(value: str) -> str:
-    try:
-        return f"{float(value):.4g}" if "." in value or "e-" in value else value
-    except ValueError:
-        return value
 
 
 def finals_frame(study: Study) -> pd.DataFrame:
@@ -106,6 +28,8 @@ def finals_frame(study: Study) -> pd.DataFrame:
             "method": first["method"],
             "model": first["model"],
             "label": label(first),
+            "group": first["group"] if study.grid else "",
+            "order": first["order"],
         }
         for key in ("test_top1", "val_top1"):
             over = mean(own[key])
@@ -115,12 +39,28 @@ def finals_frame(study: Study) -> pd.DataFrame:
         rows.append(found)
     for method, claims in sorted(study.declared.get("claims", {}).items()):
         rows += [_claim(method, claim) for claim in claims]
-    frame = pd.DataFrame(rows, columns=FINALS)
-    return frame.sort_values(["method", "claim", "model", "label"], kind="stable", ignore_index=True)
+    frame = pd.DataFrame(rows, columns=[*FINALS, "order"])
+    by = ["method", "claim", "model", "label"]
+    if study.grid:  # the control, then group by group in the order declared, then the papers
+        place = frame.groupby("group")["order"].transform("min").fillna(len(frame))
+        frame, by = frame.assign(place=place), ["claim", "place", "order", "method", "model"]
+    return frame.sort_values(by, kind="stable", ignore_index=True)[FINALS]
 
 
 FINALS = [
-    *("claim", "method", "model", "label", "n", "seeds", "test_top1", "test_top1_half", "test_top1_std", "test_top1_n"),
+    *(
+        "claim",
+        "group",
+        "method",
+        "model",
+        "label",
+        "n",
+        "seeds",
+        "test_top1",
+        "test_top1_half",
+        "test_top1_std",
+        "test_top1_n",
+    ),
     *("val_top1", "val_top1_half", "val_top1_std", "val_top1_n", "sparsity", "weights_left", "macs_left", "bytes"),
     *("seconds", "source", "runs"),
 ]
@@ -129,7 +69,7 @@ FINALS = [
 def _claim(method: str, claim: Row) -> dict[str, Any]:
     words = "; ".join(str(part) for part in (claim["source"], claim.get("note")) if part)
     model = f"{claim['model']} ({claim['task']})"
-    found = {"claim": True, "method": method, "model": model, "label": f"{method}, paper", "source": words}
+    found = {"claim": True, "group": "", "method": method, "model": model, "label": f"{method}, paper", "source": words}
     return found | {
         "test_top1": claim["accuracy"],
         "sparsity": claim.get("sparsity"),
@@ -141,14 +81,18 @@ def _claim(method: str, claim: Row) -> dict[str, Any]:
 
 def finals(study: Study) -> Table:
     """Our finals, with the papers' claims beside them in italics."""
+    chosen = "" if study.grid else "; #k is the trial that was chosen"
     caption = (
         "Mean over n seeds that tuning never used, ± half the width of the 95 % t interval (no interval for one "
         "seed). Test top-1 was read once per run; validation top-1 is of the same runs. Sparsity is over prunable weights, "
         "weights left over all convolution and linear weights, MACs left counts zero weights as skipped; kB is the "
-        "compressed file. Accuracies and shares are in per cent; #k is the trial that was chosen. Italic rows are what papers "
+        f"compressed file. Accuracies and shares are in per cent{chosen}. Italic rows are what papers "
         "report, in other settings: no part of any statistic."
     )
+    frame = finals_frame(study)
+    group = (Column("group", "group", text("group")),) if frame["group"].any() else ()
     columns = (
+        *group,
         Column("model", "model", text("model")),
         Column("method", "label", text("label")),
         Column("n", "n", fixed("n", 0), number=True),
@@ -168,11 +112,13 @@ def finals(study: Study) -> Table:
             paper=False,
         ),
     )
-    return Table("finals", "Finals", caption, finals_frame(study), columns)
+    return Table("finals", "Finals", caption, frame, columns)
 
 
 def configurations(study: Study) -> Table:
     """The configurations that went to the finals, with the validation numbers that chose them."""
+    if study.grid:
+        return _variants(study)
     chosen = study.entries[study.entries["kind"] == "final"].drop_duplicates(CONFIGURATION)
     trials = study.entries[study.entries["kind"] == "trial"].set_index(["cell", "number"])
     rows = []
@@ -198,14 +144,41 @@ def configurations(study: Study) -> Table:
     return Table("configurations", "Chosen configurations", caption, frame, columns)
 
 
+def _variants(study: Study) -> Table:
+    """The variants of a grid as they were declared; facts that differ between models are told for each."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in study.declared.get("cells", {}).values():
+        facts = " ".join(f"{name}={value:.4g}" for name, value in (cell.get("facts") or {}).items())
+        whose = {"kind": "final", "order": 0, "method": cell["method"], "variant": cell.get("variant") or ""}
+        name = label({**whose, "reconstruction": study.reconstructed(cell["method"])})
+        settings = " ".join(cell.get("settings") or ())
+        row: dict[str, Any] = {"group": cell.get("group") or "", "label": name, "settings": settings, "facts": {}}
+        rows.setdefault((whose["method"], name), row)["facts"][cell["model"]] = facts
+    for row in rows.values():
+        alike = len(set(row["facts"].values())) == 1
+        told = [text if alike else f"{model}: {text}" for model, text in row["facts"].items() if text]
+        row["facts"] = told[0] if alike and told else "; ".join(told)
+    columns = (
+        Column("group", "group", text("group")),
+        Column("variant", "label", text("label")),
+        Column("settings", "settings", short, long=True),
+        Column("facts", "facts", text("facts"), long=True),
+    )
+    frame = pd.DataFrame(list(rows.values()), columns=["group", "label", "settings", "facts"])
+    settings = " ".join(study.declared.get("settings") or ())
+    caption = f"The variants as they were declared, on top of the settings of all runs ({settings or 'none'})."
+    return Table("configurations", "Variants", caption, frame, columns)
+
+
 def failures(study: Study) -> Table:
     """Every run that did not end with a result, with its reason."""
     rows = study.entries[~study.entries["state"].isin(("finished", "running"))]
     reason = rows["reason"].fillna(rows["state"].map({"missing": "its record is not there"})).fillna("")
-    frame = rows[["kind", "cell", "number", "seed", "state"]].assign(reason=reason, runs=_ids(rows))
+    whose = ["kind", "cell", "method", "reconstruction", "number", "seed", "state"]
+    frame = rows[whose].assign(reason=reason, runs=_ids(rows))
     columns = (
         Column("kind", "kind", text("kind")),
-        Column("cell", "cell", text("cell")),
+        Column("cell", "cell", called_cell),
         Column("number", "number", text("number"), number=True),
         Column("seed", "seed", text("seed"), number=True),
         Column("state", "state", text("state")),
@@ -227,7 +200,7 @@ def runs(study: Study) -> Table:
     columns = (
         Column("run", "run", lambda row: " ".join(row["runs"]), runs=True),
         Column("kind", "kind", text("kind")),
-        Column("cell", "cell", text("cell")),
+        Column("cell", "cell", called_cell),
         Column("number", "number", text("number"), number=True),
         Column("seed", "seed", text("seed"), number=True),
         Column("state", "state", text("state")),

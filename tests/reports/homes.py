@@ -59,17 +59,32 @@ def declaration(**changes: Any) -> dict[str, Any]:
 
 
 def write_run(
-    home: Path, run: str, *, model: str, val: float, left: float, test: float | None = None, rounds: int = 4
+    home: Path,
+    run: str,
+    *,
+    model: str,
+    val: float,
+    left: float,
+    test: float | None = None,
+    rounds: int = 4,
+    **more: float,
 ) -> None:
-    """A finished run whose numbers follow from a few: ``left`` is the share of weights left at the end."""
+    """A finished run whose numbers follow from a few: ``left`` is the share of weights left at the end; ``more`` metrics.
+
+    A model has 576 weights and 24 other parameters to a layer; the last layer is not prunable.
+    """
     folder, epochs = Folder(home).run(run), 2 * rounds
     metrics = {"val/top1": val, "val/loss": 0.3, "sparsity/prunable": 1 - left, "weights_left": left}
     metrics |= {"macs/fraction": left**0.7, "bytes/dense": 400_000, "bytes/compressed": 400_000 * left}
     metrics |= {} if test is None else {"test/top1": test}
     count = LAYERS.get(model, 5)
+    nonzero = int(576 * left) * (count - 1) + 576
+    metrics |= {"params/all": 600 * count, "params/nonzero": nonzero + 24 * count, "bytes/sparse": 5 * nonzero}
+    metrics |= {name.replace("_", "/", 1): value for name, value in more.items()}
     layers = [
         {
-            **{"name": f"blocks.{i}.conv.weight", "shape": [8, 8, 3, 3], "weights": 576, "nonzero": int(576 * left)},
+            **{"name": f"blocks.{i}.conv.weight", "shape": [8, 8, 3, 3], "weights": 576},
+            "nonzero": int(576 * left) if i < count - 1 else 576,
             **{
                 "sparsity": (1 - left) * (i + 1) / count if i < count - 1 else 0.0,
                 "macs": 100,
@@ -156,3 +171,40 @@ def full(home: Path, *, trials: int = 8, seeds: tuple[int, ...] = SEEDS, **chang
             write_run(home, run, model=model, val=96 + shift, left=1.0, test=95 + shift, rounds=1)
             write_entry(home, name, "baseline", f"dense/{model}", 0, seed, params={})
     return home
+
+
+Variant = tuple[str, str, str, dict[str, Any], dict[str, float]]
+"""Label, method, group, settings and facts."""
+
+
+def grid(home: Path, variants: list[Variant], **changes: Any) -> dict[str, Any]:
+    """The declaration of a grid, and its dense controls; the runs of the variants are the test's."""
+    models = changes.get("models", ["test_vit"])
+    cells = {
+        f"{method}/{model}" + (f":{label}" if label else ""): {
+            **{"method": method, "model": model, "target": None, "space": {}, "importances": {}, "number": number},
+            **{"variant": label, "group": group, "facts": facts},
+            "settings": [f"{name}={value}" for name, value in settings.items()],
+        }
+        for number, (label, method, group, settings, facts) in enumerate(variants)
+        for model in models
+    }
+    methods = sorted({method for _, method, *_ in variants})
+    base = {"name": "grid", "kind": "grid", "objectives": [], "models": models, "methods": methods, "cells": cells}
+    base |= {"trials": 0, "sampler": None, "claims": {}, "documentation": {m: f"{m}." for m in methods}, "figures": []}
+    declared = declare(home, **{**base, **changes})
+    for model in models:
+        for seed in declared["final_seeds"] if "dense" in declared["controls"] else ():
+            run = run_id(declared["name"], "baseline", f"dense/{model}", 0, seed)
+            write_run(home, run, model=model, val=96.0, left=1.0, test=95.0 + 0.1 * (seed - 1001), rounds=1)
+            write_entry(home, declared["name"], "baseline", f"dense/{model}", 0, seed, params={})
+    return declared
+
+
+def final(home: Path, declared: dict[str, Any], cell: str, seed: int, **run: Any) -> None:
+    """A finished final of a grid's cell; ``run`` is what `write_run` takes."""
+    facts = declared["cells"][cell]
+    own = run_id(declared["name"], "final", cell, facts["number"], seed)
+    write_run(home, own, model=facts["model"], **run)
+    params = dict(setting.split("=", 1) for setting in facts["settings"])
+    write_entry(home, declared["name"], "final", cell, facts["number"], seed, params=params)

@@ -33,7 +33,7 @@ def test_one_seed_is_said(tmp_path: Path) -> None:
 
 def test_reconstructions_are_said(tmp_path: Path) -> None:
     study = read(homes.full(tmp_path, reconstructions={"sap": "the order of the two steps"}))
-    assert "sap holds a reconstruction: the order of the two steps" in warnings(study)
+    assert "sap† holds a reconstruction: the order of the two steps" in warnings(study)
 
 
 def test_records_that_do_not_belong_together_are_said(tmp_path: Path) -> None:
