@@ -18,8 +18,6 @@ from bench.record import SCHEMA, Folder, read_json, write_json
 from bench.spec import START_RUN, Run
 from bench.store import RunFolder
 
-TOLERANCE = 0.005  # of the prunable weights: a run that misses its wanted sparsity by more is no result
-
 
 def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:
     """What can be checked before any image is decoded: the task's facts, the model with its starting weights, and the
@@ -125,7 +123,8 @@ def execute(
         }
         if keep_weights:
             record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
-            write_json(folder.path / "plan.json", plan)
+            kept = run.method.kept(job.state)
+            write_json(folder.path / "plan.json", {**plan, "kept": kept} if kept else plan)
         folder.close(record)
         return record
 
@@ -176,11 +175,12 @@ def judge(
 
 
 def _require_target(run: Run, metrics: Mapping[str, float]) -> None:
-    wanted, got = run.method.wanted, metrics["sparsity/prunable"]
-    if wanted is not None and abs(got - wanted) > TOLERANCE:
+    method = run.method
+    wanted, got = method.wanted, method.attained(metrics)
+    if wanted is not None and got is not None and abs(got - wanted) > method.tolerance:
         raise Ineffective(
-            f"the sparsity attained must be the one wanted (within {TOLERANCE:.1%}), but {run.method.name} was asked for "
-            f"{wanted:.4f} and the finished model has {got:.4f}; this is no result of that method"
+            f"what was wanted must be attained (within {method.tolerance:.1%}), but {method.name} was asked to remove "
+            f"{wanted:.4f} and has removed {got:.4f}; this is no result of that method"
         )
 
 

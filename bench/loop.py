@@ -173,6 +173,7 @@ def _train_phase(job: Training, phase: Phase) -> None:
     job.saved = None
     at.phases.append({"index": at.index, "name": phase.name, "steps": phase.steps, **_phase_row(at.row)})
     job.method.end_phase(job.state, job.model, clock)
+    job.model.to(memory_format=job.recipe.memory_format)  # tensors that were cut have lost it
     _tell(job, "phase", phase)
     at.index, at.phase_step = at.index + 1, 0
     _maybe_checkpoint(job, None)

@@ -139,11 +139,16 @@ def plan(built: nn.Module, model: str, *, classes: int, channels: int, image_siz
 
 def rebuild(plan: Mapping[str, Any]) -> nn.Module:
     """The architecture of a plan, always with the same arbitrary weights; the stored ones are loaded afterwards."""
-    whole = {"arguments": {}, **plan}
-    if sorted(whole) != sorted(PLAN):
+    whole = {"arguments": {}, "kept": {}, **plan}
+    if sorted(whole) != sorted([*PLAN, "kept"]):
         raise Corrupt(f"a plan must have the keys {', '.join(PLAN)}, but got {', '.join(plan) or 'none'}")
     check(_text(whole))
-    return _build(whole)
+    model = _build(whole)
+    if whole["kept"]:
+        from bench.groups import shrink_  # here, because the tracer that it comes with takes a second to import
+
+        shrink_(model, whole["kept"])
+    return model
 
 
 def _text(plan: Mapping[str, Any]) -> str:
