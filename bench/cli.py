@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,7 +122,7 @@ def study(
     texts = {"task": task, "trials": trials, "finals": finals, "cost": cost, "sampler": sampler}
     changes: dict[str, Any] = {"settings": tuple(settings or ()), **{k: v for k, v in texts.items() if v}}
     changes |= {"seed": seed} if seed is not None else {}
-    changes |= {"models": tuple(models.split(","))} if models else {}
+    changes |= {"models": _models(models)} if models else {}
     changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}
     changes |= {"final_seeds": _numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
     declared = commands.declare(study, tuple(method.split(",")) if method else (), changes, smoke=smoke)
@@ -224,6 +225,11 @@ def _on(settings: list[str] | None, device: str) -> list[str]:
 
 def _gpus(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
+
+
+def _models(text: str) -> tuple[str, ...]:
+    """Architectures separated by commas; those between the arguments of one, or inside an argument, separate nothing."""
+    return tuple(re.split(r",(?!\w+=)(?![^(\[]*[)\]])", text))
 
 
 def _default_jobs(gpus: tuple[str, ...]) -> int:

@@ -119,11 +119,14 @@ def _print_record(console: Console, record: dict[str, Any]) -> None:
     metrics, cost = record["metrics"], record["cost"]
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = [("validation top-1", f"{metrics['val/top1']:.2f} %  (best epoch {metrics['val_best/top1']:.2f} %)")]
+    if (built := record.get("architecture", record["run"]["model"])) != record["run"]["model"]:
+        rows.insert(0, ("model built", escape(built)))
     if "test/top1" in metrics:
         rows.append(("test top-1", f"{metrics['test/top1']:.2f} %"))
+    weights = metrics.get("weights/reference", metrics["weights/all"])  # older records have no reference
     rows += [
         ("sparsity", f"{metrics['sparsity/prunable']:.4f} of the prunable, {metrics['sparsity/all']:.4f} of all"),
-        ("non-zero weights", f"{metrics['weights/nonzero']:,.0f} of {metrics['weights/all']:,.0f}"),
+        ("non-zero weights", f"{metrics['weights/nonzero']:,.0f} of {weights:,.0f}"),
         (
             "MACs left",
             f"{100 * metrics['macs/fraction']:.2f} %  (theoretical speed-up {metrics['speedup/theoretical']:.2f})",
@@ -325,18 +328,18 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
         assert record is not None
         one = Run.from_dict(record["run"]).with_values(settings)
         model, plan = execute.load_model(place.records.run(what))
-        size = plan["image_size"]
+        size, dense = plan["image_size"], record["metrics"].get("weights/reference")
     else:
         if not Path(what).expanduser().is_file():
             raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
         one = new_run("dense", [f"start={what}", *settings])
-        _, model, size = execute.prepare(one, place)
+        (_, model, size), dense = execute.prepare(one, place), None
     device, recipe = machine.resolve_device(one.device), one.recipe
     task = _load(console, one, place, device)
     model.to(device).to(memory_format=recipe.memory_format)
     batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)  # type: ignore[arg-type]
     scores = measure.accuracy(model, batches, recipe)
-    sizes = measure.progress_point(model, one.method.prunable(model))
+    sizes = measure.progress_point(model, one.method.prunable(model), dense_weights=dense)
     table = Table("", f"{one.task} {split}", box=None)
     for name, value in (scores | sizes).items():
         table.add_row(name, f"{value:,.4f}".rstrip("0").rstrip("."))

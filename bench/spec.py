@@ -24,7 +24,10 @@ class Run(Config):
 
     method: Method[Any]
     task: str = hp("digits", help="data set: see `bench list tasks`, or folder:PATH")
-    model: str = hp("test_efficientnet", help="any timm architecture: see `bench list models`")
+    model: str = hp(
+        "test_efficientnet",
+        help="any timm architecture, see `bench list models`; arguments as in cifar_resnet20:width=0.5",
+    )
     recipe: Recipe = field(default=Recipe())
     epochs: float = hp(10.0, above=0, high=1e6, help="passes over the training images, all phases together")
     seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
