@@ -127,7 +127,9 @@ def study(
     changes |= {"final_seeds": _numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
     declared = commands.declare(study, tuple(method.split(",")) if method else (), changes, smoke=smoke)
     if dry_run:
-        commands.plan(console, declared, device, jobs or _default_jobs(_gpus(gpus)))
+        from bench import probe
+
+        probe.plan(console, declared, device, jobs or _default_jobs(_gpus(gpus)))
         return
     commands.conduct(
         console,
@@ -153,6 +155,16 @@ def report(
 
     page = commands.make_report(console, tuple(studies or ()), Path(out).absolute() if out else None, from_mlflow)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+@app.command()
+def docs(
+    out: Annotated[str, typer.Option(help="the folder to write; default: docs in the folder of results")] = "",
+) -> None:
+    """Make the manual: a page for each method, from its docstring, its fields and its claims."""
+    from bench import manual
+
+    console.print(f"manual: {manual.write(Path(out).absolute() if out else None)}", soft_wrap=True)
 
 
 @app.command()

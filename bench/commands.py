@@ -159,27 +159,17 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
 
 def _refuse_study(study: Study, place: Place) -> None:
     """Refuse a study with a cell that cannot work; a lenient one only where none can."""
-    found, refused = dict[tuple[Any, ...], str](), 0
-    for cell in study.cells():
+    cells, refused = study.cells(), list[BenchError]()
+    for cell in cells:
         _, one = cell.space, cell.run({}, study.seed)
-        built = (one.model, one.start, one.image_size)  # a method acts later
-        if built not in found:
-            found[built] = _refusal(one, place)
-            if found[built] and not study.lenient:
-                raise BenchError(found[built])
-        refused += bool(found[built])
-    if refused == len(study.cells()):
-        raise BenchError(
-            f"a study needs a model that can be built, but none of {refused} can: {next(iter(found.values()))}"
-        )
-
-
-def _refusal(one: Run, place: Place) -> str:
-    try:
-        _refuse_early(one, place)
-    except BenchError as error:
-        return str(error)
-    return ""
+        try:
+            _refuse_early(one, place)
+        except BenchError as error:
+            if not study.lenient:
+                raise
+            refused.append(error)
+    if len(refused) == len(cells):
+        raise BenchError(f"a study needs a model that can be built, but none of {len(cells)} can: {refused[0]}")
 
 
 def conduct(
@@ -242,6 +232,7 @@ def _say_where(
 def _variants(place: Place, study: Study) -> Table:
     """What each variant of a grid came to, as means over the seeds; numbers with intervals are the report's."""
     table = Table("cell", "seeds", "test top-1 %", "sparsity %", title="variants")
+    table.columns[0].overflow = "fold"
     entries = [e for e in place.records.entries(study.name) if e["kind"] == "final" and e["state"] == "finished"]
     for cell in study.cells():
         records = [place.records.record(e["run"]) for e in entries if e["cell"] == cell.key]
@@ -250,51 +241,6 @@ def _variants(place: Place, study: Study) -> Table:
         shown = (f"{means[0]:.2f}", f"{100 * means[1]:.2f}") if means else ("failed", "")
         table.add_row(escape(cell.key), str(len(metrics)), *shown)
     return table
-
-
-def plan(console: Console, study: Study, device: str, jobs: int) -> None:
-    """Print what a study would run and, from a few probe steps of each model, what that would cost."""
-    place, total = Place(), 0.0
-    table = Table("cell", "trials", "finals", "steps each", "ms a step", "hours", title=f"plan of {study.name}")
-    probed = dict[tuple[Any, ...], tuple[int, float] | str]()  # a target or another method's setting changes no cost
-    seen = set[str]()
-    for cell in study.cells():
-        one = replace(cell.run({}, study.seed), device=device or "auto")
-        if one.id in seen:
-            table.add_row(escape(cell.key), *"00", "", "", "same runs as above")
-            continue
-        kind = (cell.method, cell.model, one.recipe, one.epochs)
-        if kind not in probed:
-            with console.status(f"a few steps of {cell.method} on {cell.model}"):
-                probed[kind] = _probe(one, place, study.lenient)
-        finals = len(study.final_seeds) * (study.finals if study.kind == "pareto" else 1)
-        if isinstance(cost := probed[kind], str):
-            table.add_row(escape(cell.key), str(cell.trials), str(finals), "", "", escape(f"fails: {cost}"))
-            continue
-        seen |= {one.id} if study.kind == "grid" else set()
-        hours = (cell.trials + finals) * cost[0] * cost[1] / jobs / 3600
-        total += hours
-        cells = (escape(cell.key), cell.trials, finals, cost[0], f"{1000 * cost[1]:.1f}", f"{hours:.3f}")
-        table.add_row(*map(str, cells))
-    console.print(table)
-    ours = [control for control in study.controls if control not in study.methods]
-    controls = len(ours) * len(study.models) * len(study.final_seeds)
-    console.print(
-        f"{total:.2f} hours of training for these with {jobs} side by side, and {controls} runs of controls; evaluation, "
-        "start-up and pruning come on top"
-    )
-
-
-def _probe(one: Run, place: Place, lenient: bool) -> tuple[int, float] | str:
-    """Steps and seconds of one; or, in a lenient study, why there are none."""
-    from bench import probe
-
-    try:
-        return probe.step_seconds(one, place)
-    except BenchError as error:
-        if not lenient:
-            raise
-        return str(error)
 
 
 def make_report(console: Console, studies: tuple[str, ...], out: Path | None, from_mlflow: bool) -> Path:

@@ -21,7 +21,7 @@ from bench import plugins
 from bench.study import Study, Variant, key_of
 from studies._embedded import ONE_SEED, merged
 
-CNNS = ("resnet18", "resnext50_32x4d", "regnetx_002", "densenet121", "cifar_vgg16_bn", "dla46_c", "repvgg_a0", "nf_resnet26")
+CNNS = ("resnet18", "regnetx_002", "densenet121", "cifar_vgg16_bn", "dla46_c", "repvgg_a0", "nf_resnet26")
 MOBILE = ("mobilenetv2_050", "mobilenetv3_small_050", "efficientnet_lite0", "lcnet_050", "tinynet_e", "ghostnet_050")
 MODERN = ("convnext_atto", "edgenext_xx_small", "mambaout_femto", "poolformer_s12", "inception_next_atto")
 TRANSFORMERS = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "xcit_nano_12_p16_224", "levit_128s")

@@ -18,6 +18,7 @@ from torch import nn
 
 from bench import masks
 from bench.measure.operations import macs
+from bench.measure.parts import kinds, others
 from bench.measure.quality import accuracy
 from bench.measure.reference import Reference, reference
 from bench.measure.sparseness import layers, pq, progress_point
@@ -62,9 +63,10 @@ def summary(
     """
     prunable, dense = list(prunable), dense or reference(model, example_shape)
     counts = macs(model, example_shape)
-    table = layers(model, prunable, counts)
+    kind = kinds(model)
+    table = [{**row, "kind": kind[row["name"]]} for row in layers(model, prunable, counts)]
     metrics = _sparsities(table, dense) | {"pq": float(pq(masks.prunable(model, classifier=True).values()))}
-    metrics |= size(model, compress=not quick) | _operations(table, counts, dense)
+    metrics |= size(model, compress=not quick) | others(model) | _operations(table, counts, dense)
     metrics |= {"params/reference": dense.params, "bytes/reference": dense.bytes}
     metrics["sparsity/all"] = 1 - metrics["params/nonzero"] / metrics["params/all"] if metrics["params/all"] else 0.0
     if not quick:
