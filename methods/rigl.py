@@ -52,7 +52,6 @@ SPACE: dict[str, BaseDistribution] = {
     "allocation": CategoricalDistribution(("erk", "uniform")),
     "alpha": FloatDistribution(0.1, 0.5),
     "frequency": IntDistribution(10, 300, log=True),
-    "stop": FloatDistribution(0.3, 1.0),
     "grow": CategoricalDistribution(("gradient", "random")),
 }
 
