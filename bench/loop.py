@@ -146,6 +146,7 @@ def _attach(job: Training) -> None:
     for name, value in checkpoint["state"].items():
         setattr(job.state, name, _to(value, job.device))
     job.method.rebuild(job.state, job.model)
+    job.model.to(memory_format=job.recipe.memory_format)  # as where it was cut: momentum has it too
     job.model.load_state_dict(checkpoint["model"])
     job.at = Position(**checkpoint["at"])
     job.saved = checkpoint
