@@ -1,10 +1,9 @@
-"""Small-dense: a smaller model of the same family with as many weights, trained from scratch (Zhu & Gupta 2017,
-arXiv:1710.01878, section 4).
+"""Small-dense: a smaller model with as many weights, trained from scratch (Zhu & Gupta 2017, arXiv:1710.01878, table 2).
 
 The other road to a small model, and the control of that paper: instead of pruning a large model to n weights, train a
-dense one of n weights, a narrower one where its family allows that (MobileNetV1 at widths 0.25, 0.5 and 0.75 in their
-table 2). To stand beside a model whose prunable weights P (convolutions and linear layers without the classifier) are
-pruned by the share `final`, a dense model of N convolution and linear weights in all is replaced by the sibling nearest to
+dense one of n weights, a narrower one where its family allows that (there MobileNetV1 at widths 0.25, 0.5 and 0.75).
+To stand beside a model whose prunable weights P (convolutions and linear layers without the classifier) are pruned by the
+share `final`, a dense model of N convolution and linear weights in all is replaced by the sibling nearest to
 
     n = N - round(final * P)
 
@@ -14,10 +13,10 @@ what was built ("architecture"); its "weights_left" and "macs/fraction" are rela
 "wanted/weights_left" is n / N, and its sparsities are 0.
 
 Differs from the paper:
-- The width is searched for; there it is one of three, and sparsities were chosen for models of about the same size.
+- The width is searched for, so that the weights are those of a pruned model; there it is one of three.
 - The width scales what timm scales; heads that timm keeps (1280 features of MobileNetV2 and V3) stay as wide.
 - The smaller model gets the run's own steps and recipe, as every method here.
-Differs from the official code: it has no such models; their numbers are those of the MobileNet release.
+Differs from the official code: that prunes, and holds no smaller models.
 """
 
 from __future__ import annotations
@@ -36,9 +35,7 @@ from bench.method import Method
 SPACE: dict[str, BaseDistribution] = {"final": FloatDistribution(0.5, 0.98)}
 
 _T2 = "arXiv:1710.01878, table 2"
-_NOTE = (
-    "model=mobilenetv1_100:width={}, {} M weights; sparsity is the share of all weights that it has fewer than width 1"
-)
+_NOTE = "width {}, {} M weights; sparsity is the share of all weights that it does without"
 CLAIMS = (
     Claim("mobilenetv1_100", "imagenet", 70.6, _T2, sparsity=0.0, note="dense, width 1, 4.21 M weights"),
     Claim("mobilenetv1_100", "imagenet", 68.4, _T2, sparsity=0.390, note=_NOTE.format(0.75, 2.57)),

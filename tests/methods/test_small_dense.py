@@ -65,7 +65,7 @@ def test_the_papers_widths_are_found():
     assert [round(4.21 * (1 - c.sparsity), 2) for c in narrow] == [2.57, 1.32, 0.46]
     for claim, millions in zip(narrow, (2.57, 1.32, 0.46), strict=True):
         found = models.smaller("mobilenetv1_100", round(1e6 * millions), **thousand)
-        width = float(claim.note.split(",")[0].rpartition("=")[2])
+        width = float(claim.note.split(",")[0].removeprefix("width "))
         assert float(found.model.rpartition("=")[2]) == pytest.approx(width, abs=0.005)
 
 
