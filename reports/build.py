@@ -17,7 +17,10 @@ from reports import columns, figures, formats, page, special, tables
 from reports.facts import facts, warnings
 from reports.figures import Figure, marked
 from reports.load import DAGGER, Study, load, methods
+from reports.manual import render as manual
 from reports.style import WIDTHS, Looks, looks, note, paper, render
+
+__all__ = ["build", "manual"]  # what the suite calls, through the entry point that names this module
 
 Progress = Callable[[int, int, str], None]
 """Told (parts done, parts in all, what comes next)."""

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from bench.errors import BenchError, MissingData
 from bench.record import Folder
 from reports.build import build
 from tests.reports import homes
+from tests.reports.looking import Page
 
 EVIL = "<script>alert(1)</script>"
 FIGURES = ["accuracy-macs-left", "accuracy-weights-left", "curves", "history", "importances", "layers", "pq-rounds"]
@@ -29,22 +29,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(home, tmp_path_factory.mktemp("out")).parent
-
-
-class Page(HTMLParser):
-    """Collects tags and where their addresses point."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        self.ids += [value or "" for name, value in attrs if name == "id"]
 
 
 def digests(folder: Path) -> dict[str, str]:

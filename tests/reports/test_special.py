@@ -15,8 +15,7 @@ from reports.build import build
 from reports.equilibrium import equilibrium, farthest
 from reports.load import Study, load
 from tests.reports import homes
-from tests.reports.test_build import Page
-from tests.reports.test_grid import assert_legible, drawn
+from tests.reports.looking import Page, assert_legible, drawn
 
 HALF = 4.302653 / math.sqrt(3)  # of a t interval over the values -1, 0, 1
 RECONSTRUCTION = {"drop": "the order of the two steps"}

@@ -1,0 +1,57 @@
+"""The manual: what each method says about itself, as plain data, handed to the renderer of the report's plug-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench import plugins
+from bench.place import Place
+from bench.spec import describe
+from bench.tuner import readable
+
+
+def write(out: Path | None = None) -> Path:
+    """Write a page for each method and an index of them into ``out`` (docs in the folder of results); return the index."""
+    index: Path = plugins.load(plugins.REPORTS, "report").manual(methods(), out or Place().home / "docs")
+    return index
+
+
+def methods() -> list[dict[str, Any]]:
+    """What is known about every method, by name; see `method`."""
+    return [method(name) for name in plugins.names(plugins.METHODS)]
+
+
+def method(name: str) -> dict[str, Any]:
+    """A method as plain data.
+
+    The keys are name, document (the docstring), standing ("faithful", "reconstruction", or "no paper" where the docstring
+    names none), reconstruction (what in it is ours, or ""), target (the field that holds the wanted sparsity, or ""), fields
+    (a dict each: name, default, range, help, tuned), claims (`bench.claims.Claim` as dicts), and error (why the module
+    cannot be used here, or "").
+    """
+    found: dict[str, Any] = {"name": name, "document": "", "standing": "", "reconstruction": "", "target": ""}
+    found |= {"fields": [], "claims": [], "error": ""}
+    try:
+        module = plugins.load(plugins.METHODS, name)
+    except ImportError as error:
+        return {**found, "error": str(error)}
+    document, cls, space = module.__doc__ or "", module.METHOD, module.SPACE
+    standing = "reconstruction" if cls.reconstruction else "faithful" if "arXiv:" in document else "no paper"
+    fields = [
+        {
+            **{"name": field, "default": str(default), "range": rule, "help": text},
+            "tuned": readable(space[field]) if field in space else "",
+        }
+        for field, default, rule, text in describe(cls())
+    ]
+    return {
+        **found,
+        **{
+            "document": document,
+            "standing": standing,
+            "reconstruction": cls.reconstruction,
+            "target": cls.target or "",
+        },
+        **{"fields": fields, "claims": [claim.to_dict() for claim in module.CLAIMS]},
+    }
