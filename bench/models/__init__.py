@@ -2,7 +2,7 @@
 
 from bench.models import cifar_resnet, cifar_vgg, cifar_wrn, lenet, sap_nets  # noqa: F401 - they register themselves
 from bench.models.factory import check, create, empty, families, input_size, names, plan, rebuild
-from bench.models.smaller import Sibling, smaller
+from bench.models.siblings import Sibling, smaller
 from bench.models.weights import load_weights, save_weights
 
 __all__ = [

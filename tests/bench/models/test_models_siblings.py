@@ -8,7 +8,7 @@ import pytest
 
 from bench import models
 from bench.errors import BenchError
-from bench.models.smaller import alike, count
+from bench.models.siblings import alike, count
 
 SHAPE = {"classes": 10, "channels": 3, "image_size": 32}
 
