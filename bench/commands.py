@@ -148,6 +148,8 @@ TUNING = ("targets", "trials", "finals", "cost", "sampler", "seed")
 def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smoke: bool = False) -> Study:
     """The study of a name for methods (none: its own), with the command line's changes; all of it is checked here."""
     for method in methods:
+        if method in plugins.names(plugins.STUDIES):
+            raise BenchError(f"a study is named with --study, but {method!r} stands for a method; --study {method}")
         plugins.load(plugins.METHODS, method)
     declared: Study = plugins.load(plugins.STUDIES, name).study(methods, smoke=smoke, **changes)
     useless = [key for key in changes if key in TUNING]

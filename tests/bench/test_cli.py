@@ -57,6 +57,7 @@ BAD = [
     (["study", "sap", "test=true"], "only finals open the test split"),
     (["study", "sap", "--targets", "a,b"], "must be numbers separated by commas"),
     (["study", "sap", "--models", "nosuchmodel"], "no model 'nosuchmodel'"),
+    (["study", "headline"], "a study is named with --study"),
     (["study"], "pareto is a study of any method, but none was named"),
     (["study", "epochs=3", "--study", "ladder"], "ladder is a study of any method"),
     (["study", "sap", "--study", "drop_ablation"], "leave the method out"),
