@@ -7,12 +7,13 @@ STAMP   := $(VENV)/.installed
 STUDY   ?= pareto
 METHOD  ?= $(if $(filter pareto ladder,$(STUDY)),sap)
 SMOKE   ?=
+HOST    ?=
 TRIALS  ?= 0
 DEVICE  ?= auto
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install study ui report test test-slow test-gpu test-cifar check format bench doctor clean
+.PHONY: help install study ui report docs test test-slow test-gpu test-cifar check format bench doctor clean
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
@@ -29,13 +30,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 study: $(STAMP) ## answer STUDY for METHOD, make the report; SMOKE=1: its small size, a minute or two
-	@$(BIN)/bench study $(METHOD) --study $(STUDY) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
+	@$(BIN)/bench study $(METHOD) $(if $(HOST),host=$(HOST)) --study $(STUDY) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
 
 ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/bench ui $(ARGS)
 
 report: $(STAMP) ## figures, tables and the page, from the records
 	@$(BIN)/bench report $(ARGS)
+
+docs: $(STAMP) ## a page for each method, from its docstring, fields and claims
+	@$(BIN)/bench docs $(ARGS)
 
 test: $(STAMP) ## the fast tests: no network, no GPU, no data
 	@$(BIN)/python -m pytest -n auto $(ARGS)
