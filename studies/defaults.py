@@ -1,28 +1,28 @@
-"""From the same trained weights, what does each method keep after a few epochs, at its defaults?
+"""What does each method keep at its defaults, from the same start and in the same few epochs?
 
 A quick look at all unstructured methods side by side, without tuning: every method gets the same start, epochs, recipe and
-seeds. It needs a start (`start=FILE` or `start=run:ID` of a dense run):
+seeds. Without `start` all of them begin at an initialisation; better, give trained weights (a file, or run:ID of a dense
+run):
 
-    bench study --study from_trained --task cifar10 --models cifar_resnet20 start=cifar10_resnet20.safetensors
+    bench study --study defaults start=cifar10_resnet20.safetensors
 
-Fields that are not at their defaults, because the start is trained already: `oneshot` prunes at once (when=0), `drop` too
-(dense=0), and the thresholds of `adaptive` move at the absolute rate of its official code, 0.001, although the recipe's
-rate is ten times lower than there (threshold_lr=0.1). `small_dense` and `rigl` cannot use trained weights as they are: the
-one trains its smaller model from scratch, the other masks at random first; both are at a disadvantage in few epochs.
+From a trained start some fields are not at their defaults: `oneshot` prunes at once (when=0), `drop` too (dense=0), and
+the thresholds of `adaptive` move at the absolute rate of its official code, 0.001, although the recipe's rate is ten times
+lower than there (threshold_lr=0.1). `small_dense` and `rigl` cannot use trained weights as they are: the one trains its
+smaller model from scratch, the other masks at random first; in few epochs both are at a disadvantage.
 
-``--smoke``: one sparsity, on the digits, from nothing.
+``--smoke``: one sparsity, on the digits.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench.errors import BenchError
 from bench.study import Study, Variant
 from studies._embedded import ONE_SEED, merged
 from studies.headline import METHODS
 
-OWN = {
+TRAINED = {
     "oneshot": ("when=0",),
     "drop": ("dense=0",),
     "adaptive": ("threshold_lr=0.1",),
@@ -35,20 +35,21 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     """The declaration, for all unstructured methods or for given ones, with whatever the command line changes."""
     chosen, targets = methods or METHODS, changes.pop("targets", TARGETS[:1] if smoke else TARGETS)
     started = any(s.startswith("start=") for s in changes.get("settings", ()))
-    if not started and not smoke:
-        raise BenchError(
-            "from_trained needs trained weights, but got none; give start=FILE, or start=run:ID of a dense run: "
-            "`bench run dense task=cifar10 model=cifar_resnet20 epochs=60`"
-        )
     declared: dict[str, Any] = {
         "kind": "grid",
-        "topic": "from_trained",
-        "question": "From the same trained weights, what does each method keep after a few epochs, at its defaults?",
+        "topic": "defaults",
+        "question": "What does each method keep at its defaults, from the same start and in the same few epochs?",
         "methods": chosen,
         "models": ("cifar_resnet20",),
         "task": "cifar10",
         "variants": tuple(
-            Variant(f"{target:g}", m, (f"final={target}", *OWN.get(m, ())), f"{target:g}", {"target": target})
+            Variant(
+                f"{target:g}",
+                m,
+                (f"final={target}", *(TRAINED.get(m, ()) if started else ())),
+                f"{target:g}",
+                {"target": target},
+            )
             for target in targets
             for m in chosen
         ),
