@@ -42,7 +42,7 @@ docs: $(STAMP) ## a page for each method, from its docstring, fields and claims
 	@$(BIN)/bench docs $(ARGS)
 
 test: $(STAMP) ## the fast tests: no network, no GPU, no data
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP) ## tests that take longer: kills, servers, whole studies
 	@$(BIN)/python -m pytest -m slow $(ARGS)
