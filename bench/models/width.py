@@ -59,6 +59,8 @@ def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
 @lru_cache(maxsize=64)
 def _scalable(name: str, arguments: tuple[tuple[str, Any], ...]) -> ModuleType | Channels | None:
     """What a width scales: the channels that a module rounds, or arguments; None where it has no meaning of ours."""
+    if name.partition(".")[0].endswith("_pruned"):
+        return None  # timm cuts them to listed shapes, whatever was built
     with seeded(0), torch.device("meta"):
         dense = _create(name, dict(arguments))
     if isinstance(dense, (EfficientNet, MobileNetV3)):

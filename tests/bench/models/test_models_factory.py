@@ -150,6 +150,7 @@ def test_a_plan_holds_name_and_arguments_apart() -> None:
     ("name", "message"),
     [
         ("cifar_resnet20:widht=0.5", "no argument of cifar_resnet20 'widht'; did you mean 'width'?"),
+        ("ecaresnet50d_pruned:width=0.5", "no argument of ecaresnet50d_pruned 'width'; "),
         ("mixer_s16_224:width=0.5", "no argument of mixer_s16_224 'width'; .*there are: .*embed_dim"),
         ("cifar_resnet20:width=0", r"cannot be built \(ValueError: `0 < width <= 100` must hold, but got width=0\)"),
         ("test_vit:embed_dim=63", "arguments must suit their model, but test_vit:embed_dim=63 cannot be built"),
