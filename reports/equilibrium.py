@@ -120,7 +120,8 @@ def _accuracies(axes: Axes, rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
             axes.axhspan(control["low"], control["high"], color=INK, alpha=0.08, linewidth=0)
     targets = sorted(100 * parts["x"].dropna().unique())
     axes.set_xticks(targets, [f"{t:g}" for t in targets])
-    axes.margins(x=0.15)
+    if targets:
+        axes.set_xlim(targets[0] - 3, targets[-1] + 3)
     axes.set_xlabel("Wanted sparsity (%)")
     axes.set_ylabel("Test top-1 (%)")
     return named

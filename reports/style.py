@@ -184,7 +184,7 @@ def percent_axis(axes: Axes, low: float, *, log: bool) -> None:
 
 
 def log_axis(axis: Axis, *, unit: float = 1.0) -> None:
-    """A logarithmic axis with plain numbers, in units of ``unit``: a few where less than a factor of 4 is seen, at 1, 2 and
+    """A logarithmic axis with plain numbers, in units of ``unit``: a few where less than a factor of 6 is seen, at 1, 2 and
     5, or over more than two decades at 1 only. To be called when everything is drawn."""
     axes = axis.axes
     if axis is axes.xaxis:
@@ -193,7 +193,7 @@ def log_axis(axis: Axis, *, unit: float = 1.0) -> None:
         axes.set_yscale("log")
     low, high = axis.get_view_interval()
     steps = LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5))
-    axis.set_major_locator(MaxNLocator(4) if high < 4 * low else steps)
+    axis.set_major_locator(MaxNLocator(4) if high < 6 * low else steps)
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:g}"))
 

@@ -41,7 +41,9 @@ def finals_frame(study: Study) -> pd.DataFrame:
         rows += [_claim(method, claim) for claim in claims]
     frame = pd.DataFrame(rows, columns=[*FINALS, "order"])
     by = ["method", "claim", "model", "label"]
-    if study.grid:  # the control, then group by group in the order declared, then the papers
+    if study.grid and not frame["group"].any():  # model by model, each with its control, then the papers
+        by = ["claim", "model", "order", "method"]
+    elif study.grid:  # the control, then group by group in the order declared, then the papers
         place = frame.groupby("group")["order"].transform("min").fillna(len(frame))
         frame, by = frame.assign(place=place), ["claim", "place", "order", "method", "model"]
     return frame.sort_values(by, kind="stable", ignore_index=True)[FINALS]

@@ -54,6 +54,16 @@ def test_finals_have_a_row_per_variant_group_by_group(study: Study) -> None:
     assert "#k" not in table.caption
 
 
+def test_without_groups_each_model_stands_beside_its_control(tmp_path: Path) -> None:
+    declared = homes.grid(tmp_path, [("", "sap", "", {}, {})], models=["a", "b"])
+    for cell in declared["cells"]:
+        homes.final(tmp_path, declared, cell, 1000, val=90.0, left=0.5, test=90.0)
+    table = tables.finals(load(Folder(tmp_path), "grid"))
+    found = [(row["model"], row["label"]) for row in table.rows()]
+    assert found == [("a", "dense"), ("a", "sap"), ("b", "dense"), ("b", "sap")]
+    assert table.columns[0].head == "model"
+
+
 def test_the_variants_are_listed_with_settings_and_facts(study: Study) -> None:
     rows = tables.configurations(study).rows()
     assert [row["settings"] for row in rows] == ["eta=1", "eta=0.1", "final=0.9"]
