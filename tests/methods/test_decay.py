@@ -215,6 +215,6 @@ def test_three_hosts_three_policies_meet_the_budget(host: str, rectify: bool) ->
 
 
 def test_bad_values_are_refused() -> None:
-    for change in ({"steps": 0}, {"law": "square"}, {"host": "deprgaph"}, {"rate": 3.0}, {"final": 1.0}):
+    for change in ({"steps": 0}, {"law": "square"}, {"host": "deprgraph"}, {"rate": 3.0}, {"final": 1.0}):
         with pytest.raises(BenchError):
             replace(Decay(), **change)  # type: ignore[arg-type]
