@@ -152,8 +152,8 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
             raise BenchError(f"a study is named with --study, but {method!r} stands for a method; --study {method}")
         plugins.load(plugins.METHODS, method)
     declared: Study = plugins.load(plugins.STUDIES, name).study(methods, smoke=smoke, **changes)
-    useless = [key for key in changes if key in TUNING]
-    if declared.kind == "grid" and useless:
+    useless = [key for key in changes if key in TUNING and (key != "targets" or declared.targets)]
+    if declared.kind == "grid" and useless:  # a study may have made variants of the targets
         raise BenchError(f"{name} runs given variants and tunes nothing, but --{useless[0]} was given; leave it out")
     _refuse_study(declared, Place())
     return declared

@@ -132,11 +132,12 @@ class Config:
 
     def __post_init__(self) -> None:
         """Cast and check each field, then the rules between fields."""
+        kinds = hints(type(self))  # once: resolving them takes longer than all the rest
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Config):
                 continue
-            value = cast(hints(type(self))[field.name], value, field.name)
+            value = cast(kinds[field.name], value, field.name)
             object.__setattr__(self, field.name, value)
             if not inside(field.metadata, value):
                 raise BenchError(f"`{rule(field)}` must hold, but got {field.name}={value!r}")

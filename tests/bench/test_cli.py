@@ -114,6 +114,11 @@ def test_a_study_with_its_own_methods_needs_none_named(monkeypatch: pytest.Monke
     assert study.final_seeds == (7, 8)
 
 
+def test_a_grid_may_be_made_of_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = declared("sap", "--study", "defaults", "--smoke", "--targets", "0.5,0.6", monkeypatch=monkeypatch)
+    assert [cell.base.wanted for cell in study.cells()] == [0.5, 0.6]
+
+
 def test_a_small_size_is_a_study_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     small = declared("gradual", "--smoke", monkeypatch=monkeypatch)
     assert small.trials < declared("gradual", monkeypatch=monkeypatch).trials
