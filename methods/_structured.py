@@ -66,9 +66,18 @@ class Structured(Method[State], abc.ABC):
         ranked = {}
         for root, score in self.scores(state, model, clock).items():
             ranked[root] = score.double().masked_fill(state.free[root] > clock.step, LAST)
+        try:
+            return self._choose(state, ranked, share, out)
+        except Ineffective:  # of a tiny model too much of the wrong size can be gone: some of it stays after all, empty
+            empty = {root: score.masked_fill(out[root], -LAST) for root, score in ranked.items()}
+            return self._choose(state, empty, share, None)
+
+    def _choose(
+        self, state: State, scores: dict[str, Tensor], share: float, gone: dict[str, Tensor] | None
+    ) -> dict[str, Tensor]:
         assert state.costs is not None
         last = share >= self.final
-        return choose(state.costs, ranked, share, scope=self.scope, round_to=self.round_to, gone=out, exact=last)
+        return choose(state.costs, scores, share, scope=self.scope, round_to=self.round_to, gone=gone, exact=last)
 
     def _removed(self, state: State, gone: Mapping[str, Tensor]) -> float:
         """The share of the dense cost that is removed with ``gone``."""

@@ -1,0 +1,279 @@
+"""OTOv2 and its optimiser DHSPG (Chen et al. 2023, arXiv:2303.06862): channels are driven to zero while training.
+
+Let x be the parameters that produce a channel (filter, bias, norm scale and shift: at zero its output is zero), and d the
+direction of the recipe's optimiser, x_new = x - lr * d, taken from what its step did. After the share `begin` of the run,
+the redundancy of each channel is taken once,
+
+    saliency = (cos(x, d) / |cos(x, d)|_2 + m / |m|_2) / 2        with m = 1 / (|x| / numel + 1e-6), norms over all channels
+
+and the highest, so many that `final` + `slack` of the budget's cost would go, are penalised from then on:
+
+    x_hat = x - lr * d - lr * lambda * x / |x|
+
+    lambda = lam                                                  where <x, d> >= 0
+    lambda = clip(amplify * lower, lam, hat * lam)                otherwise, and (lower + upper) / 2 if that is >= upper
+    lower = -<x, d> / |x|,  upper = -|d|^2 |x| / <x, d>           between them the step shortens x and still descends
+
+A channel whose x_hat falls out of the half-space around x, <x_hat, x> < eps * |x|^2, goes. When the budget is met, the
+penalty ends. Defaults are the official ones for sgd, eps that of all its examples; with adamw take lam=0.01, amplify=20
+and hat=1000.
+
+Differs from the paper:
+- The target is a share of MACs, parameters or channels, met within 1 % (`final`, `budget`), instead of group sparsity.
+- What has not gone by itself goes at the end of the phase, the smallest of the penalised first (at once, or early enough
+  for a decay to end there); how many channels that were is counted (`forced`).
+- Channels go in blocks that leave multiples of `round_to` in their group; one that is out of its half-space waits for
+  its block under the penalty. Blocks are formed every `every` steps, so that other steps do not wait for the device.
+- The emptied channels are removed after the shares `begin` + `prune` of the run, and the smaller model is trained on,
+  with a schedule of its own. With begin + prune = 1 there is one training and no more, as in the paper.
+Differs from the official code (only_train_once, branch otov2_legacy_backup):
+- d is what the recipe's optimiser did, with its momentum, clipping and (for adamw) decoupled decay in it.
+- A group that may lose no more keeps its longest channels; there, channels at random.
+- A channel that goes is masked from then on with all that reads it, and loses its momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution
+from torch import Tensor, nn
+
+from bench.claims import Claim
+from bench.config import hp
+from bench.costs import TOLERANCE, Costs, choose
+from bench.errors import BenchError
+from bench.method import Budget, Clock, Phase
+from methods._leaving import Channels, start_
+from methods._rows import Rows
+from methods._structured import Structured
+
+MOST = 0.999  # of the cost, that the penalised channels may make up
+SPACE: dict[str, BaseDistribution] = {
+    "final": FloatDistribution(0.3, 0.8),
+    "begin": FloatDistribution(0.05, 0.4),
+    "lam": FloatDistribution(1e-4, 1e-1, log=True),
+    "amplify": FloatDistribution(1.0, 20.0, log=True),
+    "eps": FloatDistribution(0.0, 0.95),
+    "slack": FloatDistribution(0.0, 0.3),
+}
+
+_REPO = "only_train_once, branch otov2_legacy_backup, tutorials"
+CLAIMS = (
+    Claim("cifar_vgg16_bn", "cifar10", 93.27, _REPO, sparsity=0.9497, note="26.6 % of the MACs; claims 93.1 +- 0.3"),
+    Claim("resnet18", "cifar10", 92.86, _REPO, sparsity=0.912, note="20.3 % of the MACs"),
+    Claim("resnet50", "cifar10", 94.39, _REPO, sparsity=0.9644, note="9.96 % of the MACs; claims 94.3 +- 0.2"),
+    Claim("resnet50", "imagenet", 75.2, _REPO, sparsity=0.506, note="38.5 % of the MACs; starts pretrained; +- 0.1"),
+)
+
+
+def interval(dot: Tensor, length: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """The lambdas, of any shape, between which the direction -d - lambda * x / |x| shortens x and descends.
+
+    ``dot`` is <x, d>, ``length`` |x| and ``size`` |d|. Where <x, d> >= 0 that is every lambda: (0, infinity).
+    """
+    against = dot < 0
+    lower = torch.where(against, -dot / length, 0.0)
+    return lower, torch.where(against, -size.square() * length / dot, torch.inf)
+
+
+def strength(dot: Tensor, length: Tensor, size: Tensor, *, lam: float, amplify: float, hat: float) -> Tensor:
+    """The lambda of each channel. Of degree one in (d, lam): displacements and lr * lam give lr * lambda."""
+    lower, upper = interval(dot, length, size)
+    found = (amplify * lower).clamp(lam, hat * lam)
+    found = torch.where(found >= upper, (lower + upper) / 2, found)
+    return torch.where(dot < 0, found, lam)
+
+
+def saliency(dot: Tensor, length: Tensor, size: Tensor, numel: Tensor) -> Tensor:
+    """How redundant each of K channels is, (K,); ``numel`` (K,) is how many parameters each has, the others as above."""
+    tiny = torch.finfo(dot.dtype).tiny
+    cosine, small = dot / (length * size).clamp_min(tiny), 1 / (length / numel + 1e-6)
+    found: Tensor = cosine / cosine.norm().clamp_min(tiny) + small / small.norm().clamp_min(tiny)
+    return found / 2
+
+
+def admit(
+    costs: Costs,
+    sizes: Mapping[str, Tensor],
+    waiting: Mapping[str, Tensor],
+    gone: Mapping[str, Tensor],
+    share: float,
+    round_to: int,
+) -> dict[str, Tensor]:
+    """Which of the channels ``waiting`` go, bool (C,) by group, as are ``gone``: the smallest of ``sizes`` first, in blocks
+    that leave a multiple of ``round_to`` (never nothing), and not more than ``share`` of the cost plus 1 %."""
+    blocks, dense = list[tuple[float, int, Tensor]](), costs.total([0] * len(costs.groups))
+    for place, group in enumerate(costs.groups):
+        size, left, key = sizes[group.root], group.channels - int(gone[group.root].sum()), 0.0
+        order = size.masked_fill(~waiting[group.root], torch.inf).argsort(stable=True)
+        queue = order[: int(waiting[group.root].sum())]
+        while len(queue) >= (count := left % round_to or round_to) and left > count:
+            key = max(key, float(size[queue[:count]].mean()))  # a group's own blocks stay in order
+            blocks.append((key, place, queue[:count]))
+            queue, left = queue[count:], left - count
+    removed, full = [int(gone[g.root].sum()) for g in costs.groups], set[int]()
+    chosen = {root: torch.zeros_like(out) for root, out in gone.items()}
+    for _, place, block in sorted(blocks, key=lambda b: b[:2]):
+        after = [n + len(block) * (i == place) for i, n in enumerate(removed)]
+        if place in full or 1 - costs.total(after) / dense > share + TOLERANCE:
+            full.add(place)
+            continue
+        removed = after
+        chosen[costs.groups[place].root][block] = True
+    return chosen
+
+
+@dataclass
+class State(Channels):
+    """Of all channels in a row, bool (K,): which are penalised, and which have left their half-space. ``met``: the budget
+    is, so nothing is penalised; ``forced``: channels that had not gone by themselves."""
+
+    penalised: Tensor | None = None
+    over: Tensor | None = None
+    met: bool = False
+    forced: int = 0
+    rows: Rows | None = field(default=None, metadata={"saved": False})
+
+
+@dataclass(frozen=True)
+class Otov2(Structured[State]):
+    """Train, drive channels to zero, remove them, fine-tune."""
+
+    begin: float = hp(0.2, low=0, below=1, help="share of the run before channels are penalised")
+    prune: float = hp(0.4, low=0, high=1, help="share of the run in which they are")
+    lam: float = hp(1e-3, low=0, high=100, help="lambda, the least strength of the penalty")
+    amplify: float = hp(2.0, low=1, high=1000, help="how far the penalty exceeds what the gradient sets against it")
+    hat: float = hp(10.0, low=1, high=1e6, help="the largest strength of the penalty, in lambdas")
+    eps: float = hp(0.9, low=0, below=1, help="a channel goes when a step would leave less than this of its length")
+    slack: float = hp(0.05, low=0, high=1, help="cost share of channels that are penalised beyond `final`")
+    every: int = hp(10, low=1, high=10_000, help="steps between removals of the channels that are due")
+
+    def check(self) -> None:
+        """The shares fit the run."""
+        if self.begin + self.prune > 1:
+            raise BenchError(
+                f"`begin + prune <= 1` must hold, but got (begin={self.begin}, prune={self.prune}); lower `prune`"
+            )
+
+    def attach(self, model: nn.Module, example: Tensor) -> State:
+        """Finds the groups."""
+        return self.channels(State, model, example)
+
+    def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
+        """One training with one schedule, in which pruning begins; fine-tuning; without a target, training."""
+        if self.final == 0:
+            return super().phase(state, index, budget)
+        prune = max(1, min(round((self.begin + self.prune) * budget.steps), budget.steps))
+        parts = [(name, steps) for name, steps in (("prune", prune), ("fine-tune", budget.steps - prune)) if steps]
+        return Phase(*parts[index]) if index < len(parts) else None
+
+    def window(self, clock: Clock) -> tuple[int, int]:
+        """The steps of the phase after which the penalty begins, and at which the rest must go to be gone in time."""
+        begin = min(round(self.begin * clock.budget.steps), clock.phase.steps - 1)
+        last = clock.phase.steps - (self.leave.steps - 1 if self.leave.how == "decay" else 0)
+        return begin, max(begin + 1, last)
+
+    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """Where the optimiser's step is to be seen, remember what it starts from."""
+        super().after_backward(state, model, clock)
+        if self._penalises(state, clock, clock.phase_step):
+            self._rows(state, model).remember_()
+
+    def _penalises(self, state: State, clock: Clock, done: int) -> bool:
+        return clock.phase.name == "prune" and not state.met and done >= self.window(clock)[0]
+
+    def _rows(self, state: State, model: nn.Module) -> Rows:
+        if state.rows is None:
+            state.rows = Rows(model, state.groups)
+        return state.rows
+
+    def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """What is leaving shrinks; the penalised are pulled; now and then, channels that are due leave."""
+        super().after_step(state, model, clock)
+        if clock.phase.name != "prune" or clock.phase_step <= self.window(clock)[0]:
+            return
+        if self._penalises(state, clock, clock.phase_step - 1):
+            self._penalise_(state, model, clock)
+        if clock.phase_step % self.every == 0 and (not state.met or self.leave.rectify):
+            self._admit_(state, model, clock)
+        if clock.phase_step == self.window(clock)[1]:
+            before = _given_up(state)
+            self.select_(state, model, clock, self.final)
+            state.forced, state.met = state.forced + _since(before, state), True
+
+    @torch.no_grad()
+    def _penalise_(self, state: State, model: nn.Module, clock: Clock) -> None:
+        rows, lr = self._rows(state, model), float(clock.optimizer.param_groups[0]["lr"])
+        x, now = rows.before, rows.read_()
+        moved = x - now
+        length, dot, size = rows.sums(x * x).sqrt(), rows.sums(x * moved), rows.sums(moved * moved).sqrt()
+        if state.penalised is None:
+            numel = rows.sums(torch.ones_like(x))
+            state.penalised = self._choose_penalised(state, saliency(dot, length, size, numel))
+        held = state.penalised & (length > 0) & ~_given_up(state)
+        pull = strength(dot, length, size, lam=lr * self.lam, amplify=self.amplify, hat=self.hat)
+        now -= x * rows.spread(torch.where(held, pull / length, 0.0))
+        rows.write_()
+        over = held & (length.square() - dot - pull * length < self.eps * length.square())
+        state.over = over if state.over is None else state.over | over
+
+    def _choose_penalised(self, state: State, redundancy: Tensor) -> Tensor:
+        assert state.costs is not None
+        assert state.rows is not None
+        share, scores = min(self.final + self.slack, MOST), state.rows.split(-redundancy.cpu())
+        chosen = choose(state.costs, scores, share, scope=self.scope, round_to=self.round_to, exact=False)
+        return state.rows.join(chosen).to(redundancy.device)
+
+    @torch.no_grad()
+    def _admit_(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """Blocks of channels that are out of their half-spaces leave; the only place that waits for the device."""
+        if state.over is None:
+            return
+        assert state.costs is not None
+        rows, given = self._rows(state, model), _given_up(state)
+        due = state.over & ~given & (rows.join(state.free) <= clock.step)
+        host = torch.stack([due, given, rows.sums(rows.read_().square())]).cpu()
+        waiting, gone, sizes = rows.split(host[0].bool()), rows.split(host[1].bool()), rows.split(host[2])
+        if self._removed(state, gone) < self.final - TOLERANCE:
+            chosen = admit(state.costs, sizes, waiting, gone, self.final, self.round_to)
+            if any(bool(c.any()) for c in chosen.values()):
+                start_(self.leave, state, model, chosen, clock.step, clock.optimizer)
+                state.over = state.over & ~rows.join(chosen).to(state.over.device)  # a released one must cross again
+            gone = {root: out | chosen[root] for root, out in gone.items()}
+        state.met = self._removed(state, gone) >= self.final - TOLERANCE
+
+    def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:
+        """Root mean squares of what produces a channel; all that are penalised come before all that are not."""
+        rows = self._rows(state, model)
+        size = (rows.sums(rows.read_().square()) / rows.sums(torch.ones_like(rows.now))).sqrt()
+        later = torch.zeros_like(size) if state.penalised is None else (~state.penalised) * (1 + size.max())
+        return rows.split(size + later)
+
+    def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
+        """After pruning, the channels are removed; those that had been given back are replaced."""
+        if clock.phase.name == "prune":
+            before = _given_up(state)
+            self.remove_(state, model, clock)
+            state.forced += _since(before, state)
+            state.rows = state.over = None
+
+    def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
+        """As for all; and how many are penalised, and had to go without having left their half-space."""
+        penalised = 0.0 if state.penalised is None else float(state.penalised.sum())
+        return {**super().stats(state, model), "penalised": penalised, "forced": float(state.forced)}
+
+
+def _given_up(state: State) -> Tensor:
+    """What is gone or leaving, of all channels in a row, bool (K,)."""
+    return torch.cat([state.given_up(g.root) for g in state.groups])
+
+
+def _since(before: Tensor, state: State) -> int:
+    """How many channels are given up that were not ``before``."""
+    return int((_given_up(state) & ~before).sum())
+
+
+METHOD = Otov2
