@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def test_every_method_is_compared():
-    bench = Bench("lenet_300_100", Place(home=Path("home"), data=Path("data")), CPU, Scale(1, 1, 0.0, 8, 1))
+    bench = Bench("lenet_300_100", Place(home=Path("home"), data=Path("data")), CPU, Scale(1, 1, 0.0, 12, 1))
     rows = list(steps(bench, "digits"))
     assert [row.name for row in rows] == [
         "our dense step",
@@ -52,7 +52,7 @@ def test_table_says_what_was_met():
 
 @pytest.mark.slow
 def test_the_whole_of_it(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "QUICK", Scale(1, 1, 0.0, 8, 20))
+    monkeypatch.setattr(benchmark, "QUICK", Scale(1, 1, 0.0, 12, 20))
     benchmark.benchmark(model="lenet_300_100", task="digits", quick=True, device="cpu")
     written = json.loads((Place().home / "bench.json").read_text())
     assert [row["name"] for row in written["rows"]][-2:] == ["first epoch, images", "first epoch, training"]
