@@ -14,6 +14,7 @@ from bench import groups
 from bench.config import hp
 from bench.costs import BUDGETS, SCOPES, TOLERANCE, Costs, choose
 from bench.errors import Ineffective
+from bench.groups import Group
 from bench.method import Clock, Method
 from methods._leaving import Channels, Leave, advance_, element_masks, new_channels, release_, start_
 
@@ -37,9 +38,14 @@ class Structured(Method[State], abc.ABC):
     def channels(self, cls: type[State], model: nn.Module, example: Tensor) -> State:
         """The state at the start, with the model's groups and costs; without a target there is nothing to find."""
         found = groups.find(model, example) if self.final > 0 else []
+        found = [group for group in found if self.touches(model, group)]
         state = new_channels(cls, found, example.device)
         state.costs = Costs.of(model, found, (len(example), *example.shape[1:]), self.budget)
         return state
+
+    def touches(self, model: nn.Module, group: Group) -> bool:
+        """Whether the method may remove channels of a group."""
+        return True
 
     @abc.abstractmethod
     def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ from methods._leaving import LAWS, MEMBERS, VARIANTS, Leave, decayed_norm, resis
 
 __all__ = ["CLAIMS", "METHOD", "SPACE", "Decay", "decayed_norm", "resistance"]
 
-HOSTS = ("depgraph", "otov2")
+HOSTS = ("depgraph", "otov2", "gate_decorator")
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.3, 0.8),
     "steps": IntDistribution(1, 500, log=True),

@@ -236,7 +236,14 @@ def test_9_what_was_asked_for_is_reached(name: str, sparsity: float, steps: int)
     assert got is not None
     layers = method.prunable(model).values()  # where each layer has its own share, each is exact to one weight
     exact = 0.5 * len(layers) / sum(w.numel() for w in layers)
-    assert abs(got - sparsity) <= (method.tolerance if method.kept(job.state) else exact)
+    assert abs(got - sparsity) <= (max(method.tolerance, one_channel(job.state)) if method.kept(job.state) else exact)
+
+
+def one_channel(state: Any) -> float:
+    """The share of the cost that the cheapest channel makes: where few layers lose channels, it can exceed a tolerance."""
+    gone = [int(state.gone[g.root].sum()) for g in state.groups]
+    fewer = [[n - (i == j) for j, n in enumerate(gone)] for i, n in enumerate(gone) if n]
+    return min(state.costs.total(f) - state.costs.total(gone) for f in fewer) / state.costs.total([0] * len(gone))
 
 
 # Law 10
