@@ -209,6 +209,27 @@ def doctor() -> None:
 
 
 @app.command()
+def prunability(
+    pattern: Annotated[str, typer.Argument(help="modules of timm, such as 'res*', or else architectures")] = "*",
+    out: Annotated[str, typer.Option(help="the folder to write; default: docs in the folder of results")] = "",
+    jobs: Jobs = 0,
+    limit: Annotated[float, typer.Option(min=1, help="seconds for one architecture")] = 600.0,
+    largest: Annotated[float, typer.Option(min=0, help="millions of parameters that it may have")] = 90.0,
+    image_size: Annotated[int, typer.Option(min=8, help="pixels, where it can process them")] = 64,
+) -> None:
+    """Find out which architectures can lose channels, in what share, and if not, why: a table and a page."""
+    from bench import matrix
+    from bench.place import Place
+
+    folder = Path(out).absolute() if out else Place().home / "docs"
+    rows = matrix.matrix(
+        console, pattern, folder, jobs=jobs or _default_jobs(()), limit=limit, largest=largest, image_size=image_size
+    )
+    console.print(matrix.counts(rows).replace("**", ""))
+    console.print(f"page: {folder / 'prunability.md'}", soft_wrap=True)
+
+
+@app.command()
 def sync(
     records: Annotated[
         str, typer.Option(help="another folder of results, such as one brought from another machine")

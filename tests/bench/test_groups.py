@@ -8,13 +8,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch_pruning
 from torch import nn
 
-from bench import groups, models
+from bench import groups, masks, models
 from bench.errors import Ineffective
 from bench.groups import Group
 from bench.seeds import generator
 from tests.toys import ToyNet, toy_batch
+
+
+DENSENET = pytest.param("densenet121", marks=pytest.mark.slow)  # Torch-Pruning takes half a minute
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -82,20 +86,54 @@ def test_the_model_is_left_as_it_was() -> None:
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
-def test_padded_shortcuts_leave_only_the_insides_of_blocks() -> None:
-    model, images = build("cifar_resnet20")  # option A: between stages channels are tied by padding with zeros
+def test_channels_that_are_padded_leave_where_they_lie() -> None:
+    model, images = build("cifar_resnet20")  # option A: between stages channels are padded with zeros on both sides
     found = groups.find(model, images)
-    assert [g.root for g in found] == [f"layer{s}.{b}.conv1" for s in (1, 2, 3) for b in (0, 1, 2)]
+    assert [g.root for g in found] == ["conv1", *(f"layer{s}.{b}.conv1" for s in (1, 2, 3) for b in (0, 1, 2))]
+    last = {m.name: m.index for m in found[0].members if m.dim == 0}["layer3.2.conv2.weight"]
+    assert last.tolist() == list(range(24, 40))  # 8 before and after in the second stage, 16 in the third
+    smaller = copy.deepcopy(model)
+    groups.shrink_(smaller, groups.keep(model, found, halves(found)))
+    with torch.no_grad():
+        assert torch.allclose(smaller(images), masked(model, found, halves(found))(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20b", "cifar_vgg16_bn", "resnet18", DENSENET])
+def test_groups_are_those_of_torch_pruning_where_it_is_right(name: str) -> None:
+    model, images = build(name)
+    ours = {positions(g.members) for g in groups.find(model, images)}
+    graph = torch_pruning.DependencyGraph().build_dependency(model, images, customized_pruners={}, ignored_params=[])
+    names = {id(module): name for name, module in model.named_modules()}
+    theirs = set()
+    for traced in graph.get_all_groups(ignored_layers=list(masks.classifier_modules(model))):
+        members = []
+        for dep, index in traced:
+            side = "out" if graph.is_out_channel_pruning_fn(dep.handler) else "in"
+            if id(dep.target.module) in names:
+                members += bare(dep.target.module, names[id(dep.target.module)], side, index)
+        theirs.add(frozenset(members))
+    assert ours == theirs
+
+
+def positions(members: tuple[groups.Member, ...]) -> frozenset[tuple[str, int, frozenset[int]]]:
+    """What leaves with a group, without the order of its channels; weights only."""
+    return frozenset((m.name, m.dim, frozenset(m.index.tolist())) for m in members if m.name.endswith("weight"))
+
+
+def bare(module: nn.Module, name: str, side: str, index: list[int]) -> list[tuple[str, int, frozenset[int]]]:
+    if not isinstance(getattr(module, "weight", None), nn.Parameter):
+        return []
+    return [(f"{name}.weight", int(side == "in" and isinstance(module, masks.LAYERS)), frozenset(index))]
 
 
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_group_that_misses_a_member_is_not_sound(lost: int) -> None:
     model, (images, _) = ToyNet().eval(), toy_batch("groups")
     (group, *_) = groups.find(model, images)
-    stirred = groups._stirred(model)
-    assert groups.sound(stirred, images, [group])
+    stirred, two = groups.ready(model, images)
+    assert groups.sound(stirred, two, [group])
     short = replace(group, members=group.members[:-lost] if lost == 1 else group.members[1:])
-    assert not groups.sound(stirred, images, [short])
+    assert not groups.sound(stirred, two, [short])
 
 
 def test_scaling_a_group_scales_its_parameters_and_no_others() -> None:
