@@ -17,7 +17,6 @@ from bench.groups import Group
 from bench.seeds import generator
 from tests.toys import ToyNet, toy_batch
 
-
 DENSENET = pytest.param("densenet121", marks=pytest.mark.slow)  # Torch-Pruning takes half a minute
 
 
