@@ -189,7 +189,17 @@ def entries(place: Place) -> dict[str, Any]:
     return {f"{e['kind']}-{e['cell']}-{e['number']}-{e['seed']}": e for e in place.records.entries(name)}
 
 
-GRID = ("study", "epochs=2", "rounds=2", "batch=128", "--study", "sap_phases", "--smoke", "--models", "test_efficientnet")
+GRID = (
+    "study",
+    "epochs=2",
+    "rounds=2",
+    "batch=128",
+    "--study",
+    "sap_phases",
+    "--smoke",
+    "--models",
+    "test_efficientnet",
+)
 
 
 @pytest.mark.slow
