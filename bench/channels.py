@@ -1,8 +1,8 @@
 """Kernels on channel groups: norms and products by channel, masking, reordering, and physical removal by a plan.
 
-scores = {g.root: norms(tensors(model), g) for g in groups}     (C,) per group
-zero_(model, group, gone)                                       the model with channels masked by zeros
-shrink_(model, keep(groups, {g.root: kept}))                    the same function, physically smaller
+scores = {g.root: norms(tensors(model), g) for g in groups}       (C,) per group
+zero_(model, group, gone)                                         the model with channels masked by zeros
+shrink_(model, keep(model, groups, {g.root: kept}))               the same function, physically smaller
 """
 
 from __future__ import annotations
@@ -80,11 +80,12 @@ def zero_(model: nn.Module, group: Group, gone: Tensor) -> None:
 
 
 def keep(model: nn.Module, groups: Sequence[Group], kept: Kept) -> Plan:
-    """Which positions of each tensor stay when each group named in ``kept`` keeps only those channels."""
+    """Which positions of each tensor stay when each group named in ``kept`` keeps only those channels. Groups that cannot
+    leave are masked at most, and stay as large as they are."""
     stays = dict[tuple[str, int], Tensor]()
     sizes = {name: tensor.shape for name, tensor in tensors(model).items()}
     for group in groups:
-        if group.root not in kept or len(kept[group.root]) == group.channels:
+        if not group.removable or group.root not in kept or len(kept[group.root]) == group.channels:
             continue
         channels = torch.zeros(group.channels, dtype=torch.bool)
         channels[kept[group.root].cpu()] = True
@@ -103,19 +104,19 @@ def shrink_(model: nn.Module, plan: Plan) -> None:
     """Remove from each tensor what the plan does not keep, and tell each module its new sizes."""
     for name, dims in plan.items():
         owner, _, leaf = name.rpartition(".")
-        module = model.get_submodule(owner)
+        module, kept = model.get_submodule(owner), {int(dim): positions for dim, positions in dims.items()}
         if leaf.startswith("@"):
-            sites.told_(module)[leaf[1:]] = len(dims[0])
+            sites.told_(module)[leaf[1:]] = len(kept[0])
             continue
         tensor = getattr(module, leaf)
         if isinstance(tensor, int):
-            setattr(module, leaf, len(dims[0]))
+            setattr(module, leaf, len(kept[0]))
             continue
         value = tensor.detach()
-        for dim, positions in dims.items():
-            value = value.index_select(int(dim), torch.tensor(positions, device=value.device))
+        for dim, positions in kept.items():
+            value = value.index_select(dim, torch.tensor(positions, device=value.device))
         if leaf == "weight":
-            _regroup_(module, {int(dim): positions for dim, positions in dims.items()})
+            _regroup_(module, kept)
         if isinstance(tensor, nn.Parameter):
             setattr(module, leaf, nn.Parameter(value, requires_grad=tensor.requires_grad))
         else:

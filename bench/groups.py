@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench import masks
 from bench.channels import (
     Kept,
     Plan,
@@ -60,33 +61,41 @@ __all__ = [
 T = TypeVar("T")
 
 
-def find(model: nn.Module, example: Tensor) -> list[Group]:
+def find(model: nn.Module, example: Tensor, *, masked: bool = False) -> list[Group]:
     """All groups of a model that can lose channels, in the model's order; the classifier's outputs are not among them.
 
-    A group whose couplings the graph gets wrong (`sound` tells) is left out; the rest of the model can still be pruned.
+    A group that fails the proof (`sound`) is left out; the rest of the model can still be pruned.
 
     Args:
         model: on any device; its mode, weights and gradients are left as they were.
         example: images (N, C, H, W).
+        masked: where nothing can leave, give the outputs of each layer as groups that can be masked but not removed.
 
     Raises:
-        Ineffective: where the graph cannot be followed, with the reason, or where no group is left.
+        Ineffective: where the model cannot be followed, with the reason, or where no group is left.
     """
-    replica, images = ready(model, example)
     try:
-        found = trace(replica, images)
-    except Exception as error:  # whatever a model happens to raise
+        replica, images = ready(model, example)
+        traced = trace(replica, images)
+        found, reason = prove(replica, images, traced), f"none of {len(traced.groups)} groups here can leave"
+    except Exception as error:  # whatever a model happens to raise that is not made to be followed
+        found, reason = [], _told(error)
+    if not found and masked:
+        found = [_rows(model, name) for name in masks.prunable(model)]
+    if not found:
         raise Ineffective(
-            f"structured pruning needs a model whose channels can be traced, but got {_told(error)}; "
-            "choose another model, or a method that masks weights"
-        ) from None
-    proved = prove(replica, images, found)
-    if not proved:
-        raise Ineffective(
-            f"structured pruning needs channels that can leave, but none of {len(found.groups)} groups here can; "
+            f"structured pruning needs channels that can leave, but got {reason}; "
             "choose another model, or a method that masks weights"
         )
-    return proved
+    return found
+
+
+def _rows(model: nn.Module, weight: str) -> Group:
+    """The outputs of one layer, to be masked."""
+    values, root = tensors(model), weight.removesuffix(".weight")
+    every = torch.arange(len(values[weight]))
+    own = [name for name in (weight, f"{root}.bias") if name in values]
+    return Group(root, len(every), tuple(Member(name, 0, every, every, "out") for name in own), removable=False)
 
 
 def ready(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:

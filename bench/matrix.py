@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -191,25 +191,25 @@ def _examined(names: Sequence[str], jobs: int, limit: float, largest: float, ima
 
 def _heard(child: _Child, limit: float) -> Row | None:
     """The row that a child has sent, or that stands for its silence."""
-    took = time.monotonic() - child.since
-    nothing = Row(
-        child.name if child.name != child.model else "", child.model or NONE, 0, 0, seconds=took, versions=versions()
-    )
     try:
         while child.pipe.poll():
             kind, value = child.pipe.recv()
             if kind == "model":  # the clock starts when it is known which one is examined
                 child.model, child.since = value, time.monotonic()
-            elif kind == "row":
-                return Row(**value)
             else:
-                return replace(nothing, reason=value)
+                return Row(**value) if kind == "row" else _silent(child, value)
     except (EOFError, OSError):
         child.process.join(5)
-        return replace(nothing, reason=f"its process ended with exit code {child.process.exitcode}")
-    if child.model and took > limit:
-        return replace(nothing, reason=f"it took more than {limit:.0f} s")
+        return _silent(child, f"its process ended with exit code {child.process.exitcode}")
+    if child.model and time.monotonic() - child.since > limit:
+        return _silent(child, f"it took more than {limit:.0f} s")
     return None
+
+
+def _silent(child: _Child, reason: str) -> Row:
+    module = child.name if child.name != child.model else ""
+    took = time.monotonic() - child.since
+    return Row(module, child.model or NONE, 0, 0, reason=reason, seconds=took, versions=versions())
 
 
 def _work(name: str, largest: float, image_size: int, threads: int, pipe: Connection) -> None:

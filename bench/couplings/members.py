@@ -50,13 +50,15 @@ class Group:
 
     A channel is what can leave: a channel of a convolution, a head of an attention, a group of a grouped convolution.
     Where ``exact``, a channel masked by zeros is as good as gone; otherwise something that looks at all channels at once,
-    such as a layer norm, sees the difference.
+    such as a layer norm, sees the difference. What is not ``removable`` can be masked only: the model gets no smaller, and
+    must not be said to be faster.
     """
 
     root: str
     channels: int
     members: tuple[Member, ...]
     exact: bool = True
+    removable: bool = True
 
 
 @dataclass

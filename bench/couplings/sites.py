@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
+import torch
 from torch import Tensor, nn
 
 SHAPED = ("reshape", "view", "expand")
@@ -40,34 +41,46 @@ class Sited(nn.Module):
     def _shaped(self, site: str, method: str, tensor: Any, *args: Any, **kwargs: Any) -> Any:
         """``tensor.method(*args)`` with the sizes that this site was told."""
         asked = list(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else list(args)
-        if not isinstance(tensor, Tensor) or kwargs or not all(isinstance(n, int) for n in asked):
+        if not isinstance(tensor, Tensor) or kwargs or any(isinstance(n, torch.dtype) for n in asked):
             return getattr(tensor, method)(*args, **kwargs)
         out = getattr(tensor, method)([self._told.get(f"{site}:{i}", n) for i, n in enumerate(asked)])
         for watcher in _watchers:
             watcher(self, site, asked, [(out, d) for d in range(len(asked))])
         return out
 
-    def _cut(self, site: str, method: str, tensor: Any, size: Any, dim: int = 0) -> Any:
-        """``tensor.method(size, dim)``, a split or chunk, with the sizes that this site was told."""
+    def _cut(self, site: str, method: str, tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        """``tensor.method(*args)``, a split or chunk, with the sizes that this site was told."""
         if not isinstance(tensor, Tensor):
-            return getattr(tensor, method)(size, dim)
+            return getattr(tensor, method)(*args, **kwargs)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
         told = {int(k.rpartition(":")[2]): n for k, n in self._told.items() if k.startswith(f"{site}:")}
-        if not told:
-            out = getattr(tensor, method)(size, dim)
-        else:
+        if told:
+            size = args[0] if args else next(v for k, v in kwargs.items() if k != "dim")
             asked = [size] * (max(told) + 1) if isinstance(size, int) else size
             out = tensor.split_with_sizes([told.get(i, n) for i, n in enumerate(asked)], dim)
+        else:
+            out = getattr(tensor, method)(*args, **kwargs)
         for watcher in _watchers:
-            watcher(self, site, _parts(tensor, method, size, dim), [(t, dim % tensor.dim()) for t in out])
+            watcher(self, site, _parts(tensor, dim, method, args, kwargs), [(t, dim % tensor.dim()) for t in out])
         return out
 
+    def __reduce__(self) -> Any:
+        """The subclass is made anew where it is read."""
+        return _empty, (self._plain,), vars(self)
 
-def _parts(tensor: Tensor, method: str, size: Any, dim: int) -> list[int]:
+
+def _parts(tensor: Tensor, dim: int, method: str, args: Any, kwargs: Any) -> list[int]:
     """The sizes that the code itself cuts; none where it would fail."""
     try:
-        return [t.shape[dim] for t in getattr(tensor, method)(size, dim)]
+        return [t.shape[dim] for t in getattr(tensor, method)(*args, **kwargs)]
     except RuntimeError:
         return []
+
+
+def _empty(plain: type[nn.Module]) -> nn.Module:
+    cls = sited(plain)
+    assert cls is not None
+    return cls.__new__(cls)
 
 
 def sited(cls: type[nn.Module]) -> type[Sited] | None:
@@ -114,7 +127,8 @@ def _rewritten(function: types.FunctionType, attributes: dict[str, list[str]]) -
     rewriter.visit(definition)
     if not rewriter.count:
         return None
-    compiled = compile(ast.fix_missing_locations(tree), code.co_filename, "exec")
+    ast.increment_lineno(ast.fix_missing_locations(tree), code.co_firstlineno - 1)
+    compiled = compile(tree, code.co_filename, "exec")
     (inner,) = (c for c in compiled.co_consts if isinstance(c, types.CodeType))
     made = types.FunctionType(inner, function.__globals__, function.__name__, function.__defaults__)
     made.__kwdefaults__ = function.__kwdefaults__
@@ -146,11 +160,10 @@ class _Rewriter(ast.NodeTransformer):
                     for n in ast.walk(size)
                     if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "self"
                 ]
-        keywords = [ast.keyword("size" if k.arg and k.arg != "dim" else k.arg, k.value) for k in node.keywords]
         return ast.Call(
             ast.Attribute(ast.Name("self", ast.Load()), "_shaped" if method in SHAPED else "_cut", ast.Load()),
             [ast.Constant(site), ast.Constant(method), holder, *args],
-            keywords if method in SPLIT else node.keywords,
+            node.keywords,
         )
 
 

@@ -151,3 +151,30 @@ def test_scaling_a_group_scales_its_parameters_and_no_others() -> None:
 def test_a_model_without_channels_is_refused() -> None:
     with pytest.raises(Ineffective, match="structured pruning needs"):
         groups.find(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(2, 1, 2, 2))
+
+
+def test_a_model_without_channels_is_masked_where_that_is_asked_for() -> None:
+    class Sorting(ToyNet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(
+                self.fc(self.conv2(self.conv1(x).logcumsumexp(1)).logcumsumexp(1).mean((2, 3))).logcumsumexp(1)
+            )
+
+    model, images = Sorting(), toy_batch("groups")[0]
+    with pytest.raises(Ineffective, match="none of 0 groups"):
+        groups.find(model, images)
+    found = groups.find(model, images, masked=True)
+    assert [(g.root, g.channels, g.removable) for g in found] == [
+        ("conv1", 8, False),
+        ("conv2", 16, False),
+        ("fc", 64, False),
+    ]
+    groups.zero_(model, found[1], torch.arange(16) < 4)
+    assert model.conv2.weight[:4].count_nonzero() == model.conv2.bias[:4].count_nonzero() == 0
+    assert model.conv2.weight[4:].count_nonzero() == 12 * 72
+    assert groups.keep(model, found, {"conv2": torch.arange(4, 16)}) == {}
+
+
+def test_a_model_that_cannot_be_run_is_refused_with_its_reason() -> None:
+    with pytest.raises(Ineffective, match="got RuntimeError: "):
+        groups.find(ToyNet(), torch.zeros(2, 3, 6, 6))
