@@ -10,13 +10,15 @@ and the highest, so many that `final` + `slack` of the budget's cost would go, a
 
     x_hat = x - lr * d - lr * lambda * x / |x|
 
-    lambda = lam                                                  where <x, d> >= 0
-    lambda = clip(amplify * lower, lam, hat * lam)                otherwise, and (lower + upper) / 2 if that is >= upper
+    lambda = least                                                where <x, d> >= 0
+    lambda = clip(amplify * lower, least, hat * least)            otherwise, and (lower + upper) / 2 if that is >= upper
     lower = -<x, d> / |x|,  upper = -|d|^2 |x| / <x, d>           between them the step shortens x and still descends
 
 A channel whose x_hat falls out of the half-space around x, <x_hat, x> < eps * |x|^2, goes. When the budget is met, the
-penalty ends. Defaults are the official ones for sgd, eps that of all its examples; with adamw take lam=0.01, amplify=20
-and hat=1000.
+penalty ends. `least` is `reach` over the sum of the learning rates of all penalised steps, so that the penalty takes the
+length `reach` from a channel at the least, however long the run is: the official 1e-3 takes 2.6 (lr 0.1 for 25 epochs of
+782 steps and a tenth for each 75 after that), our default. The others are the official ones for sgd, eps that of its
+examples; with adamw take amplify=20 and hat=1000.
 
 Differs from the paper:
 - The target is a share of MACs, parameters or channels, met within 1 % (`final`, `budget`), instead of group sparsity.
@@ -27,6 +29,7 @@ Differs from the paper:
 - The emptied channels are removed after the shares `begin` + `prune` of the run, and the smaller model is trained on,
   with a schedule of its own. With begin + prune = 1 there is one training and no more, as in the paper.
 Differs from the official code (only_train_once, branch otov2_legacy_backup):
+- The least lambda follows from `reach` and the run's length.
 - d is what the recipe's optimiser did, with its momentum, clipping and (for adamw) decoupled decay in it.
 - A group that may lose no more keeps its longest channels; there, channels at random.
 - A channel that goes is masked from then on with all that reads it, and loses its momentum.
@@ -40,12 +43,14 @@ from dataclasses import dataclass, field
 import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from bench.claims import Claim
 from bench.config import hp
 from bench.costs import TOLERANCE, Costs, choose
 from bench.errors import BenchError
 from bench.method import Budget, Clock, Phase
+from bench.recipe import Recipe
 from methods._leaving import Channels, start_
 from methods._rows import Rows
 from methods._structured import Structured
@@ -54,7 +59,7 @@ MOST = 0.999  # of the cost, that the penalised channels may make up
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.3, 0.8),
     "begin": FloatDistribution(0.05, 0.4),
-    "lam": FloatDistribution(1e-4, 1e-1, log=True),
+    "reach": FloatDistribution(0.3, 30.0, log=True),
     "amplify": FloatDistribution(1.0, 20.0, log=True),
     "eps": FloatDistribution(0.0, 0.95),
     "slack": FloatDistribution(0.0, 0.3),
@@ -79,12 +84,12 @@ def interval(dot: Tensor, length: Tensor, size: Tensor) -> tuple[Tensor, Tensor]
     return lower, torch.where(against, -size.square() * length / dot, torch.inf)
 
 
-def strength(dot: Tensor, length: Tensor, size: Tensor, *, lam: float, amplify: float, hat: float) -> Tensor:
-    """The lambda of each channel. Of degree one in (d, lam): displacements and lr * lam give lr * lambda."""
+def strength(dot: Tensor, length: Tensor, size: Tensor, *, least: float, amplify: float, hat: float) -> Tensor:
+    """The lambda of each channel. Of degree one in (d, least): displacements and lr * least give lr * lambda."""
     lower, upper = interval(dot, length, size)
-    found = (amplify * lower).clamp(lam, hat * lam)
+    found = (amplify * lower).clamp(least, hat * least)
     found = torch.where(found >= upper, (lower + upper) / 2, found)
-    return torch.where(dot < 0, found, lam)
+    return torch.where(dot < 0, found, least)
 
 
 def saliency(dot: Tensor, length: Tensor, size: Tensor, numel: Tensor) -> Tensor:
@@ -129,12 +134,14 @@ def admit(
 @dataclass
 class State(Channels):
     """Of all channels in a row, bool (K,): which are penalised, and which have left their half-space. ``met``: the budget
-    is, so nothing is penalised; ``forced``: channels that had not gone by themselves."""
+    is, so nothing is penalised; ``forced``: channels that had not gone by themselves; ``rates``: the sum of the learning
+    rates of all penalised steps."""
 
     penalised: Tensor | None = None
     over: Tensor | None = None
     met: bool = False
     forced: int = 0
+    rates: float = 0.0
     rows: Rows | None = field(default=None, metadata={"saved": False})
 
 
@@ -144,9 +151,9 @@ class Otov2(Structured[State]):
 
     begin: float = hp(0.2, low=0, below=1, help="share of the run before channels are penalised")
     prune: float = hp(0.4, low=0, high=1, help="share of the run in which they are")
-    lam: float = hp(1e-3, low=0, high=100, help="lambda, the least strength of the penalty")
+    reach: float = hp(2.6, low=0, high=1e4, help="length that the penalty takes from a channel in all, at the least")
     amplify: float = hp(2.0, low=1, high=1000, help="how far the penalty exceeds what the gradient sets against it")
-    hat: float = hp(10.0, low=1, high=1e6, help="the largest strength of the penalty, in lambdas")
+    hat: float = hp(10.0, low=1, high=1e6, help="the largest strength of the penalty, in least ones")
     eps: float = hp(0.9, low=0, below=1, help="a channel goes when a step would leave less than this of its length")
     slack: float = hp(0.05, low=0, high=1, help="cost share of channels that are penalised beyond `final`")
     every: int = hp(10, low=1, high=10_000, help="steps between removals of the channels that are due")
@@ -170,11 +177,19 @@ class Otov2(Structured[State]):
         parts = [(name, steps) for name, steps in (("prune", prune), ("fine-tune", budget.steps - prune)) if steps]
         return Phase(*parts[index]) if index < len(parts) else None
 
-    def window(self, clock: Clock) -> tuple[int, int]:
+    def window(self, phase: Phase) -> tuple[int, int]:
         """The steps of the phase after which the penalty begins, and at which the rest must go to be gone in time."""
-        begin = min(round(self.begin * clock.budget.steps), clock.phase.steps - 1)
-        last = clock.phase.steps - (self.leave.steps - 1 if self.leave.how == "decay" else 0)
+        before = self.begin / (self.begin + self.prune) if self.begin else 0.0
+        begin = min(round(before * phase.steps), phase.steps - 1)
+        last = phase.steps - (self.leave.steps - 1 if self.leave.how == "decay" else 0)
         return begin, max(begin + 1, last)
+
+    def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
+        """The recipe's; what it will do tells how strong the penalty must be."""
+        if phase.name == "prune":
+            penalised = range(self.window(phase)[0], phase.steps)
+            state.rates = recipe.lr * phase.lr * sum(recipe.rate(step, phase.steps) for step in penalised)
+        return super().optimizer(state, model, recipe, phase)
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
         """Where the optimiser's step is to be seen, remember what it starts from."""
@@ -183,7 +198,7 @@ class Otov2(Structured[State]):
             self._rows(state, model).remember_()
 
     def _penalises(self, state: State, clock: Clock, done: int) -> bool:
-        return clock.phase.name == "prune" and not state.met and done >= self.window(clock)[0]
+        return clock.phase.name == "prune" and not state.met and done >= self.window(clock.phase)[0]
 
     def _rows(self, state: State, model: nn.Module) -> Rows:
         if state.rows is None:
@@ -193,13 +208,13 @@ class Otov2(Structured[State]):
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
         """What is leaving shrinks; the penalised are pulled; now and then, channels that are due leave."""
         super().after_step(state, model, clock)
-        if clock.phase.name != "prune" or clock.phase_step <= self.window(clock)[0]:
+        if clock.phase.name != "prune" or clock.phase_step <= self.window(clock.phase)[0]:
             return
         if self._penalises(state, clock, clock.phase_step - 1):
             self._penalise_(state, model, clock)
         if clock.phase_step % self.every == 0 and (not state.met or self.leave.rectify):
             self._admit_(state, model, clock)
-        if clock.phase_step == self.window(clock)[1]:
+        if clock.phase_step == self.window(clock.phase)[1]:
             before = _given_up(state)
             self.select_(state, model, clock, self.final)
             state.forced, state.met = state.forced + _since(before, state), True
@@ -208,13 +223,13 @@ class Otov2(Structured[State]):
     def _penalise_(self, state: State, model: nn.Module, clock: Clock) -> None:
         rows, lr = self._rows(state, model), float(clock.optimizer.param_groups[0]["lr"])
         x, now = rows.before, rows.read_()
-        moved = x - now
+        moved, least = x - now, lr * self.reach / state.rates
         length, dot, size = rows.sums(x * x).sqrt(), rows.sums(x * moved), rows.sums(moved * moved).sqrt()
         if state.penalised is None:
             numel = rows.sums(torch.ones_like(x))
             state.penalised = self._choose_penalised(state, saliency(dot, length, size, numel))
         held = state.penalised & (length > 0) & ~_given_up(state)
-        pull = strength(dot, length, size, lam=lr * self.lam, amplify=self.amplify, hat=self.hat)
+        pull = strength(dot, length, size, least=least, amplify=self.amplify, hat=self.hat)
         now -= x * rows.spread(torch.where(held, pull / length, 0.0))
         rows.write_()
         over = held & (length.square() - dot - pull * length < self.eps * length.square())

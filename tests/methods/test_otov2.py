@@ -45,20 +45,20 @@ def test_between_the_ends_of_the_interval_a_step_shortens_and_descends() -> None
 
 def test_the_strength_by_hand() -> None:
     def found(dot: float, **values: float) -> float:  # length 2, size 1: lower 0.5 and upper 2 where <x, d> is -1
-        fields = {"lam": 0.1, "amplify": 2.0, "hat": 100.0, **values}
+        fields = {"least": 0.1, "amplify": 2.0, "hat": 100.0, **values}
         return float(strength(*(torch.tensor(v).double() for v in (dot, 2.0, 1.0)), **fields))
 
     assert found(1.0) == found(0.0) == pytest.approx(0.1)
     assert found(-1.0) == pytest.approx(1.0)
     assert found(-1.0, hat=5.0) == pytest.approx(0.5)
-    assert found(-1.0, lam=1.2) == pytest.approx(1.2)
+    assert found(-1.0, least=1.2) == pytest.approx(1.2)
     assert found(-1.0, amplify=4.0) == found(-1.0, amplify=50.0) == pytest.approx(1.25)
 
 
 def test_the_strength_is_of_degree_one() -> None:
     dot, length, size = draw("dot", shape=(50,)), draw("length", shape=(50,)).abs(), draw("size", shape=(50,)).abs() + 2
-    whole = strength(dot, length, size, lam=0.1, amplify=2, hat=10)
-    assert torch.allclose(0.05 * whole, strength(0.05 * dot, length, 0.05 * size, lam=0.005, amplify=2, hat=10))
+    whole = strength(dot, length, size, least=0.1, amplify=2, hat=10)
+    assert torch.allclose(0.05 * whole, strength(0.05 * dot, length, 0.05 * size, least=0.005, amplify=2, hat=10))
 
 
 def test_the_saliency_by_hand() -> None:
@@ -126,7 +126,7 @@ def stepped(method: Otov2, optimizer: str) -> tuple[dict[str, Tensor], dict[str,
     """The weights of a toy before a step of training, after the optimiser's part of it, and after all of it."""
     model, (images, labels) = ToyNet(), toy_batch("step")
     state, recipe = method.attach(model, images), replace_recipe(optimizer=optimizer, lr=0.01)
-    optim = recipe.make_optimizer(model)
+    optim = method.optimizer(state, model, recipe, Phase("prune", 10))
     clock = Clock(0, Budget(10, 10, 7), Phase("prune", 10), 0, 0, 0, optim)
     before = weights(model)
     F.cross_entropy(model(images), labels).backward()
@@ -140,16 +140,17 @@ def stepped(method: Otov2, optimizer: str) -> tuple[dict[str, Tensor], dict[str,
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_step_by_the_formula(optimizer: str) -> None:
-    method = Otov2(begin=0.0, prune=1.0, lam=0.5, round_to=1, every=100)
+    method = Otov2(begin=0.0, prune=1.0, reach=0.03, round_to=1, every=100)
     before, between, after, state = stepped(method, optimizer)
     held, moved = state.rows.split(state.penalised), dict[str, Tensor]()
+    least = 0.03 / (0.01 * sum(replace_recipe().rate(step, 10) for step in range(10)))
     assert 0 < int(state.penalised.sum()) < len(state.penalised)
     for group in state.groups:
         own = [m.name for m in group.members if m.kind in ("out", "norm") and "running" not in m.name]
         for k in range(group.channels):
             x = torch.cat([before[n][k].flatten() for n in own]).double()
             d = (x - torch.cat([between[n][k].flatten() for n in own]).double()) / 0.01
-            lam = strength(x @ d, x.norm(), d.norm(), lam=0.5, amplify=2, hat=10)
+            lam = strength(x @ d, x.norm(), d.norm(), least=least, amplify=2, hat=10)
             wanted = x - 0.01 * d - 0.01 * lam * x / x.norm() * held[group.root][k]
             got = torch.cat([after[n][k].flatten() for n in own]).double()
             assert torch.allclose(got, wanted, atol=1e-6)
@@ -174,7 +175,7 @@ def watched(method: Otov2, **more: Any) -> tuple[nn.Module, list[dict[str, float
 @pytest.mark.parametrize("budget", ["params", "channels"])
 def test_channels_that_reach_zero_by_themselves_meet_the_budget_and_end_the_penalty(budget: str) -> None:
     recipe = replace_recipe(schedule="constant")
-    method = Otov2(begin=0.1, prune=0.7, lam=0.3, slack=0.2, scope="uniform", round_to=1, every=1, budget=budget)
+    method = Otov2(begin=0.1, prune=0.7, slack=0.2, scope="uniform", round_to=1, every=1, budget=budget)
     model, seen, found = watched(method, recipe=recipe)
     assert seen[-1]["gone"] > 8
     assert seen[-1]["forced"] == 0
@@ -187,7 +188,7 @@ def test_channels_that_reach_zero_by_themselves_meet_the_budget_and_end_the_pena
 
 
 def test_what_does_not_go_by_itself_goes_in_the_end_and_is_counted() -> None:
-    model, seen, _ = watched(Otov2(lam=0.0))
+    model, seen, _ = watched(Otov2(reach=0.0))
     assert [row["forced"] for row in seen[:30]] == [0] * 30
     assert (
         seen[-1]["forced"]
@@ -214,7 +215,8 @@ def test_zeroed_channels_are_removed_with_the_same_outputs(name: str) -> None:
     model = models.create(name, classes=4, channels=3, image_size=size, seed=0)[0]
     images = torch.randn(4, 3, size, size, generator=generator("images"))
     method = Otov2(begin=0.0, prune=1.0)
-    state, optim = method.attach(model, images), RECIPE.make_optimizer(model)
+    state = method.attach(model, images)
+    optim = method.optimizer(state, model, RECIPE, Phase("prune", 1))
     clock = Clock(0, Budget(1, 1, 1), Phase("prune", 1), 0, 0, 0, optim)
     F.cross_entropy(model(images), torch.arange(4)).backward()
     method.after_backward(state, model, clock)
@@ -229,6 +231,16 @@ def test_zeroed_channels_are_removed_with_the_same_outputs(name: str) -> None:
     assert state.forced == sum(int(out.sum()) for out in state.gone.values()) > 0
 
 
+@pytest.mark.parametrize("steps", [50, 500])
+def test_the_penalty_takes_its_reach_from_a_channel_in_a_run_of_any_length(steps: int) -> None:
+    method, recipe, phase = Otov2(begin=0.2, prune=0.3, reach=1.5), replace_recipe(lr=0.07), Phase("prune", steps)
+    state, model = method.attach(ToyNet(), toy_batch()[0]), ToyNet()
+    method.optimizer(state, model, recipe, phase)
+    rates = [0.07 * recipe.rate(step, steps) for step in range(round(0.4 * steps), steps)]
+    assert method.window(phase)[0] == round(0.4 * steps)
+    assert sum(lr * method.reach / state.rates for lr in rates) == pytest.approx(1.5)
+
+
 def test_phases() -> None:
     def planned(method: Otov2, steps: int) -> list[tuple[str, int]]:
         found = [method.phase(None, i, Budget(steps, steps, 7)) for i in range(3)]  # type: ignore[arg-type]
@@ -241,7 +253,7 @@ def test_phases() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"begin": 0.7, "prune": 0.5}, {"eps": 1.0}, {"lam": -1.0}, {"hat": 0.5}, {"every": 0}]
+    "values", [{"begin": 0.7, "prune": 0.5}, {"eps": 1.0}, {"reach": -1.0}, {"hat": 0.5}, {"every": 0}]
 )
 def test_bad_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match="must hold, but got"):
