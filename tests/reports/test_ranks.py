@@ -1,0 +1,164 @@
+"""Ranks and letters: against Demsar's table, SciPy and scikit-posthocs 0.17, and the laws of a letter display."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.statistics.groups import letters, pairwise, top_groups
+from reports.statistics.paired import holm
+from reports.statistics.ranks import critical_difference, friedman, quantile, ranks, stretches
+from tests.reports.frames import NAMES, frame, simulated
+
+MEANS = [[92.1, 91.4, 90.2, 88.0], [81.0, 80.5, 80.5, 74.0], [95.5, 95.9, 94.0, 93.1]]
+MEANS += [[70.2, 69.8, 66.1, 67.0], [88.8, 87.0, 86.5, 81.0], [60.0, 59.0, 55.0, 51.0]]
+SIX = frame({f"c{i}": {m: [score] for m, score in zip("abcd", row, strict=True)} for i, row in enumerate(MEANS)})
+
+
+@pytest.mark.parametrize(
+    ("k", "at_5", "at_10"),
+    [(2, 1.960, 1.645), (3, 2.343, 2.052), (5, 2.728, 2.459), (8, 3.031, 2.780), (10, 3.164, 2.920)],
+)
+def test_quantiles_are_demsars(k: int, at_5: float, at_10: float) -> None:
+    """Demsar 2006, table 5a."""
+    assert quantile(k) == pytest.approx(at_5, abs=1e-3)
+    assert quantile(k, 0.1) == pytest.approx(at_10, abs=1e-3)
+
+
+def test_the_critical_difference_is_demsars_example() -> None:
+    """Section 3.2.4: four classifiers on 14 data sets, q = 2.291 at 0.10: 1.12; at 0.05 q = 2.569: 1.25."""
+    assert critical_difference(4, 14, 0.1) == pytest.approx(1.12, abs=5e-3)
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
+
+
+def test_ranks_by_hand_and_friedman_as_scipy_has_it() -> None:
+    found = ranks(SIX)
+    assert found.mean == pytest.approx({"a": 7 / 6, "b": 11.5 / 6, "c": 18.5 / 6, "d": 23 / 6})
+    assert found.friedman == pytest.approx(float(stats.friedmanchisquare(*np.array(MEANS).T).pvalue))
+
+
+def test_groups_are_those_of_scikit_posthocs() -> None:
+    """Its Nemenyi p: a-b 0.746, a-c 0.0497, a-d 0.002, b-c 0.399, b-d 0.0497, c-d 0.746."""
+    found = ranks(SIX)
+    assert found.groups == (("a", "b"), ("b", "c"), ("c", "d"))
+    assert found.top == ("a", "b")
+    distance = 11.5 / 6  # of a and c
+    at = stats.studentized_range.sf(distance / math.sqrt(4 * 5 / 36) * math.sqrt(2), 4, np.inf)
+    assert at == pytest.approx(0.0496761660310302, abs=1e-5)
+
+
+def test_methods_that_all_tie_are_one_group() -> None:
+    found = ranks(frame({f"c{i}": {m: [1.0, 2.0] for m in "abc"} for i in range(6)}))
+    assert (found.friedman, found.mean) == (1.0, {"a": 2.0, "b": 2.0, "c": 2.0})
+    assert found.groups == (("a", "b", "c"),)
+
+
+def test_without_a_difference_by_friedman_nemenyi_is_not_asked() -> None:
+    rows = [[1.0, 2, 3], [3, 1, 2], [2, 3, 1], [1, 3, 2], [3, 2, 1], [2, 1, 3]]
+    found = ranks(frame({f"c{i}": {m: [s] for m, s in zip("abc", row, strict=True)} for i, row in enumerate(rows)}))
+    assert found.friedman > 0.05
+    assert found.top == ("a", "b", "c")
+
+
+def test_failing_is_last_and_what_has_not_run_leaves_the_cell_out() -> None:
+    cells = {f"c{i}": {"a": [1.0], "b": [2.0], "c": [math.nan], "d": [math.nan]} for i in range(5)}
+    found = ranks(frame({**cells, "c5": {"a": [1.0]}}))
+    assert (found.cells, found.left_out) == (5, 1)
+    assert found.mean == {"b": 1.0, "a": 2.0, "c": 3.5, "d": 3.5}
+
+
+@pytest.mark.parametrize(("methods", "cells"), [(2, 9), (3, 4)])
+def test_too_few_have_no_critical_difference(methods: int, cells: int) -> None:
+    found = ranks(simulated(methods, cells))
+    assert not found.enough
+    assert (found.groups, found.top) == ((), ())
+    assert len(found.mean) == methods
+
+
+def test_stretches_by_hand() -> None:
+    mean = {"a": 1.0, "b": 1.5, "c": 2.4, "d": 2.5, "e": 4.0}
+    assert stretches(mean, 1.2) == (("a", "b"), ("b", "c", "d"))
+    assert stretches(mean, 0.05) == ()
+    assert stretches(mean, 1.0) == (("a", "b"), ("b", "c"), ("c", "d"))  # exactly the difference apart is apart
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=2, max_size=8))
+def test_friedman_with_ties_is_scipys(rows: list[tuple[int, int, int]]) -> None:
+    table = np.array(rows, dtype=float)
+    places = stats.rankdata(-table, axis=1)
+    if (places == 2).all():
+        assert friedman(places) == 1.0
+    else:
+        assert friedman(places) == pytest.approx(float(stats.friedmanchisquare(*table.T).pvalue))
+
+
+@given(st.integers(1, 8), st.integers(0, 2**28))
+@settings(deadline=None)
+def test_two_share_a_letter_if_and_only_if_they_do_not_differ(count: int, bits: int) -> None:
+    order = NAMES[:count]
+    pairs = list(itertools.combinations(order, 2))
+    different = {pair for i, pair in enumerate(pairs) if bits >> i & 1}
+    found = letters(order, different)
+    assert all(found.values())
+    for one, other in pairs:
+        assert bool(set(found[one]) & set(found[other])) == ((one, other) not in different)
+
+
+def test_letters_by_hand() -> None:
+    assert letters("abc", set()) == {"a": "a", "b": "a", "c": "a"}
+    assert letters("abc", {("a", "c")}) == {"a": "a", "b": "ab", "c": "b"}
+    assert letters("abc", {("a", "b"), ("a", "c"), ("b", "c")}) == {"a": "a", "b": "b", "c": "c"}
+    assert letters("abc", {("b", "c")}) == {"a": "ab", "b": "a", "c": "b"}
+
+
+def test_all_that_is_not_worse_than_the_best_is_on_top() -> None:
+    noise = [-0.1, 0.05, 0.05]
+    values = {"a": [93.0, 93.1, 93.2], "b": [93.05, 92.8, 93.3], "c": [80 + e for e in noise], "d": [79.0, 84.0, 77.0]}
+    found = top_groups(frame({"cell": values})).set_index("method")
+    assert found.index.tolist() == ["a", "b", "c", "d"]
+    assert found["top"].tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]  # d is far worse, but spreads so widely that it is not known
+    assert found["letters"].tolist() == ["a", "a", "b", "ab"]
+    assert found["failed"].tolist() == [0, 0, 0, 0]
+
+
+def test_within_a_cell_the_correction_is_over_all_pairs() -> None:
+    own = simulated(4, cells=1, seeds=5)
+    wanted = [
+        float(stats.ttest_rel(*(own.loc[own["method"] == m, "score"] for m in pair)).pvalue)
+        for pair in itertools.combinations(NAMES[:4], 2)
+    ]
+    assert list(pairwise(own, NAMES[:4]).values()) == pytest.approx(holm(wanted))
+
+
+def test_one_seed_has_no_letters_and_a_failed_method_is_a_gap() -> None:
+    found = top_groups(frame({"c": {"a": [3.0], "b": [1.0, 1.1], "d": [2.0, 2.3], "e": [math.nan, math.nan]}}))
+    rows = {row["method"]: row for row in found.to_dict("records")}
+    assert list(rows) == ["a", "d", "b", "e"]
+    assert (rows["a"]["n"], rows["a"]["letters"], rows["a"]["top"]) == (1, "", False)
+    assert math.isnan(rows["a"]["half"])
+    assert (rows["e"]["n"], rows["e"]["failed"], rows["e"]["letters"], rows["e"]["top"]) == (0, 2, "", False)
+    assert math.isnan(rows["e"]["mean"])
+    assert rows["d"]["letters"] == "a"
+
+
+def test_alone_nothing_is_on_top() -> None:
+    assert not top_groups(frame({"c": {"a": [1.0, 2.0]}, "d": {"a": [1.0], "b": [2.0]}}))["top"].any()
+
+
+def test_chance_alone_seldom_splits_the_top_group() -> None:
+    """Holm's promise: where nothing differs, at most one cell in twenty says that something does."""
+    source = np.random.default_rng(0)
+    cells = {f"c{i}": {m: source.normal(0, 1, 4).tolist() for m in "abcd"} for i in range(200)}
+    found = top_groups(frame(cells))
+    assert found.groupby("cell")["top"].all().mean() >= 0.93
