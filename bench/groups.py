@@ -18,7 +18,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench import masks
 from bench.channels import (
     Kept,
     Plan,
@@ -32,7 +31,7 @@ from bench.channels import (
     tensors,
     zero_,
 )
-from bench.couplings import Group, Member, Traced, sites, trace
+from bench.couplings import Group, Member, Traced, outputs, sites, trace
 from bench.errors import Ineffective
 from bench.seeds import generator
 
@@ -46,6 +45,7 @@ __all__ = [
     "forget_",
     "keep",
     "norms",
+    "outputs",
     "prove",
     "ready",
     "reorder_",
@@ -61,7 +61,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-def find(model: nn.Module, example: Tensor, *, masked: bool = False) -> list[Group]:
+def find(model: nn.Module, example: Tensor) -> list[Group]:
     """All groups of a model that can lose channels, in the model's order; the classifier's outputs are not among them.
 
     A group that fails the proof (`sound`) is left out; the rest of the model can still be pruned.
@@ -69,7 +69,6 @@ def find(model: nn.Module, example: Tensor, *, masked: bool = False) -> list[Gro
     Args:
         model: on any device; its mode, weights and gradients are left as they were.
         example: images (N, C, H, W).
-        masked: where nothing can leave, give the outputs of each layer as groups that can be masked but not removed.
 
     Raises:
         Ineffective: where the model cannot be followed, with the reason, or where no group is left.
@@ -80,22 +79,12 @@ def find(model: nn.Module, example: Tensor, *, masked: bool = False) -> list[Gro
         found, reason = prove(replica, images, traced), f"none of {len(traced.groups)} groups here can leave"
     except Exception as error:  # whatever a model happens to raise that is not made to be followed
         found, reason = [], _told(error)
-    if not found and masked:
-        found = [_rows(model, name) for name in masks.prunable(model)]
     if not found:
         raise Ineffective(
             f"structured pruning needs channels that can leave, but got {reason}; "
             "choose another model, or a method that masks weights"
         )
     return found
-
-
-def _rows(model: nn.Module, weight: str) -> Group:
-    """The outputs of one layer, to be masked."""
-    values, root = tensors(model), weight.removesuffix(".weight")
-    every = torch.arange(len(values[weight]))
-    own = [name for name in (weight, f"{root}.bias") if name in values]
-    return Group(root, len(every), tuple(Member(name, 0, every, every, "out") for name in own), removable=False)
 
 
 def ready(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
@@ -149,11 +138,11 @@ def _halves(items: list[T]) -> list[list[T]]:
 
 
 def needed(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> list[Group]:
-    """The groups without the sites whose code works out the right sizes by itself."""
+    """The groups without the sites whose code works out the right sizes by itself, whatever leaves."""
     wrong = set[str]()
-    for attempt in range(3) if any("@" in m.name for g in groups for m in g.members) else ():
+    for losing in _apart(groups):
         smaller = copy.deepcopy(model)
-        shrink_(smaller, keep(smaller, groups, uneven(groups, attempt)))
+        shrink_(smaller, keep(smaller, groups, uneven(losing)))
         names = {id(module): name for name, module in smaller.named_modules()}
 
         def note(module: sites.Sited, site: str, asked: list[int], got: list[tuple[Tensor, int]]) -> None:
@@ -167,11 +156,25 @@ def needed(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> list[Gr
     return [replace(g, members=tuple(m for m in g.members if "@" not in m.name or m.name in wrong)) for g in groups]
 
 
-def uneven(groups: Sequence[Group], attempt: int = 0) -> dict[str, Tensor]:
+def _apart(groups: Sequence[Group]) -> list[list[Group]]:
+    """The groups with sites together, and such parts of them that of any two with sites in one module each leaves in a part
+    without the other: two of a few channels each may be left with as many by chance."""
+    owners = {g.root: {m.name.partition("@")[0] for m in g.members if "@" in m.name} for g in groups}
+    sited, parts = [g for g in groups if owners[g.root]], list[list[Group]]()
+    for group in sited:
+        clear = (p for p in parts if not any(owners[group.root] & owners[other.root] for other in p))
+        part = next(clear, None)
+        if part is None:
+            parts.append(part := [])
+        part.append(group)
+    return [sited, *parts] if len(parts) > 1 else parts
+
+
+def uneven(groups: Sequence[Group]) -> dict[str, Tensor]:
     """About half of the channels of each group, of each another number: what two groups must share shows."""
     found = dict[str, Tensor]()
     for group in groups:
-        source = generator("groups", "uneven", group.root, attempt)
+        source = generator("groups", "uneven", group.root)
         count = max(1, round(group.channels * (0.3 + 0.4 * float(torch.rand((), generator=source)))))
         found[group.root] = torch.randperm(group.channels, generator=source)[:count].sort().values
     return found
@@ -200,7 +203,7 @@ def _told(error: Exception) -> str:
 def sound(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> bool:
     """Whether some groups hold all that belongs together, seen on a model in eval mode: reordering the channels of each
     group in all its members leaves the outputs as they are (also through layer norms, which masking does not), and the
-    model that has lost about half of them runs forward and backward."""
+    model that has lost about half of them runs forward and backward, and forward where every other group is whole."""
     return unsound(model, images, groups) is None
 
 
@@ -214,9 +217,13 @@ def unsound(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> str | 
             forget_(reordered)
             if not same(reordered(images), before):
                 return "reordering changes what the model computes"
-        smaller = copy.deepcopy(model)
-        shrink_(smaller, keep(smaller, groups, uneven(groups)))
-        smaller(images).sum().backward()
+        for part in (groups, groups[::2], groups[1::2]) if len(groups) > 1 else (groups,):
+            smaller = copy.deepcopy(model)
+            shrink_(smaller, keep(smaller, part, uneven(part)))
+            with torch.set_grad_enabled(part is groups):
+                out = smaller(images)
+            if part is groups:
+                out.sum().backward()
     except Exception as error:  # shapes that do not fit any more, told by whatever the layer happens to raise
         return f"made smaller, the model fails: {_told(error)}"
     return None

@@ -42,6 +42,15 @@ class ToyNet(nn.Module):
         return self.head
 
 
+class StuckNet(ToyNet):
+    """The toy with sums along the channels, from which nothing can leave."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)).logcumsumexp(1))
+        x = torch.relu(self.conv2(x).logcumsumexp(1)).mean(dim=(2, 3))
+        return self.head(self.dropout(torch.relu(self.fc(x).logcumsumexp(1))))
+
+
 class ToyBatches:
     """Four classes of 6x6 images, brighter in one corner each; 7 batches of 8 to an epoch."""
 

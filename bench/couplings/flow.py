@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.couplings.axes import Dim, extent, fixed, freeze, fresh, resolve, unify
+from bench.couplings.axes import Dim, extent, fixed, freeze, fresh, mix, resolve, unify
 
 Dims: TypeAlias = list[Dim]
 Rule: TypeAlias = Callable[["Flow", dict[str, Any], Any], Any]
@@ -79,10 +81,24 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [resolve(d) for d in self.known[id(tensor)][1]]
 
 
+class _Scaled(TorchFunctionMode):
+    """Attention takes its scale from the size of its queries where it is told none: no operation below shows that."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention and kwargs.get("scale") is None:
+            mix(self.flow.of(args[0] if args else kwargs["query"])[-1])
+        return func(*args, **kwargs)
+
+
 def follow(flow: Flow, images: Tensor) -> None:
     """Run a model in eval mode on one image (1, C, H, W); its outputs' dimensions are fixed by the classes."""
     flow.known[id(images)] = (images, [fixed(n) for n in images.shape])
-    with torch.no_grad(), flow:
+    with torch.no_grad(), flow, _Scaled(flow):
         out = flow.model(images)
     for tensor in tree_leaves(out):
         if isinstance(tensor, Tensor):

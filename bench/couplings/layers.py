@@ -85,6 +85,8 @@ def _several(dims: Dims, out: Any) -> Any:
 @rule("batch_norm", "_batch_norm_with_update", "cudnn_batch_norm")
 def _batch_norm(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     dims = flow.of(a["input"])
+    for dim in (dims[0], *dims[2:]) if a.get("training") else ():
+        mix(dim)  # a model in eval mode takes statistics of weights that it standardises
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(a.get(name), Tensor):
             unify(dims[1], flow.of(a[name])[0])

@@ -15,7 +15,7 @@ from bench import groups, masks, models
 from bench.errors import Ineffective
 from bench.groups import Group
 from bench.seeds import generator
-from tests.toys import ToyNet, toy_batch
+from tests.toys import StuckNet, ToyNet, toy_batch
 
 DENSENET = pytest.param("densenet121", marks=pytest.mark.slow)  # Torch-Pruning takes half a minute
 
@@ -153,17 +153,11 @@ def test_a_model_without_channels_is_refused() -> None:
         groups.find(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(2, 1, 2, 2))
 
 
-def test_a_model_without_channels_is_masked_where_that_is_asked_for() -> None:
-    class Sorting(ToyNet):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(
-                self.fc(self.conv2(self.conv1(x).logcumsumexp(1)).logcumsumexp(1).mean((2, 3))).logcumsumexp(1)
-            )
-
-    model, images = Sorting(), toy_batch("groups")[0]
+def test_where_nothing_can_leave_each_layer_s_outputs_can_be_masked() -> None:
+    model, images = StuckNet(), toy_batch("groups")[0]
     with pytest.raises(Ineffective, match="none of 0 groups"):
         groups.find(model, images)
-    found = groups.find(model, images, masked=True)
+    found = groups.outputs(model, images)
     assert [(g.root, g.channels, g.removable) for g in found] == [
         ("conv1", 8, False),
         ("conv2", 16, False),
@@ -173,6 +167,16 @@ def test_a_model_without_channels_is_masked_where_that_is_asked_for() -> None:
     assert model.conv2.weight[:4].count_nonzero() == model.conv2.bias[:4].count_nonzero() == 0
     assert model.conv2.weight[4:].count_nonzero() == 12 * 72
     assert groups.keep(model, found, {"conv2": torch.arange(4, 16)}) == {}
+
+
+def test_a_masked_channel_takes_along_the_batch_norm_that_reads_it_alone() -> None:
+    class Shared(StuckNet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + self.bn1(x.expand(-1, 8, -1, -1)).mean((1, 2, 3))[:, None]
+
+    for kind, wanted in ((StuckNet, {"bn1.weight", "bn1.bias"}), (Shared, set[str]())):
+        group = groups.outputs(kind(), toy_batch("groups")[0])[0]
+        assert {m.name for m in group.members} == {"conv1.weight", *wanted}
 
 
 def test_a_model_that_cannot_be_run_is_refused_with_its_reason() -> None:
