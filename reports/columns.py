@@ -18,7 +18,8 @@ Row = Mapping[str, Any]
 class Column:
     """A column as shown: its head, the field it sorts by, and how a row becomes text.
 
-    ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps; ``paper``: it is printed in LaTeX too.
+    ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps; ``paper``: it is printed in LaTeX too;
+    ``bold``: the field that says of a row whether the text is in bold.
     """
 
     head: str
@@ -28,6 +29,11 @@ class Column:
     runs: bool = False
     long: bool = False
     paper: bool = True
+    bold: str = ""
+
+    def strong(self, row: Row) -> bool:
+        """Whether the text of a row is in bold."""
+        return bool(self.bold) and bool(row[self.bold])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from reports.load import DAGGER, Study
-from reports.special import SPECIAL
+from reports.special import SPECIAL, TABLES
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
@@ -117,9 +117,9 @@ def warnings(study: Study) -> list[str]:
         for name, text in sorted(said.get("reconstructions", {}).items())
     ]
     found += [
-        f"This version of the report does not know the figure {name!r} that the study asks for."
+        f"This version of the report does not know the figure or table {name!r} that the study asks for."
         for name in said.get("figures", ())
-        if name not in SPECIAL
+        if name not in SPECIAL and name not in TABLES
     ]
     return found + _mixtures(study)
 

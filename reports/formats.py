@@ -16,7 +16,7 @@ _LATEX = {
     **{">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "–": "--", "—": "---"},
     **{"[": "{[}", "*": "{*}"},  # after a line's end these would belong to it
     **{"≈": r"$\approx$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$", "…": r"\ldots{}"},
-    "†": r"\dag{}",
+    **{"†": r"\dag{}", "−": "$-$"},
 }
 
 
@@ -38,6 +38,7 @@ def markdown(table: Table) -> str:
     lines = [heads, rules]
     for row in table.rows():
         cells = [markdown_escape(c.text(row)) for c in table.columns]
+        cells = [f"**{cell}**" if c.strong(row) else cell for c, cell in zip(table.columns, cells, strict=True)]
         lines.append([f"*{cell}*" if row.get("claim") and cell != "–" else cell for cell in cells])
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"{markdown_escape(table.caption)}\n\n{body}\n"
@@ -55,6 +56,7 @@ def latex(table: Table) -> str:
 
 def _latex_row(row: Row, columns: Sequence[Column], sources: Sequence[str]) -> str:
     cells = [latex_escape(c.text(row)) for c in columns]
+    cells = [rf"\textbf{{{cell}}}" if c.strong(row) else cell for c, cell in zip(columns, cells, strict=True)]
     if row.get("claim"):
         cells = [rf"\textit{{{cell}}}" if cell != "--" else cell for cell in cells]
         cells[0] += rf"\,\textsuperscript{{{sources.index(row['source']) + 1}}}"

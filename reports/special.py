@@ -1,10 +1,10 @@
-"""Figures that only some studies ask for, by the names in their declaration, and the tables that belong to them."""
+"""Figures and tables that only some studies ask for, by the names in their declaration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reports import equilibrium, prunable, roads, rounds
+from reports import comparison, equilibrium, improvement, profiles, prunable, ranking, roads, rounds
 from reports.columns import Column, Table, fixed, interval, percent, text
 from reports.figures import Figure, numbers
 from reports.load import Study
@@ -18,7 +18,7 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
 
 
 def tables(study: Study) -> list[Callable[[Study], Table]]:
-    """What makes the tables that belong to these figures."""
+    """What makes the tables that a study asks for: those of these names, which may belong to a figure."""
     return [TABLES[name] for name in study.declared.get("figures", ()) if name in TABLES]
 
 
@@ -122,10 +122,33 @@ def _architectures(study: Study) -> Table:
     return Table("architectures", "Architectures", caption, frame, columns)
 
 
+def _improvement(study: Study) -> Figure:
+    frame = comparison.tidy(study)
+    return improvement.figure(frame, comparison.baseline(study, frame))
+
+
+def _comparison(study: Study) -> Table:
+    frame = comparison.tidy(study)
+    return comparison.comparison(frame, comparison.baseline(study, frame))
+
+
+def _overall(study: Study) -> Table:
+    frame = comparison.tidy(study)
+    return comparison.overall(frame, comparison.baseline(study, frame))
+
+
 SPECIAL: Mapping[str, Callable[[Study], Figure]] = {
     "roads": _roads,
     "equilibrium": _equilibrium,
     "sap-phases": _sap_phases,
     "prunable": _prunable,
+    "profiles": lambda study: profiles.figure(comparison.tidy(study)),
+    "ranks": lambda study: ranking.figure(comparison.tidy(study)),
+    "improvement": _improvement,
 }
-TABLES: Mapping[str, Callable[[Study], Table]] = {"sap-phases": _phases, "prunable": _architectures}
+TABLES: Mapping[str, Callable[[Study], Table]] = {
+    "sap-phases": _phases,
+    "prunable": _architectures,
+    "comparison": _comparison,
+    "overall": _overall,
+}

@@ -1,0 +1,238 @@
+"""The fair comparison: the finals of a study as the form that `reports.statistics` compares, and its tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from reports.columns import Column, Row, Table, fixed, interval, text, there
+from reports.load import Study, called, dicts, label
+from reports.statistics import ranks
+from reports.statistics.bootstrap import aggregate, improvement, iqm
+from reports.statistics.frame import checked, differences, strata
+from reports.statistics.groups import top_groups
+from reports.statistics.paired import ALPHA, POWER, against, detectable
+from reports.stats import mean
+from reports.style import CONTROL
+
+FRAME = ["cell", "method", "seed", "score", "name", "reconstruction"]
+ALONE = "to compare, two methods need results in one cell, at one budget"
+FAILED = "A failed run has no score: it is in no mean, and counts as worse than every score where only order matters."
+
+
+def tidy(study: Study) -> pd.DataFrame:
+    """The finals of a study as the frame of `reports.statistics`: test top-1 in per cent, NaN for a run that failed.
+
+    A cell is a model at one target (a ladder's) or in one group of variants (a grid's). ``method`` is the name as it is
+    shown, with a dagger where it is a reconstruction, and with its variant where a cell has several of the method; ``name``
+    is the method's own. A run that missed its target's tolerance has failed. Not there: dense controls, which are of another
+    size; runs under way, or that have not opened the test split; and the finals of a Pareto study, of which no two are of
+    one size.
+    """
+    rows = study.entries[(study.entries["kind"] == "final") & (study.entries["method"] != CONTROL)]
+    known = (rows["state"] == "failed") | ((rows["state"] == "finished") & rows["test_top1"].notna())
+    found = []
+    for entry in dicts(rows[known]) if not study.pareto else []:
+        whose = {"cell": _cell(entry), "method": called(entry), "seed": entry["seed"], "longer": label(entry)}
+        score = entry["test_top1"] if entry["state"] == "finished" else math.nan
+        found.append({**whose, "score": score, "name": entry["method"], "reconstruction": entry["reconstruction"]})
+    frame = pd.DataFrame(found, columns=[*FRAME, "longer"])
+    if frame.duplicated(["cell", "method", "seed"]).any():
+        frame["method"] = frame["longer"]
+    return frame[FRAME].sort_values(["cell", "method", "seed"], ignore_index=True)
+
+
+def _cell(entry: Row) -> str:
+    group = entry["group"]
+    if group.startswith("@"):
+        return f"{entry['model']}{group}"
+    return f"{entry['model']}: {group}" if group else str(entry["model"])
+
+
+def baseline(study: Study, frame: pd.DataFrame) -> str:
+    """What a study compares its methods with, as the frame names it: the ``baseline`` of its declaration, else the first of
+    its methods; "" where that has no run."""
+    name = study.declared.get("baseline") or next(iter(study.declared["methods"]), "")
+    return next(iter(sorted(frame.loc[frame["name"] == name, "method"])), "")
+
+
+def comparable(frame: pd.DataFrame) -> bool:
+    """Whether some cell has scores of two methods."""
+    scored = checked(frame).dropna(subset="score")
+    return bool((scored.groupby("cell")["method"].nunique() > 1).any())
+
+
+def identities(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """For each method as shown: the ``method`` whose look it has, whether it is a ``reconstruction``, and its ``label``. A
+    frame without these columns has methods of these names."""
+    rows = frame.drop_duplicates("method").sort_values("method")
+    names = rows["name"] if "name" in rows else rows["method"]
+    ours = rows["reconstruction"] if "reconstruction" in rows else [False] * len(rows)
+    triples = zip(names, ours, rows["method"], strict=True)
+    return {shown: {"method": name, "reconstruction": bool(own), "label": shown} for name, own, shown in triples}
+
+
+def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1") -> Table:
+    """Every cell and method: mean, letters, the difference to the baseline ("" for none), and what could be detected."""
+    other, shown = against_what or "the baseline", top_groups(frame)
+    shown = shown.merge(_in_cells(frame, against_what), how="left", on=["cell", "method"])
+    columns = (
+        Column("cell", "cell", text("cell")),
+        Column("method", "method", text("method")),
+        Column("n", "n", fixed("n", 0), number=True),
+        Column(score, "mean", interval("mean", "half"), number=True, bold="top"),
+        Column("letters", "letters", _letters),
+        Column(f"vs. {other}", "difference", _signed("difference", "difference_half"), number=True),
+        Column("detectable", "detectable", fixed("detectable", 2), number=True),
+        Column("failed", "failed", fixed("failed", 0), number=True),
+    )
+    caption = (
+        "Mean over n seeds ± half the width of the 95 % t interval. Within a cell, methods that share a letter cannot be told "
+        "apart, and bold is all that is not significantly worse than the best: paired t tests on the differences seed by seed, "
+        "corrected by Holm over all pairs of the cell, at 0.05; they take differences as normal, and tell little apart with "
+        f"few seeds. Versus {other}: mean difference ± half its 95 % t interval, uncorrected. Detectable: the smallest true "
+        f"difference to {other} that as many seeds, spreading as these do, would show in {100 * POWER:.0f} % of cases. "
+        f"{int(shown['unpaired'].sum())} scores have no partner of the same seed. {FAILED}"
+    )
+    return Table("comparison", "Comparison", caption, shown, columns)
+
+
+def _in_cells(frame: pd.DataFrame, against_what: str) -> pd.DataFrame:
+    """The differences of each method to the baseline within each cell that has both."""
+    rows = []
+    for cell, own in frame.groupby("cell", sort=True):
+        methods = sorted(own["method"].unique())
+        for method in methods if against_what in methods else []:
+            if method != against_what:
+                found, unpaired = differences(own, method, against_what)
+                over = mean(found)
+                row = {"cell": cell, "method": method, "pairs": over.n, "unpaired": unpaired, "difference": over.mean}
+                rows.append({**row, "difference_half": over.half, "detectable": detectable(over.std, over.n)})
+    columns = ["cell", "method", "pairs", "unpaired", "difference", "difference_half", "detectable"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _letters(row: Row) -> str:
+    return row["letters"] or ("n = 1" if row["n"] == 1 else "–")
+
+
+def overall(frame: pd.DataFrame, against_what: str, score: str = "test top-1") -> Table:
+    """Every method over all cells: interquartile mean, mean rank, and how it stands to the baseline ("" for none)."""
+    ranked, cells = ranks.ranks(frame), frame["cell"].nunique()
+    tests = against(frame, against_what).set_index("method") if against_what else pd.DataFrame()
+    detected = _in_cells(frame, against_what).groupby("method")["detectable"].median()
+    rows = [
+        {
+            **_aggregate(frame, method, cells),
+            **{"rank": ranked.mean.get(method, math.nan), "top": method in ranked.top},
+            **_against(frame, method, against_what),
+            **(tests.loc[method].drop("n").to_dict() if method in tests.index else {}),
+            "detectable": detected.get(method, math.nan),
+        }
+        for method in sorted(identities(frame))
+    ]
+    shown = pd.DataFrame(rows, columns=OVERALL)
+    shown = shown.sort_values(["rank", "method"], ignore_index=True)
+    missed = int(shown["iqm"].isna().sum())
+    caption = (
+        f"Over {cells} cells. IQM: interquartile mean of {score} over all runs, with its stratified bootstrap interval; none "
+        f"where a method failed or has no run in a cell ({missed} of {len(shown)} methods). Mean rank over "
+        f"{ranked.cells} cells, 1 is best; {_ranks_told(ranked)} P: probability that a run beats one of "
+        f"{against_what or 'the baseline'} in the same cell (95 % bootstrap intervals; with few seeds they are too narrow). "
+        "Difference: mean over all pairs of one cell and seed, ± half the 95 % t interval; p: Wilcoxon's signed-rank test on "
+        "these pairs (zeros left out, exact), corrected by Holm; it speaks of these cells only, and with fewer than six pairs "
+        "that differ it cannot reach 0.05. r: the rank-biserial correlation. Detectable: median over cells of the smallest "
+        f"true difference that the seeds of one cell would show. {FAILED}"
+    )
+    return Table("overall", "Overall", caption, shown, _overall_columns(against_what))
+
+
+OVERALL = ["method", "cells", "total", "failed", "iqm", "iqm_low", "iqm_high", "rank", "top"]
+OVERALL += [
+    "better",
+    "better_low",
+    "better_high",
+    "n",
+    "unpaired",
+    "mean",
+    "half",
+    "wilcoxon",
+    "holm",
+    "least",
+    "effect",
+]
+OVERALL += ["detectable"]
+
+
+def _aggregate(frame: pd.DataFrame, method: str, cells: int) -> dict[str, Any]:
+    own = frame[frame["method"] == method]
+    found = strata(frame, method)
+    over = aggregate(found, iqm, "iqm", method)
+    numbers = (over.value, over.low, over.high) if len(found) == cells else (math.nan,) * 3
+    counts = {"method": method, "cells": len(found), "total": len(own), "failed": int(own["score"].isna().sum())}
+    return counts | dict(zip(("iqm", "iqm_low", "iqm_high"), numbers, strict=True))
+
+
+def _against(frame: pd.DataFrame, method: str, other: str) -> dict[str, Any]:
+    if not other or method == other:
+        return {}
+    found = improvement(strata(frame, method), strata(frame, other), method, other)
+    pairs = len(differences(frame, method, other)[0])
+    return {"better": found.value, "better_low": found.low, "better_high": found.high, "n": pairs}
+
+
+def _ranks_told(found: ranks.Ranks) -> str:
+    if not found.enough:
+        few = f"{found.cells} cells and {len(found.mean)} methods"
+        return f"{few} are too few to say which ranks differ, so none is bold."
+    return (
+        f"bold is all that Nemenyi's test (critical difference {found.critical:.2f}) does not tell from the best; Friedman's "
+        f"test: p = {found.friedman:.2g}."
+    )
+
+
+def _overall_columns(against_what: str) -> tuple[Column, ...]:
+    other = against_what or "the baseline"
+    return (
+        Column("method", "method", text("method")),
+        Column("runs", "total", fixed("total", 0), number=True),
+        Column("failed", "failed", fixed("failed", 0), number=True),
+        Column("IQM", "iqm", _between("iqm", 2), number=True),
+        Column("mean rank", "rank", fixed("rank", 2), number=True, bold="top"),
+        Column(f"P(beats {other})", "better", _between("better", 2), number=True),
+        Column(f"vs. {other}", "mean", _signed("mean", "half"), number=True),
+        Column("pairs", "n", fixed("n", 0), number=True),
+        Column("p (Holm)", "holm", _p, number=True),
+        Column("r", "effect", _signed("effect"), number=True),
+        Column("detectable", "detectable", fixed("detectable", 2), number=True),
+    )
+
+
+def _between(key: str, digits: int) -> Callable[[Row], str]:
+    """A number with the ends of its interval."""
+
+    def shown(row: Row) -> str:
+        ends = [fixed(f"{key}_{end}", digits)(row) for end in ("low", "high")]
+        return fixed(key, digits)(row) + (f" [{', '.join(ends)}]" if there(row[f"{key}_low"]) else "")
+
+    return shown
+
+
+def _signed(key: str, half: str = "") -> Callable[[Row], str]:
+    """A number with its sign, and the half width of its interval where there is one."""
+
+    def shown(row: Row) -> str:
+        size = interval(key, half)({**row, "": None, key: abs(row[key])}) if there(row[key]) else "–"
+        return size if size == "–" else f"{'−' if row[key] < 0 else '+'}{size}"
+
+    return shown
+
+
+def _p(row: Row) -> str:
+    """The corrected p; where no result whatever could have been significant, that."""
+    if there(row["least"]) and row["least"] > ALPHA:
+        return "too few pairs"
+    return "< 0.001" if there(row["holm"]) and row["holm"] < 0.001 else fixed("holm", 3)(row)
