@@ -59,6 +59,11 @@ def baseline(study: Study, frame: pd.DataFrame) -> str:
     return next(iter(sorted(frame.loc[frame["name"] == name, "method"])), "")
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 cell", "2 cells"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def comparable(frame: pd.DataFrame) -> bool:
     """Whether some cell has scores of two methods."""
     scored = checked(frame).dropna(subset="score")
@@ -95,7 +100,7 @@ def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1"
         "corrected by Holm over all pairs of the cell, at 0.05; they take differences as normal, and tell little apart with "
         f"few seeds. Versus {other}: mean difference ± half its 95 % t interval, uncorrected. Detectable: the smallest true "
         f"difference to {other} that as many seeds, spreading as these do, would show in {100 * POWER:.0f} % of cases. "
-        f"{int(shown['unpaired'].sum())} scores have no partner of the same seed. {FAILED}"
+        f"Scores without a partner of the same seed, left out of both: {int(shown['unpaired'].sum())}. {FAILED}"
     )
     return Table("comparison", "Comparison", caption, shown, columns)
 
@@ -138,9 +143,9 @@ def overall(frame: pd.DataFrame, against_what: str, score: str = "test top-1") -
     shown = shown.sort_values(["rank", "method"], ignore_index=True)
     missed = int(shown["iqm"].isna().sum())
     caption = (
-        f"Over {cells} cells. IQM: interquartile mean of {score} over all runs, with its stratified bootstrap interval; none "
-        f"where a method failed or has no run in a cell ({missed} of {len(shown)} methods). Mean rank over "
-        f"{ranked.cells} cells, 1 is best; {_ranks_told(ranked)} P: probability that a run beats one of "
+        f"Over {counted(cells, 'cell')}. IQM: interquartile mean of {score} over all runs, with its stratified bootstrap "
+        f"interval; none where a method failed or has no run in a cell ({missed} of {len(shown)} methods). Mean rank over "
+        f"{counted(ranked.cells, 'cell')}, 1 is best; {_ranks_told(ranked)} P: probability that a run beats one of "
         f"{against_what or 'the baseline'} in the same cell (95 % bootstrap intervals; with few seeds they are too narrow). "
         "Difference: mean over all pairs of one cell and seed, ± half the 95 % t interval; p: Wilcoxon's signed-rank test on "
         "these pairs (zeros left out, exact), corrected by Holm; it speaks of these cells only, and with fewer than six pairs "
@@ -186,7 +191,7 @@ def _against(frame: pd.DataFrame, method: str, other: str) -> dict[str, Any]:
 
 def _ranks_told(found: ranks.Ranks) -> str:
     if not found.enough:
-        few = f"{found.cells} cells and {len(found.mean)} methods"
+        few = f"{counted(found.cells, 'cell')} and {counted(len(found.mean), 'method')}"
         return f"{few} are too few to say which ranks differ, so none is bold."
     return (
         f"bold is all that Nemenyi's test (critical difference {found.critical:.2f}) does not tell from the best; Friedman's "

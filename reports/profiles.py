@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports import style
-from reports.comparison import ALONE, FAILED, comparable, identities
+from reports.comparison import ALONE, FAILED, comparable, counted, identities
 from reports.figures import Figure, numbers
 from reports.load import dicts
 from reports.statistics.bootstrap import profile
@@ -25,15 +25,21 @@ COLUMNS = ["method", "reconstruction", "label", "tau", "share", "low", "high", "
 
 
 def profiles(frame: pd.DataFrame) -> pd.DataFrame:
-    """Share (0 to 1) of each method's runs above ``tau``, from below the lowest score to above the highest, with the ends of
-    its pointwise 95 % bootstrap interval (NaN where a cell has one run)."""
+    """Share (0 to 1) of each method's runs above ``tau``, up to the highest score, with the ends of its pointwise 95 %
+    bootstrap interval (NaN where a cell has one run). Scores far below all others count, but tau does not begin so low."""
     scores, rows = frame["score"].dropna(), []
-    taus = np.linspace(math.floor(scores.min() - 1e-9), math.ceil(scores.max()), TAUS).tolist() if len(scores) else []
+    taus = np.linspace(_floor(scores), math.ceil(scores.max()), TAUS).tolist() if len(scores) else []
     for shown, whose in identities(frame).items():
         runs = int((frame["method"] == shown).sum())
         for tau, found in zip(taus, profile(strata(frame, shown), taus, "profile", shown), strict=True):
             rows.append({**whose, "tau": tau, "share": found.value, "low": found.low, "high": found.high, "runs": runs})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _floor(scores: pd.Series) -> int:
+    """Where tau begins: below the lowest score, or below Tukey's fence where single runs have collapsed."""
+    low, high = np.percentile(scores, [25, 75])
+    return math.floor(max(float(scores.min()), float(low - 1.5 * (high - low))) - 1e-9)
 
 
 def figure(frame: pd.DataFrame, score: str = "test top-1 (%)") -> Figure:
@@ -44,9 +50,11 @@ def figure(frame: pd.DataFrame, score: str = "test top-1 (%)") -> Figure:
     bands += (
         "are the bands" if len(identities(frame)) <= MOST else "are in the data: so many bands would hide each other"
     )
+    cells = counted(frame["cell"].nunique(), "cell")
     caption = (
-        f"Share of each method's runs with {score} above τ, over {frame['cell'].nunique()} cells and {numbers(seeds)} seeds in "
-        f"each; higher is better. {bands}; with few seeds they are too narrow. {FAILED}"
+        f"Share of each method's runs with {score} above τ, over {cells} and {numbers(seeds)} seeds in each; higher is better, and runs "
+        "left of the axis are counted. "
+        f"{bands}; with few seeds they are too narrow. {FAILED}"
     )
     missing = "" if len(table) else ALONE
     title = "Performance profiles"

@@ -117,7 +117,7 @@ def test_the_comparison_by_hand() -> None:
     ]
     assert r"net & a & 3 & \textbf{93.10 $\pm$ 0.25} & a & --" in formats.latex(table)
     assert r"$-$13.10 $\pm$ 0.12" in formats.latex(table)
-    assert "1 scores have no partner" in table.caption
+    assert "left out of both: 1." in table.caption
 
 
 def test_a_method_that_failed_somewhere_has_ranks_and_no_mean(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_too_few_pairs_are_said_instead_of_a_p() -> None:
     table = comparison.overall(frame({"net": {"a": [1.0, 2, 3], "b": [2.0, 4, 5]}}), "a")
     p = next(column for column in table.columns if column.head == "p (Holm)")
     assert [p.text(row) for row in table.rows()] == ["too few pairs", "–"]
-    assert "1 cells and 2 methods are too few" in table.caption
+    assert "1 cell and 2 methods are too few" in table.caption
     assert not table.frame["top"].any()
 
 
@@ -154,6 +154,13 @@ def test_the_profile_begins_at_all_runs_and_ends_at_none() -> None:
         assert (own["share"].iloc[0], own["share"].iloc[-1]) == (1.0, 0.0)
         assert own["share"].is_monotonic_decreasing
         assert ((own["low"] <= own["share"]) & (own["share"] <= own["high"])).all()
+
+
+def test_a_run_that_collapsed_is_counted_below_the_axis() -> None:
+    values = [93.0 + 0.1 * i for i in range(8)]
+    table = profiles.profiles(frame({"net": {"a": [10.0, *values[1:]], "b": values}})).set_index("label")
+    assert table["tau"].min() > 90
+    assert (table.loc["a", "share"].iloc[0], table.loc["b", "share"].iloc[0]) == (7 / 8, 1.0)
 
 
 def test_groups_of_the_diagram_are_the_statistics() -> None:
