@@ -46,15 +46,12 @@ def figure(frame: pd.DataFrame, score: str = "test top-1 (%)") -> Figure:
     """The performance profiles of a frame's methods."""
     table = profiles(frame) if comparable(frame) else pd.DataFrame(columns=COLUMNS)
     seeds = frame.groupby(["cell", "method"])["seed"].nunique()
-    bands = "Pointwise 95 % intervals of a bootstrap within cells "
-    bands += (
-        "are the bands" if len(identities(frame)) <= MOST else "are in the data: so many bands would hide each other"
-    )
-    cells = counted(frame["cell"].nunique(), "cell")
+    few = len(identities(frame)) <= MOST
+    bands = "are the bands" if few else "are in the data: so many bands would hide each other"
     caption = (
-        f"Share of each method's runs with {score} above τ, over {cells} and {numbers(seeds)} seeds in each; higher is better, and runs "
-        "left of the axis are counted. "
-        f"{bands}; with few seeds they are too narrow. {FAILED}"
+        f"Share of each method's runs with {score} above τ, over {counted(frame['cell'].nunique(), 'cell')} and "
+        f"{numbers(seeds)} seeds in each; higher is better, and runs left of the axis count. Pointwise 95 % intervals of a "
+        f"bootstrap within cells {bands}; with few seeds they are too narrow. {FAILED}"
     )
     missing = "" if len(table) else ALONE
     title = "Performance profiles"
