@@ -168,6 +168,29 @@ def docs(
 
 
 @app.command()
+def speed(
+    names: Annotated[list[str] | None, typer.Argument(help="finished runs' ids, or studies")] = None,
+    batch: Annotated[str, typer.Option(help="images, with commas; auto: the dense model's best batch")] = "1,auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or both")] = "fp32,bf16",
+    mode: Annotated[str, typer.Option(help="eager, compiled or both")] = "eager,compiled",
+    seconds: Annotated[float, typer.Option(min=0, help="of timing for each setting")] = 2.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    again: Annotated[bool, typer.Option("--again", help="measure what is measured already anew")] = False,
+    two_four: Annotated[
+        bool, typer.Option("--two-four", help="time 2:4 kernels layer by layer instead; needs a GPU")
+    ] = False,
+) -> None:
+    """Measure how much faster pruned models really are than their dense ones, in turns, in one process."""
+    from bench import kernels, speed, timed
+
+    if two_four:
+        kernels.two_four(console, device, seconds)
+        return
+    batches, precisions, modes = (tuple(text.split(",")) for text in (batch, precision, mode))
+    speed.command(console, tuple(names or ()), timed.Wish(batches, precisions, modes, seconds, device, again))
+
+
+@app.command()
 def evaluate(
     what: Annotated[str, typer.Argument(help="a finished run's id, or a .safetensors file (then give model=...)")],
     settings: Settings = None,

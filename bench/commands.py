@@ -195,10 +195,22 @@ def conduct(
     with _mirror(console, place, study.name, track) as mirror, Display(console, total=known) as display:
         pool = Pool(place, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
         result = Conductor(study, place, pool, expect=display.expect).conduct()
+    if study.speed:  # now that nothing else runs
+        _time(console, place, study, device)
+        if mirror is not None:
+            mirror.catch_up()
     page = make_report(console, (), None, False) if report else None
     if mirror is not None and page is not None:
         mirror.report(page.parent)
     _say_where(console, place, study, result, page, mirror)
+
+
+def _time(console: Console, place: Place, study: Study, device: str) -> None:
+    """Measure how fast the finals are."""
+    from bench import speed, timed
+
+    wish = timed.Wish(modes=study.speed, device=device or "auto")
+    speed.measure(console, place, speed.of_study(place, study.name), wish)
 
 
 def _say_where(

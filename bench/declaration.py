@@ -46,6 +46,7 @@ def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> 
         "controls": list(study.controls),
         "figures": list(study.figures),
         "lenient": study.lenient,
+        "speed": list(study.speed),
         "cells": {c.key: _cell(c) | {"importances": importances.get(c.key, {})} for c in study.cells()},
         "claims": {m: [claim.to_dict() for claim in module.CLAIMS] for m, module in modules.items()},
         "reconstructions": {

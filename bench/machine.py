@@ -68,6 +68,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def busy(seconds: float = 0.2) -> float:
+    """The share of all processors (0 to 1) that other work uses, watched for a moment in which this process waits."""
+    return float(psutil.cpu_percent(seconds)) / 100
+
+
 def _driver() -> str | None:
     lines = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return lines.splitlines()[0] if lines else None

@@ -3,8 +3,11 @@
     <home>/runs/<id>/record.json      written last and atomically: its presence means that the run has ended
                      curves.parquet   one row per epoch (curves.jsonl while the run goes on)
                      model.safetensors, plan.json
+                     speed.json       how fast the model is, where that was measured (`bench speed`)
     <home>/studies/<study>/study.json            the declaration, below
                            entries/<entry>.json  one per trial, final and baseline: which run it is, and its role
+    <home>/semistructured.json    2:4 kernels timed layer by layer: device, versions, rows (`bench.measure.semistructured`),
+                                  missing
 
 A record (schema 1) has these keys:
 
@@ -22,6 +25,16 @@ A record (schema 1) has these keys:
     test_openings   how often the test split was opened: 0, or 1 for a final
     attempts    earlier attempts that failed: reason, when
 
+A measurement of speed has: schema, id, dense (the architecture that the run names, which it is compared with), image_size,
+smaller (whether the model has other shapes than the dense one; if not, nothing that was measured is called a speed-up),
+speedup/theoretical, rows, missing (settings that could not be measured: reason), search (the dense model's best batch by
+device, threads and precision, with what was tried). Rows come in pairs, of the model "dense" and "pruned", which were timed
+in turns: model, batch, wanted (that number as text, or "auto" for the best batch), precision, mode ("eager", "compiled"),
+device, memory_format, threads, load (of the machine, over the minute before), busy (the share of the processors, 0 to 1,
+that other work used just before), when (s since 1970), median_ms, q1_ms, q3_ms and n of single calls, images_per_s, thrown
+(blocks in which the GPU's clock was low), clock_mhz (or null); and of the pair, in the second row, rounds, and over these
+ratio (dense over pruned time), ratio_q1, ratio_q3.
+
 A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, val/top1, val/loss, lr, sparsity,
 weights_left, seconds, and the method's stats as method/<name>.
 
@@ -30,11 +43,12 @@ An entry has: kind ("trial", "final", "baseline"), cell, number, seed, run (id),
 params are what the variant sets.
 
 A declaration has: schema, protocol, name, kind ("pareto", "ladder", "grid"), topic (the name of a study that brings its own
-methods, or ""), state ("running", "finished"), question, select (how numbers are chosen), objectives (none in a grid), task,
-models, methods, targets (or null), settings, trials (0 in a grid), sampler (null in a grid), generation, seed, final_seeds,
-controls, figures (the names of figures that the report adds), lenient (models that cannot take part are failures among the
-entries), cells, claims, reconstructions, documentation, command. Each cell, by its name, has: method, model, target (or
-null), space and importances (empty in a grid); and in a grid also
+methods, or ""), state ("running", "finished"), question, select (how numbers are chosen), objectives (none in a grid),
+task, models, methods, targets (or null), settings, trials (0 in a grid), sampler (null in a grid), generation, seed,
+final_seeds, controls, figures (the names of figures that the report adds), lenient (models that cannot take part are
+failures among the entries), speed (the modes in which finals are timed), cells, claims, reconstructions, documentation,
+command. Each cell, by its name, has: method, model, target (or null), space and importances (empty in a grid); and in a
+grid also
 
     variant     its label; "" where it is the only variant of its method
     group       what it is compared with: cells of one group make one panel or curve
@@ -117,6 +131,11 @@ class Folder:
         if (folder / "curves.parquet").exists():
             return pd.read_parquet(folder / "curves.parquet")
         return pd.DataFrame(read_rows(folder / "curves.jsonl"))
+
+    def speed(self, run_id: str) -> dict[str, Any] | None:
+        """What was measured of the speed of a run's model, or None."""
+        path = self.run(run_id) / "speed.json"
+        return read_json(path) if path.exists() else None
 
     def run_ids(self) -> list[str]:
         """All runs with a folder, finished or not, sorted."""

@@ -64,7 +64,8 @@ class Study:
     """A question, declared. ``settings`` are key=value settings for every run; a method's field set there is not tuned.
 
     ``topic`` names a study that brings its own methods; ``figures`` are figures that the report adds for it; ``lenient``: a
-    model that cannot be built, or where a method cannot act, is a recorded failure and no reason to refuse the study.
+    model that cannot be built, or where a method cannot act, is a recorded failure and no reason to refuse the study;
+    ``speed`` are the modes ("eager", "compiled") in which a final of each configuration is timed when all runs are done.
     """
 
     kind: str
@@ -86,6 +87,7 @@ class Study:
     topic: str = ""
     figures: tuple[str, ...] = ()
     lenient: bool = False
+    speed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Seeds that tuning used never report."""

@@ -114,6 +114,7 @@ class Tracker:
             seen = _Seen(
                 run.info.run_id, run.info.status, int(tags.get("bench.synced", -1)), tags.get("bench.state", "")
             )
+            seen.speed = tags.get("bench.speed", "")
             if tags.get("bench.role") == "study":
                 self.parent = run.info.run_id
             elif "bench.entry" in tags:
@@ -170,7 +171,7 @@ class Tracker:
         name, folder = entry_name(dict(entry)), RunFolder(self.place.records.run(entry["run"]))
         seen = self.known.get(name)
         if seen is not None and seen.state == entry["state"] and entry["state"] in ("finished", "failed"):
-            return False
+            return self._sync_speed(seen, entry["run"])
         record = folder.record() if entry["state"] != "running" else None
         seen = seen or self._create(name, entry, folder)
         self.known[name] = seen
@@ -186,6 +187,7 @@ class Tracker:
         if ended:
             self._artifact(seen.run_id, "entry.json", dict(entry))
             self.client.set_tag(seen.run_id, "bench.state", state)
+            self._sync_speed(seen, entry["run"])
         seen.state, seen.status = state, _STATUS[state]
         finished = (record or {}).get("provenance", {}).get("finished")
         _set_status(self.client, seen.run_id, seen.status, finished)
@@ -257,6 +259,27 @@ class Tracker:
                 layers.to_csv(Path(temporary) / "layers.csv", index=False)
             self.client.log_artifacts(run_id, temporary)
 
+    def _sync_speed(self, seen: _Seen, run_id: str) -> bool:
+        """What was measured of the model's speed, once for each time that it was measured."""
+        found = self.place.records.speed(run_id)
+        rows = [row for row in (found or {"rows": []})["rows"] if row["model"] == "pruned"]
+        stamp = f"{len(rows)} {max((row['when'] for row in rows), default=0):.3f}"
+        if found is None or seen.speed == stamp:
+            return False
+        from mlflow.entities import Metric
+
+        names = [f"speed/{row['precision']}_{row['mode']}_batch_{row['wanted']}" for row in rows]
+        metrics = [
+            Metric(f"{name}_{key}", row[key], int(1000 * row["when"]), 0)
+            for name, row in zip(names, rows, strict=True)
+            for key in ("ratio", "median_ms")
+        ]
+        self.client.log_batch(seen.run_id, metrics=metrics)
+        self._artifact(seen.run_id, "speed.json", found)
+        self.client.set_tag(seen.run_id, "bench.speed", stamp)
+        seen.speed = stamp
+        return True
+
     def _artifact(self, run_id: str, name: str, value: Mapping[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             (Path(temporary) / name).write_text(json.dumps(value, indent=1) + "\n")
@@ -269,12 +292,13 @@ class Tracker:
 
 @dataclass
 class _Seen:
-    """What the server has of an entry: its run, status, the last step of its curves, the state last synced."""
+    """What the server has of an entry: its run, status, the last step of its curves, the state and the speed last synced."""
 
     run_id: str
     status: str
     step: int
     state: str
+    speed: str = ""
 
 
 def loose_entries(records: Folder) -> list[dict[str, Any]]:
@@ -323,6 +347,10 @@ class Mirror:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Sync once more, after the thread has ended."""
         self._warned = False
         self._once(over=True)
 
@@ -371,7 +399,7 @@ def fetch(place: Place, into: Path, studies: Sequence[str] = ()) -> list[str]:
         for run in tracker._search():
             if run.data.tags.get("bench.state") in ("finished", "failed"):
                 target = folder.run(run.data.tags["bench.run"])
-                for name in ("record.json", "curves.parquet"):
+                for name in ("record.json", "curves.parquet", "speed.json"):
                     _download(client, run.info.run_id, name, target)
                 _download(client, run.info.run_id, "entry.json", target)
                 folder.write_entry(experiment.name, read_json(target / "entry.json"))

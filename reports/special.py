@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reports import comparison, equilibrium, improvement, profiles, prunable, ranking, roads, rounds
+from reports import comparison, equilibrium, improvement, profiles, prunable, ranking, roads, rounds, speed
 from reports.columns import Column, Table, fixed, interval, percent, text
 from reports.figures import Figure, numbers
 from reports.load import Study
@@ -145,10 +145,12 @@ SPECIAL: Mapping[str, Callable[[Study], Figure]] = {
     "profiles": lambda study: profiles.figure(comparison.tidy(study)),
     "ranks": lambda study: ranking.figure(comparison.tidy(study)),
     "improvement": _improvement,
+    "speed": speed.figure,
 }
 TABLES: Mapping[str, Callable[[Study], Table]] = {
     "sap-phases": _phases,
     "prunable": _architectures,
+    "speed": speed.listing,
     "comparison": _comparison,
     "overall": _overall,
 }

@@ -28,7 +28,7 @@ def latency(
         "median_ms", "p95_ms", and "n", the number of timed calls.
     """
     images = torch.rand(shape, generator=generator("latency")).to(device, memory_format=recipe.memory_format)
-    clock = _on_gpu if device.type == "cuda" else _on_cpu
+    clock = stopwatch(device)
     times: list[float] = []
     with evaluating(model), torch.inference_mode(), recipe.autocast(device):
         for _ in range(WARM_UP):
@@ -38,6 +38,11 @@ def latency(
             times.append(clock(model, images))
     median, p95 = np.percentile(times, (50, 95))
     return {"median_ms": float(median), "p95_ms": float(p95), "n": len(times)}
+
+
+def stopwatch(device: torch.device) -> Callable[[Callable[[Tensor], Tensor], Tensor], float]:
+    """What times one call on a tensor, in milliseconds, and waits for it: by events on a GPU, else by the clock."""
+    return _on_gpu if device.type == "cuda" else _on_cpu
 
 
 def _on_cpu(call: Callable[[Tensor], Tensor], images: Tensor) -> float:

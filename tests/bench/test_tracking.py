@@ -133,6 +133,19 @@ def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Plac
     assert view(place)["trial-sap-toy-0000-s0"][1]["curve/val_top1"] == 2
 
 
+def test_speed_that_is_measured_later_is_added_once(place: Place, tmp_path: Path) -> None:
+    sync_study(place, STUDY)
+    row = {"model": "pruned", "precision": "fp32", "mode": "eager", "wanted": "auto", "when": T0 / 1000}
+    rows = [{**row, "ratio": 1.5, "median_ms": 2.0}]
+    write_json(place.records.run("aaa") / "speed.json", {"rows": rows})
+    assert [sync_study(place, STUDY) for _ in range(2)] == [2, 1]  # the unfinished one is looked at each time
+    name = "speed/fp32_eager_batch_auto_ratio"
+    assert view(place)["trial-sap-toy-0000-s0"][1][name] == 1
+    assert view(place)["trial-sap-toy-0000-s0"][0] == "FINISHED"
+    fetch(place, tmp_path / "fetched")
+    assert Place(home=tmp_path / "fetched").records.speed("aaa") == {"rows": rows}
+
+
 def test_a_store_whose_making_was_cut_off_is_made_anew(place: Place) -> None:
     (place.home / ".mlflow.db.tmp").write_bytes(b"half a database")
     sync_study(place, STUDY)
