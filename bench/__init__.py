@@ -3,7 +3,29 @@
 It knows no method by name and imports nothing else of this project (see the import ladder in the README).
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
 __version__ = "0.1.0"
 
 PROTOCOL = "1"
 """Version of the rules that make two records comparable; records of different versions are never mixed."""
+
+
+def load(run: str | Path) -> nn.Module:
+    """The finished model of a run: a plain `torch.nn.Module` (fp32, on the CPU, in eval mode), as small as it was pruned.
+
+    ``run`` is the run's id, in `$BENCH_HOME`, or its folder, which may have been brought from another machine: plan.json
+    and model.safetensors are enough, and record.json lets the weights be checked.
+
+    Raises:
+        BenchError: there is no such run, it has no weights, or a file is not what was written.
+    """
+    from bench import loading  # here, because torch and timm take seconds to import
+
+    return loading.load(run)

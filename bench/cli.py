@@ -203,6 +203,30 @@ def evaluate(
     commands.evaluate(console, what, _on(settings, device), split)
 
 
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="a finished run's id, or its folder")],
+    out: Annotated[str, typer.Option(help="the folder to write; default: exports/RUN in the folder of results")] = "",
+    formats: Annotated[str, typer.Option(help="onnx, pt2 (torch.export) or both")] = "onnx,pt2",
+    seconds: Annotated[float, typer.Option(min=0, help="of timing in ONNX Runtime for each batch")] = 2.0,
+) -> None:
+    """Write a run's model as ONNX and for torch.export, checked to compute the same, and time it in ONNX Runtime."""
+    from bench import export
+
+    export.command(console, run, Path(out).absolute() if out else None, tuple(formats.split(",")), seconds)
+
+
+@app.command()
+def load(
+    run: Annotated[str, typer.Argument(help="a finished run's id, or its folder")],
+    python: Annotated[bool, typer.Option("--python", help="open a Python console that has it as `model`")] = False,
+) -> None:
+    """Load a run's model, say what it is, and how to have it in Python as a plain nn.Module."""
+    from bench import loading
+
+    loading.show(console, run, interactive=python)
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[str, typer.Argument(help="methods, models, tasks or studies")] = "methods",
