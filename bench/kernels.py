@@ -58,4 +58,4 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 def verdict(row: dict[str, Any]) -> str:
     """A win or a loss only where at least three quarters of the rounds say so."""
-    return "win" if row["ratio_q1"] > 1 else "loss" if row["ratio_q3"] < 1 else "no difference"
+    return "win" if row["ratio_q1"] > 1 else "loss" if row["ratio_q3"] < 1 else "unclear"

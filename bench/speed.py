@@ -38,7 +38,8 @@ def chosen(place: Place, names: Sequence[str]) -> dict[str, str]:
             found |= of_study(place, name)
         else:
             raise MissingData(
-                f"speed is measured of a finished run or a study, but {name!r} is neither in {place.home}; see `bench report`"
+                f"speed is measured of a finished run or a study, but {name!r} is neither in {place.home}; the report names "
+                "both"
             )
     return found
 
@@ -117,12 +118,15 @@ def tables(place: Place, runs: Mapping[str, str]) -> Iterator[Table]:
         if not value:
             continue
         title = f"[bold]{escape(name)}[/]: MACs promise {value['speedup/theoretical']:.2f}"
-        made = Table("precision, mode, batch", title=title, title_justify="left", title_style="", box=box.SIMPLE)
-        for head, width in (("dense ms", 8), ("pruned ms", 9), ("ratio (quartiles)", 20), ("", 13)):
+        made = Table("setting", title=title, title_justify="left", title_style="", box=box.SIMPLE)
+        for head, width in (("dense ms", 8), ("pruned ms", 9), ("ratio (quartiles)", 20), ("", 7)):
             made.add_column(head, justify="right" if head else "left", min_width=width)
+        several = len({row["threads"] for row in value["rows"]}) > 1
         for dense, pruned in itertools.pairwise(value["rows"]):
             if (dense["model"], pruned["model"]) == ("dense", "pruned"):
-                setting = f"{pruned['precision']} {pruned['mode']} {pruned['batch']}"
+                setting = f"{pruned['precision']} {pruned['mode']} {pruned['batch']}" + (
+                    f", {pruned['threads']} threads" if several else ""
+                )
                 times = [f"{row['median_ms']:.3g}" for row in (dense, pruned)]
                 ratio = f"{pruned['ratio']:.2f} ({pruned['ratio_q1']:.2f} to {pruned['ratio_q3']:.2f})"
                 made.add_row(setting, *times, ratio, verdict(value, pruned))
@@ -133,12 +137,12 @@ def verdict(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """What a ratio may be called: faster only a smaller model, where at least three quarters of the rounds say so."""
     if not value["smaller"]:
         return "theoretical only"
-    return "faster" if row["ratio_q1"] > 1 else "slower" if row["ratio_q3"] < 1 else "no difference"
+    return "faster" if row["ratio_q1"] > 1 else "slower" if row["ratio_q3"] < 1 else "unclear"
 
 
 def command(console: Console, names: Sequence[str], wish: Wish) -> None:
     """`bench speed` of runs and studies."""
     place = Place()
     if not names:
-        raise BenchError("speed is measured of finished runs or studies, but none was named; see `bench report`")
+        raise BenchError("speed is measured of finished runs or studies, but none was named; `bench speed STUDY`")
     measure(console, place, chosen(place, names), wish)

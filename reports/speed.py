@@ -127,8 +127,8 @@ def listing(study: Study) -> Table:
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
-    """A panel for each model (and precision, and device, where there are several), a row for each kind of batch."""
-    several = [name for name in ("precision", "device") if table[name].nunique() > 1]
+    """A panel for each model (and precision, device and threads, where there are several), a row for each kind of batch."""
+    several = [name for name in ("precision", "device", "threads") if table[name].nunique() > 1]
     by = ["model", *several]
     panels = [(names, own) for names, own in table.groupby(by, sort=True)]
     kinds = sorted(table["wanted"].unique())
@@ -140,7 +140,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
             _panel(axes, own[own["wanted"] == kind], faces, 100 * float(table["macs_left"].min()))
             if style.leftmost(axes):
                 axes.set_ylabel(f"Time, {BATCHES.get(kind, f'batch {kind}')} (%)")
-        style.title(column[0], ", ".join(map(str, names)))
+        style.title(column[0], ", ".join(f"{part} threads" if isinstance(part, int) else str(part) for part in names))
         column[-1].set_xlabel("MACs left (%)")
     style.legend(figure, _handles(table, faces), wide)
     return figure

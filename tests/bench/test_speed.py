@@ -218,7 +218,7 @@ def test_a_masked_model_is_never_called_faster() -> None:
     row = {"ratio": 3.0, "ratio_q1": 2.9, "ratio_q3": 3.1}
     assert verdict({"smaller": False}, row) == "theoretical only"
     assert verdict({"smaller": True}, row) == "faster"
-    assert verdict({"smaller": True}, {**row, "ratio_q1": 0.9}) == "no difference"
+    assert verdict({"smaller": True}, {**row, "ratio_q1": 0.9}) == "unclear"
     assert verdict({"smaller": True}, {"ratio": 0.8, "ratio_q1": 0.7, "ratio_q3": 0.9}) == "slower"
 
 
@@ -267,7 +267,7 @@ def test_wins_and_losses_are_both_told() -> None:
     assert [kernels.verdict({"ratio_q1": a, "ratio_q3": b}) for a, b in ((1.1, 1.2), (0.8, 0.9), (0.9, 1.1))] == [
         "win",
         "loss",
-        "no difference",
+        "unclear",
     ]
 
 
