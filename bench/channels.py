@@ -99,6 +99,18 @@ def keep(model: nn.Module, groups: Sequence[Group], kept: Kept) -> Plan:
     return plan
 
 
+def then(first: Plan, second: Plan) -> Plan:
+    """The plan that does what one plan and, on the model that it leaves, another one do."""
+    plan: Plan = {}
+    for name in {**first, **second}:
+        one, two = ({int(d): list(at) for d, at in plan.get(name, {}).items()} for plan in (first, second))
+        plan[name] = {
+            d: [one[d][at] for at in two[d]] if d in one and d in two else [*one.get(d, two.get(d, []))]
+            for d in {**one, **two}
+        }
+    return plan
+
+
 @torch.no_grad()
 def shrink_(model: nn.Module, plan: Plan) -> None:
     """Remove from each tensor what the plan does not keep, and tell each module its new sizes."""

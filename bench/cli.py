@@ -101,6 +101,9 @@ def study(
     cost: Annotated[str, typer.Option(help="traded for accuracy: weights_left (default) or macs/fraction")] = "",
     sampler: Annotated[str, typer.Option(help="tpe (default), random or qmc (quasi-random)")] = "",
     seed: Annotated[int | None, typer.Option(min=0, help="of the tuning: sampler and runs; default 0")] = None,
+    derived: Annotated[
+        str, typer.Option(help="controls that follow from each final, with commas, or none: rewound, scratch_macs, ...")
+    ] = "",
     smoke: Annotated[bool, typer.Option("--smoke", help="the study's small size: digits, a minute or two")] = False,
     jobs: Jobs = 0,
     device: Device = "",
@@ -125,6 +128,7 @@ def study(
     changes |= {"models": _models(models)} if models else {}
     changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}
     changes |= {"final_seeds": _numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
+    changes |= {"derived": tuple(part for part in derived.split(",") if part != "none")} if derived else {}
     declared = commands.declare(study, tuple(method.split(",")) if method else (), changes, smoke=smoke)
     if dry_run:
         from bench import probe
@@ -258,13 +262,15 @@ def doctor() -> None:
 @app.command()
 def prunability(
     pattern: Annotated[str, typer.Argument(help="modules of timm, such as 'res*', or else architectures")] = "*",
-    out: Annotated[str, typer.Option(help="the folder to write; default: docs in the folder of results")] = "",
+    out: Annotated[
+        str, typer.Option(help="the folder of prunability.csv, gone on with; default: docs in the folder of results")
+    ] = "",
     jobs: Jobs = 0,
     limit: Annotated[float, typer.Option(min=1, help="seconds for one architecture")] = 600.0,
     largest: Annotated[float, typer.Option(min=0, help="millions of parameters that it may have")] = 90.0,
     image_size: Annotated[int, typer.Option(min=8, help="pixels, where it can process them")] = 64,
 ) -> None:
-    """Find out which architectures can lose channels, in what share, and if not, why: a table and a page."""
+    """Find out which architectures can lose channels, in what share, and if not, why; `bench docs` makes a page of it."""
     from bench import matrix
     from bench.place import Place
 
@@ -272,8 +278,8 @@ def prunability(
     rows = matrix.matrix(
         console, pattern, folder, jobs=jobs or _default_jobs(()), limit=limit, largest=largest, image_size=image_size
     )
-    console.print(matrix.counts(rows).replace("**", ""))
-    console.print(f"page: {folder / 'prunability.md'}", soft_wrap=True)
+    console.print(matrix.summary(rows), soft_wrap=True)
+    console.print(f"table: {folder / matrix.FILE}  (`bench docs` makes a page of it)", soft_wrap=True)
 
 
 @app.command()

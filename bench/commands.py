@@ -24,6 +24,7 @@ from bench.errors import BenchError, MissingData, one_of
 from bench.place import Place
 from bench.pool import Pool
 from bench.progress import Display
+from bench.seeds import generator
 from bench.spec import Run, new_run
 from bench.study import Study
 
@@ -55,10 +56,12 @@ def run(
 
 
 def _refuse_early(one: Run, place: Place) -> None:
-    """Refuse what cannot work before anything is decoded or started."""
+    """Refuse what cannot work before anything is decoded or started: a method that cannot act on its model, too."""
     from bench import execute
 
-    execute.prepare(one, place)
+    info, model, size, *_ = execute.prepare(one, place)
+    images = torch.randn(2, info.channels, size, size, generator=generator("refuse", one.model))
+    one.method.attach(model, images)
 
 
 def _make_ready(console: Console, one: Run, place: Place) -> None:
@@ -121,6 +124,8 @@ def _print_record(console: Console, record: dict[str, Any]) -> None:
     rows = [("validation top-1", f"{metrics['val/top1']:.2f} %  (best epoch {metrics['val_best/top1']:.2f} %)")]
     if (built := record.get("architecture", record["run"]["model"])) != record["run"]["model"]:
         rows.insert(0, ("model built", escape(built)))
+    if record.get("label"):
+        rows.insert(0, ("result of", f"{record['label']}: the model is as large and as slow as before"))
     if "test/top1" in metrics:
         rows.append(("test top-1", f"{metrics['test/top1']:.2f} %"))
     weights = metrics.get("weights/reference", metrics["weights/all"])  # older records have no reference
@@ -293,7 +298,7 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
         if not Path(what).expanduser().is_file():
             raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
         one = new_run("dense", [f"start={what}", *settings])
-        (_, model, size), dense = execute.prepare(one, place), None
+        (_, model, size, _), dense = execute.prepare(one, place), None
     device, recipe = machine.resolve_device(one.device), one.recipe
     task = _load(console, one, place, device)
     model.to(device).to(memory_format=recipe.memory_format)

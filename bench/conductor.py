@@ -17,6 +17,7 @@ from typing import Any
 
 from bench import plugins, select, tasks
 from bench.declaration import declaration
+from bench.derived import derive
 from bench.errors import BenchError
 from bench.method import Method
 from bench.place import Place
@@ -46,6 +47,7 @@ class _Note:
     number: int
     run: Run
     params: Mapping[str, Any]
+    of: str = ""
 
 
 @dataclass
@@ -178,16 +180,38 @@ class Conductor:
         return [trials[i] for i in picked]
 
     def _finals(self, result: Result) -> None:
-        notes = {f"{n.cell} {n.kind} {n.number} seed {n.run.seed}": n for n in self._planned(result)}
-        self._forget_former({(n.cell, n.number) for n in notes.values() if n.kind == "final"})
+        planned = list(self._planned(result))
+        self._forget_former({(n.cell, n.number) for n in planned if n.kind == "final"})
+        self._compute(planned, result)
+        self._compute(list(self._following(planned)), result)
+
+    def _compute(self, planned: Sequence[_Note], result: Result) -> None:
+        notes = {f"{n.cell} {n.kind} {n.number} seed {n.run.seed}": n for n in planned}
         for n in notes.values():
-            self._note(n.kind, n.cell, n.number, n.run, n.params, "running")
+            self._note(n.kind, n.cell, n.number, n.run, n.params, "running", of=n.of)
         self.expect(len(notes))
         outcomes = self.pool.run([(label, n.run) for label, n in notes.items()], keep_weights=True)
         for label, n in notes.items():
             outcome = outcomes[label]
-            self._note(n.kind, n.cell, n.number, outcome.run, n.params, outcome.state, reason=outcome.reason)
+            self._note(n.kind, n.cell, n.number, outcome.run, n.params, outcome.state, reason=outcome.reason, of=n.of)
             result.computed += not outcome.cached
+
+    def _following(self, planned: Sequence[_Note]) -> Iterator[_Note]:
+        """The controls that follow from the finals that are finished."""
+        plain: Method[Any] | None = None
+        for name in self.study.derived:
+            plain = plain or plugins.load(plugins.METHODS, self.study.controls[0]).METHOD()
+            for n in planned:
+                record = self.place.records.record(n.run.id) if n.kind == "final" else None
+                if record is None or record["status"] != "finished":
+                    continue
+                made = derive(name, n.run, record, plain, self.study.scratch)
+                if made is not None:
+                    whose = n.run.method.name + n.cell.removeprefix(f"{n.run.method.name}/{n.run.model}").replace(
+                        ":", " "
+                    )
+                    cell = f"{name}/{n.run.model}:{whose}"
+                    yield _Note("baseline", cell, n.number, made, {"of": n.run.id}, n.cell)
 
     def _planned(self, result: Result) -> Iterator[_Note]:
         """The runs with the final seeds: of what was chosen, or of every variant; then of the controls."""
@@ -231,6 +255,7 @@ class Conductor:
         state: str,
         values: Sequence[float] | None = None,
         reason: str = "",
+        of: str = "",
     ) -> None:
         entry = {
             "kind": kind,
@@ -242,6 +267,7 @@ class Conductor:
             "values": list(values) if values else None,
             "state": state,
             "reason": reason or None,
+            **({"of": of} if of else {}),
         }
         self.place.records.write_entry(self.study.name, entry)
 

@@ -44,14 +44,13 @@ def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> 
         "seed": study.seed,
         "final_seeds": list(study.final_seeds),
         "controls": list(study.controls),
+        "derived": list(study.derived),
         "figures": list(study.figures),
         "lenient": study.lenient,
         "speed": list(study.speed),
         "cells": {c.key: _cell(c) | {"importances": importances.get(c.key, {})} for c in study.cells()},
         "claims": {m: [claim.to_dict() for claim in module.CLAIMS] for m, module in modules.items()},
-        "reconstructions": {
-            m: module.METHOD.reconstruction for m, module in modules.items() if module.METHOD.reconstruction
-        },
+        "reconstructions": {c.method: c.base.reconstructed for c in study.cells() if c.base.reconstructed},
         "documentation": {m: (module.__doc__ or "").strip().partition("\n")[0] for m, module in modules.items()},
         "command": machine.command(),
     }
@@ -62,4 +61,4 @@ def _cell(cell: Cell) -> dict[str, Any]:
     if (variant := cell.variant) is not None:
         said |= {"variant": variant.label, "group": variant.group, "number": cell.number}
         said |= {"settings": list(variant.settings), "facts": dict(variant.facts)}
-    return {**said, "space": spaces_json(cell.space)}
+    return {**said, "reconstruction": bool(cell.base.reconstructed), "space": spaces_json(cell.space)}

@@ -11,23 +11,24 @@ import torch
 from torch import nn
 
 from bench import PROTOCOL, machine, masks, measure, models, tasks
-from bench.errors import BenchError, Ineffective, MissingData
+from bench.errors import BenchError, Ineffective
 from bench.loop import Observer, Training, train
 from bench.place import Place
 from bench.record import SCHEMA, Folder, read_json, write_json
-from bench.spec import START_RUN, Run
+from bench.spec import SHUFFLED, START_RUN, Run
+from bench.start import Begun, begin_
 from bench.store import RunFolder
 
 
-def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:
-    """What can be checked before any image is decoded: the task's facts, the model with its starting weights, and the
-    input size; raises `BenchError` for whatever is wrong."""
+def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
+    """What can be checked before any image is decoded: the task's facts, the model with its starting weights, the input
+    size, and what was kept of the model's channels (`bench.start`); raises `BenchError` for whatever is wrong."""
     info = tasks.info(run.task, place.data)
     built, size = architecture(run, info)
-    if built != run.model and run.start:
+    if built != run.model and (run.start or run.shape):
         raise BenchError(
             f"starting weights must fit the model that is trained, but {run.method.name} trains {built} in place of "
-            f"{run.model}, from scratch, and got start={run.start}; leave `start` out"
+            f"{run.model}, from scratch, and got start={run.start or run.shape}; leave it out"
         )
     model, _ = models.create(
         built,
@@ -38,11 +39,7 @@ def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int]:
         wanted_size=size,
         pretrained=run.start == "timm",
     )
-    if run.start.startswith(START_RUN):
-        models.load_weights(model, _finished(run.start.removeprefix(START_RUN), place.records) / "model.safetensors")
-    elif run.start and run.start != "timm":
-        models.load_weights(model, Path(run.start).expanduser())
-    return info, model, size
+    return info, model, size, begin_(run, model, place.records)
 
 
 def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
@@ -51,15 +48,6 @@ def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
     models.check(run.model)
     size = models.input_size(run.model, channels=info.channels, image_size=info.image_size, wanted_size=run.image_size)
     return run.method.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size), size
-
-
-def _finished(run_id: str, records: Folder) -> Path:
-    record = records.record(run_id)
-    if record is None or record["status"] != "finished" or not (records.run(run_id) / "model.safetensors").exists():
-        raise MissingData(
-            f"a run can start from a finished run with weights, but {run_id!r} is none; run that one first"
-        )
-    return records.run(run_id)
 
 
 def execute(
@@ -87,18 +75,18 @@ def execute(
         device = machine.resolve_device(run.device)
         if run.threads:
             torch.set_num_threads(run.threads)
-        info, model, size = prepare(run, place)
+        info, model, size, begun = prepare(run, place)
         task = tasks.load(
             run.task, data=place.data, cache=place.cache, device=device, workers=run.workers, progress=decoding
         )
         built, _ = architecture(run, info)
         shape = {"classes": info.classes, "channels": info.channels, "image_size": size}
-        plan = models.plan(model, built, **shape)
-        whole = model if built == run.model else models.empty(run.model, **shape)
+        plan = models.plan(model, built, kept=begun.kept, **shape)
+        whole = model if built == run.model and not begun.kept else models.empty(run.model, **shape)
         dense = measure.reference(whole, (1, info.channels, size, size))
         aim = {} if built == run.model else _aim(run, whole)
         job = training(run, model, task, size, device)
-        job.dense_weights = dense.weights
+        job.dense_weights, job.held = dense.weights, begun.held
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
         finished = train(job)
         metrics, layers = judge(run, finished, task, size, device, dense)
@@ -113,6 +101,7 @@ def execute(
             "run": run.to_dict(),
             "identity": run.identity(),
             "architecture": built,
+            "label": run.method.label(job.state),
             "metrics": {**metrics, **aim, "val_best/top1": best},
             "layers": layers,
             "phases": job.at.phases,
@@ -123,10 +112,18 @@ def execute(
         }
         if keep_weights:
             record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
-            kept = run.method.kept(job.state)
-            write_json(folder.path / "plan.json", {**plan, "kept": kept} if kept else plan)
+            write_json(folder.path / "plan.json", _whole_plan(plan, run.method.kept(job.state)))
         folder.close(record)
         return record
+
+
+def _whole_plan(plan: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan with the channels that the run lost, which may have begun with fewer than the architecture has."""
+    if not kept:
+        return plan
+    from bench.groups import then
+
+    return {**plan, "kept": then(plan.get("kept", {}), dict(kept))}
 
 
 def _has_weights(folder: RunFolder, wanted: bool) -> bool:
@@ -186,13 +183,10 @@ def _require_target(run: Run, metrics: Mapping[str, float]) -> None:
 
 def _cost(run: Run, job: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:
     samples = job.steps * run.recipe.batch
-    start = 0
-    if run.start.startswith(START_RUN):
-        cost = (records.record(run.start.removeprefix(START_RUN)) or {"cost": {}})["cost"]
-        start = cost.get("steps", 0) + cost.get("start_steps", 0)
     return {
         "steps": job.steps,
-        "start_steps": start,
+        "start_steps": _steps(run.start, records),
+        "shape_steps": _steps(run.shape, records),
         "samples": samples,
         "seconds": seconds,
         "train_seconds": job.at.seconds,
@@ -200,6 +194,13 @@ def _cost(run: Run, job: Training, records: Folder, seconds: float, beside: int)
         "peak_memory_bytes": machine.peak_memory(job.device),
         "runs_beside": beside,
     }
+
+
+def _steps(text: str, records: Folder) -> int:
+    """The steps that a run named as run:ID took, with those that it began with; of anything else none."""
+    record = records.record(text.partition(":")[2]) if text.startswith((START_RUN, SHUFFLED)) else None
+    cost: dict[str, int] = record["cost"] if record else {}
+    return sum(cost.get(key, 0) for key in ("steps", "start_steps", "shape_steps"))
 
 
 def provenance(device: torch.device, started: float, task: tasks.Task) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from bench.channels import (
     scale_,
     shrink_,
     tensors,
+    then,
     zero_,
 )
 from bench.couplings import Group, Member, Traced, outputs, sites, trace
@@ -54,6 +55,7 @@ __all__ = [
     "shrink_",
     "sound",
     "tensors",
+    "then",
     "unsound",
     "zero_",
 ]

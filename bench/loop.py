@@ -93,6 +93,7 @@ class Training:
     device: torch.device
     steps: int
     dense_weights: int | None = None  # what the curves' weights_left is relative to; None: the model's own
+    held: Mapping[str, Tensor] = field(default_factory=dict)  # masks of weights whose zeros stay, whatever the method
     folder: RunFolder | None = None
     observers: Sequence[Observer] = ()
     checkpoint_seconds: float = 30.0
@@ -118,6 +119,7 @@ def train(job: Training) -> nn.Module:
         BenchError: a phase does not fit the budget.
     """
     devices = [job.device] if job.device.type == "cuda" else []
+    job.held = {name: mask.to(job.device) for name, mask in job.held.items()}
     with torch.random.fork_rng(devices=devices):
         job.model.to(job.device).to(memory_format=job.recipe.memory_format)
         _attach(job)
@@ -173,8 +175,12 @@ def _train_phase(job: Training, phase: Phase) -> None:
         _maybe_checkpoint(job, optimizer)
     job.saved = None
     at.phases.append({"index": at.index, "name": phase.name, "steps": phase.steps, **_phase_row(at.row)})
+    before = _versions(job.model)
     job.method.end_phase(job.state, job.model, clock)
     job.model.to(memory_format=job.recipe.memory_format)  # tensors that were cut have lost it
+    if _versions(job.model) != before:
+        scores = accuracy(job.model, job.validation(), job.recipe)
+        at.phases[-1] |= {"after/val/top1": scores["top1"]}
     _tell(job, "phase", phase)
     at.index, at.phase_step = at.index + 1, 0
     _maybe_checkpoint(job, None)
@@ -224,6 +230,8 @@ def step_(job: Training, clock: Clock, forward: Callable[[Tensor], Tensor], imag
             optimizer.zero_grad(set_to_none=True)  # here, so that backward finds this memory warm
         (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
     method.after_backward(job.state, job.model, clock)
+    if job.held:
+        _hold_(job)
     if recipe.clip:
         nn.utils.clip_grad_norm_(job.model.parameters(), recipe.clip, foreach=True)
     optimizer.step()
@@ -232,6 +240,17 @@ def step_(job: Training, clock: Clock, forward: Callable[[Tensor], Tensor], imag
     method.after_step(job.state, job.model, clock)
     assert task_loss is not None
     return task_loss
+
+
+def _hold_(job: Training) -> None:
+    """No gradient where a zero is held. Without one, and without momentum, the optimiser leaves a zero at zero."""
+    values = dict(job.model.named_parameters())
+    pairs = [(g, mask) for name, mask in job.held.items() if (g := values[name].grad) is not None]
+    if any(g.shape != mask.shape for g, mask in pairs):
+        raise BenchError(
+            f"zeros can be held in a model that keeps its size, but {job.method.name} removed channels; leave `shape` out"
+        )
+    torch._foreach_mul_([g for g, _ in pairs], [mask for _, mask in pairs])
 
 
 def _evaluate(job: Training, clock: Clock) -> None:
@@ -264,6 +283,11 @@ def _evaluate(job: Training, clock: Clock) -> None:
         else:
             job.folder.append_row(at.row)
     _tell(job, "epoch", clock.phase)
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int, int]]:
+    """What changes with every write to a parameter, and with its shape."""
+    return [(id(p), p._version, p.numel()) for p in model.parameters()]
 
 
 def _phase_row(row: Mapping[str, Any]) -> dict[str, Any]:

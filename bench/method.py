@@ -107,6 +107,11 @@ class Method(Config, Generic[State], abc.ABC):
         return plugins.name_of(plugins.METHODS, self)
 
     @property
+    def reconstructed(self) -> str:
+        """What is ours in this method with these hyper-parameters, because the paper could not be obtained; or ""."""
+        return self.reconstruction
+
+    @property
     def wanted(self) -> float | None:
         """The sparsity asked for (share of prunable weights to remove), or None where the method has no target."""
         return None if self.target is None else getattr(self, self.target)
@@ -171,6 +176,11 @@ class Method(Config, Generic[State], abc.ABC):
         """Which positions of which tensors are left, where channels were removed (a `bench.groups.Plan`): with it the
         finished model is built again."""
         return {}
+
+    def label(self, state: State) -> str:
+        """What must stand beside a finished run's numbers wherever they are shown, in two or three words; "" where nothing
+        must."""
+        return ""
 
     def attained(self, metrics: Mapping[str, float]) -> float | None:
         """What a finished model's measurements say of what was `wanted`; None where they cannot tell."""

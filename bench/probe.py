@@ -26,7 +26,7 @@ STEPS = 8
 def step_seconds(run: Run, place: Place) -> tuple[int, float]:
     """Steps that a run takes, and the median seconds of one, from `STEPS` steps after two to warm up."""
     device = machine.resolve_device(run.device)
-    _, model, size = execute.prepare(run, place)
+    _, model, size, _ = execute.prepare(run, place)
     task = tasks.load(run.task, data=place.data, cache=place.cache, device=device, workers=run.workers)
     job = execute.training(run, model, task, size, device)
     steps, times = job.steps, list[float]()

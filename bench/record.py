@@ -14,13 +14,16 @@ A record (schema 1) has these keys:
     schema, protocol, id, status ("finished" or "failed"), reason (text or null)
     run         all fields (`Run.to_dict`); identity: the hashed part
     architecture  what was built: the run's model, unless its method trains a smaller one in its place
+    label       what must stand beside the numbers, such as "masked channels"; "" where nothing must, missing in old ones
     metrics     flat dict of floats, see `bench.measure`; params/all = weights/all + params/norms + params/biases +
                 params/other (embeddings, tables, tokens, scales, recurrent weights)
     layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable,
                 kind ("convolution", "pointwise", "depthwise", "linear", "classifier")
     phases      one dict per phase, of the model at its end and before the method acts: index, name, step, steps,
-                val/top1, val/loss, sparsity, weights_left, pq
-    cost        steps, start_steps, samples, seconds, train_seconds, images_per_second, peak_memory_bytes, runs_beside
+                val/top1, val/loss, sparsity, weights_left, pq; and, where the method then changed weights,
+                after/val/top1, of what came of it
+    cost        steps, start_steps and shape_steps (of the runs that it began with), samples, seconds, train_seconds,
+                images_per_second, peak_memory_bytes, runs_beside
     provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data
     test_openings   how often the test split was opened: 0, or 1 for a final
     attempts    earlier attempts that failed: reason, when
@@ -39,16 +42,16 @@ A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, v
 weights_left, seconds, and the method's stats as method/<name>.
 
 An entry has: kind ("trial", "final", "baseline"), cell, number, seed, run (id), params, values, state ("running",
-"finished", "failed"), reason. A final's number is that of the trial it repeats, in a grid that of its variant, and its
-params are what the variant sets.
+"finished", "failed"), reason; one that follows from a final (`bench.derived`) also of, the final's cell. A final's number is
+that of the trial it repeats, in a grid that of its variant, and its params are what the variant sets.
 
 A declaration has: schema, protocol, name, kind ("pareto", "ladder", "grid"), topic (the name of a study that brings its own
 methods, or ""), state ("running", "finished"), question, select (how numbers are chosen), objectives (none in a grid),
 task, models, methods, targets (or null), settings, trials (0 in a grid), sampler (null in a grid), generation, seed,
-final_seeds, controls, figures (the names of figures that the report adds), lenient (models that cannot take part are
-failures among the entries), speed (the modes in which finals are timed), cells, claims, reconstructions, documentation,
-command. Each cell, by its name, has: method, model, target (or null), space and importances (empty in a grid); and in a
-grid also
+final_seeds, controls, derived, figures (the names of figures that the report adds), lenient (models that cannot take part
+are failures among the entries), speed (the modes in which finals are timed), cells, claims, reconstructions, documentation,
+command. Each cell, by its name, has: method, model, target (or null), reconstruction (whether this configuration is one),
+space and importances (empty in a grid); and in a grid also
 
     variant     its label; "" where it is the only variant of its method
     group       what it is compared with: cells of one group make one panel or curve

@@ -16,6 +16,7 @@ from bench.method import Method, method_from
 from bench.recipe import Recipe
 
 START_RUN = "run:"
+SHUFFLED = "shuffled:"
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,17 @@ class Run(Config):
     epochs: float = hp(10.0, above=0, high=1e6, help="passes over the training images, all phases together")
     seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
     start: str = hp("", help="starting weights: nothing, timm, run:ID, or a .safetensors file")
+    shape: str = hp("", help="run:ID or shuffled:ID: with the channels and zeros of a finished run, not its weights")
     image_size: int = hp(0, low=0, help="pixels at the model's input; 0: the task's, or what the model needs")
     test: bool = hp(False, help="open the test split once, for the finished model")
     device: str = hp("auto", help="auto, cpu, cuda or cuda:N", identity=False)
     threads: int = hp(0, low=0, help="CPU threads; 0: all cores, shared by runs side by side", identity=False)
     workers: int = hp(4, low=0, help="processes that decode images of folder: tasks", identity=False)
+
+    def check(self) -> None:
+        """A shape is a run's."""
+        if self.shape and not self.shape.startswith((START_RUN, SHUFFLED)):
+            raise BenchError(f"`shape` names a finished run, but got {self.shape!r}; write shape=run:ID or shuffled:ID")
 
     def identity(self) -> dict[str, Any]:
         """What is hashed and shown; a file of starting weights counts by its content."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, Literal
 
-from bench import plugins
+from bench import derived, plugins
 from bench.config import digest
 from bench.errors import BenchError, one_of
 from bench.method import Method
@@ -34,7 +35,8 @@ class Variant:
     """One point of a grid: a method with key=value settings, which win over the study's.
 
     ``label`` tells the variants of a method apart (it may be empty where there is one), ``group`` says what is compared
-    with what, and ``facts`` are numbers that belong beside the result, such as a predicted one.
+    with what, and ``facts`` are numbers that belong beside the result, such as a predicted one. Without ``model`` it runs on
+    all of the study's.
     """
 
     label: str
@@ -42,6 +44,7 @@ class Variant:
     settings: tuple[str, ...] = ()
     group: str = ""
     facts: Mapping[str, float] = field(default_factory=dict, hash=False)
+    model: str = ""
 
     def __post_init__(self) -> None:
         """A label is part of names of files and of cells."""
@@ -63,7 +66,9 @@ def key_of(setting: str) -> str:
 class Study:
     """A question, declared. ``settings`` are key=value settings for every run; a method's field set there is not tuned.
 
-    ``topic`` names a study that brings its own methods; ``figures`` are figures that the report adds for it; ``lenient``: a
+    ``topic`` names a study that brings its own methods; ``figures`` are figures that the report adds for it; ``derived``
+    are controls that follow from each finished final (`bench.derived`), of which those that start from an initialisation take
+    the settings ``scratch`` besides; ``lenient``: a
     model that cannot be built, or where a method cannot act, is a recorded failure and no reason to refuse the study;
     ``speed`` are the modes ("eager", "compiled") in which a final of each configuration is timed when all runs are done.
     """
@@ -86,6 +91,8 @@ class Study:
     seed: int = 0
     topic: str = ""
     figures: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
     lenient: bool = False
     speed: tuple[str, ...] = ()
 
@@ -110,6 +117,12 @@ class Study:
             raise BenchError("a ladder needs targets, but got none; give --targets 0.8,0.9")
         if not self.methods or not self.models or not self.final_seeds or self.trials < 1:
             raise BenchError("a study needs a method, a model, a final seed and a trial at least")
+        for name in self.derived:
+            derived.check(name)
+        if self.derived and not self.controls:
+            raise BenchError(
+                "controls that follow from a run train plainly, but this study has no plain training among controls"
+            )
         self._check_variants()
 
     def _check_variants(self) -> None:
@@ -123,6 +136,9 @@ class Study:
             raise BenchError(f"the variants of a method differ in their labels, but {twice[0]} is there more than once")
         if self.variants and {v.method for v in self.variants} != set(self.methods):
             raise BenchError(f"methods= must name those of the variants, but got {self.methods}")
+        for variant in self.variants:
+            if variant.model and variant.model not in self.models:
+                raise BenchError(f"models= must name those of the variants, but {variant.model!r} is missing")
         for setting in self.settings if self.variants else ():
             if all(key_of(setting) in v.keys for v in self.variants):
                 raise BenchError(
@@ -135,7 +151,11 @@ class Study:
         what: tuple[Any, ...] = (self.models, self.targets, self.settings, self.cost, self.sampler)
         what = (*what, self.generation, self.seed)
         what = (*what, self.methods) if self.topic else what
-        what = (*what, [(v.method, v.label, v.settings) for v in self.variants]) if self.variants else what
+        what = (
+            (*what, [(v.method, v.label, v.settings, *filter(None, [v.model])) for v in self.variants])
+            if self.variants
+            else what
+        )
         task = self.task.rstrip("/").rpartition("/")[2].replace(":", "-")
         about = self.topic or f"{self.kind}-{'-'.join(self.methods)}"
         return f"{about}-{task}-{digest({'': repr(what)})[:6]}"
@@ -154,7 +174,7 @@ class Study:
         """Methods x models x targets, or variants x models, in this order."""
         if self.kind == "grid":
             numbered = enumerate(self.variants)
-            return [Cell(self, v.method, model, None, v, i) for i, v in numbered for model in self.models]
+            return [Cell(self, v.method, m, None, v, i) for i, v in numbered for m in self.models if v.model in ("", m)]
         targets: tuple[float | None, ...] = self.targets if self.kind == "ladder" else (None,)
         return [Cell(self, m, model, t) for m in self.methods for model in self.models for t in targets]
 
@@ -225,7 +245,8 @@ class Cell:
         run, found = self.run({}, self.study.seed), dict[str, Any]()
         values = {**run.to_dict(), **run.recipe.to_dict(), **run.method.to_dict()}
         for setting in self._settings:
-            found[key_of(setting)] = values[key_of(setting)]
+            key = key_of(setting)
+            found[key] = reduce(lambda inner, part: inner[part], key.split("."), values)
         return found
 
     def run(self, params: Mapping[str, Any], seed: int, *, test: bool = False) -> Run:

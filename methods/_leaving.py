@@ -29,6 +29,10 @@ from bench.groups import Group, Plan
 LAWS = ("linear", "cosine", "multiplicative")
 VARIANTS = ("gain", "relative", "remaining")
 MEMBERS = ("all", "norms", "gates")
+RECONSTRUCTION = (
+    "self-rectifying: the paper's text could not be obtained; the names C_rate, C_len, T_rate, T_len and N are its own, "
+    "the formulas, thresholds, cool-down and budget handling are ours. Smooth pruning is faithful in outline."
+)
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,17 @@ class Leave(Config):
     law: str = hp("linear", choices=LAWS, help="how the length falls")
     members: str = hp("all", choices=MEMBERS, help="what decays: all of the channel, norms, or their scales only")
     rectify: bool = hp(False, help="release channels that resist")
-    rate: float = hp(0.1, low=-1, high=2, help="C_rate above which a channel resists; more than 1: never")
-    length: float = hp(1.0, low=-1e6, high=1e6, help="C_len above which a channel resists")
+    rate: float = hp(0.2, low=-1, high=2, help="C_rate above which a channel resists; more than 1: never")
+    length: float = hp(0.001, low=-1e6, high=1e6, help="C_len above which a channel resists")
     variant: str = hp("gain", choices=VARIANTS, help="what C_len measures")
     rule: str = hp("both", choices=("both", "either"), help="which criteria must hold")
-    persistence: int = hp(1, low=1, high=1_000_000, help="steps in a row that they must hold")
-    cooldown: int = hp(0, low=0, high=1_000_000, help="steps before a released channel can be chosen again")
+    persistence: int = hp(3, low=1, high=1_000_000, help="steps in a row that they must hold")
+    cooldown: int = hp(500, low=0, high=1_000_000, help="steps before a released channel can be chosen again")
+
+    @property
+    def reconstructed(self) -> str:
+        """What is ours in this way of leaving, or ""."""
+        return RECONSTRUCTION if self.how == "decay" and self.rectify else ""
 
 
 def fraction_left(step: Tensor | float, steps: int, law: str) -> Tensor:
@@ -110,7 +119,8 @@ class Channels(masks.Masked):
     """The state of a structured method: by group root, what is gone and what is leaving; and, once removed, the plan.
 
     ``gone``, ``leaving``: bool (C,). ``age``: decay steps done. ``initial``: lengths when the decay began. ``streak``:
-    steps of resistance in a row. ``free``: the step from which a channel can be chosen. ``ends``: the step after which
+    steps of resistance in a row. ``free``: the step from which a channel can be chosen. ``spared``: which
+    were released at some time. ``ends``: the step after which
     nothing of the group is leaving. ``released`` counts. The groups themselves are found again at each start.
     """
 
@@ -120,6 +130,7 @@ class Channels(masks.Masked):
     initial: dict[str, Tensor] = field(default_factory=dict)
     streak: dict[str, Tensor] = field(default_factory=dict)
     free: dict[str, Tensor] = field(default_factory=dict)
+    spared: dict[str, Tensor] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
     due: list[int] = field(default_factory=list)
     released: Tensor | None = None
@@ -149,6 +160,7 @@ def new_channels(cls: type[State], found: Sequence[Group], device: torch.device)
         initial=each(torch.float64),
         streak=each(torch.int64),
         free=each(torch.int64),
+        spared=each(torch.bool),
         released=torch.zeros((), dtype=torch.int64, device=device),
         groups=list(found),
     )
@@ -264,6 +276,7 @@ def release_(leave: Leave, state: Channels, model: nn.Module, step: int, lr: flo
         state.streak[root] = torch.where(resists, state.streak[root] + 1, 0)
         free = resists & (state.streak[root] >= leave.persistence)
         state.leaving[root] = state.leaving[root] & ~free
+        state.spared[root] = state.spared[root] | free
         state.age[root] = state.age[root].masked_fill(free, 0)
         state.free[root] = state.free[root].masked_fill(free, step + leave.cooldown)
         assert state.released is not None

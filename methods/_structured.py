@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,21 @@ from bench.groups import Group
 from bench.method import Clock, Method
 from methods._leaving import Channels, Leave, advance_, element_masks, new_channels, release_, start_
 
+FALLBACKS = ("refuse", "mask")
+MASKED = "masked channels"
 LAST = 1e30  # above all scores: a released channel that must not be chosen yet
 State = TypeVar("State", bound=Channels)
 
 
 @dataclass(frozen=True)
 class Structured(Method[State], abc.ABC):
-    """Base of methods that remove channels: a subclass says when (`select_`, `remove_`) and scores them."""
+    """Base of methods that remove channels: a subclass says when (`select_`, `remove_`) and scores them.
 
+    Where a model cannot lose channels, or not enough of them, it is refused. With ``fallback="mask"`` the outputs of each layer
+    are masked instead: the model stays as large and as slow as it was, and its results are labelled so.
+    """
+
+    touched: ClassVar[str] = "channels that can leave"
     target = "final"
     tolerance = 0.02  # `choose` comes within 1 %, unless a single channel of a tiny model is more
 
@@ -34,14 +41,44 @@ class Structured(Method[State], abc.ABC):
     scope: str = hp("global", choices=SCOPES, help="rank all groups together, or take the same share of each")
     round_to: int = hp(8, low=1, high=1024, help="groups keep multiples of this many channels, where that can be met")
     leave: Leave = field(default=Leave(), metadata={"help": "how channels leave: leave.how=decay, leave.steps=N, ..."})
+    fallback: str = hp("refuse", choices=FALLBACKS, help="where too little can leave: refuse, or mask channels instead")
+
+    @property
+    def reconstructed(self) -> str:
+        """Where channels are given back, the criteria are ours."""
+        return self.reconstruction or self.leave.reconstructed
 
     def channels(self, cls: type[State], model: nn.Module, example: Tensor) -> State:
-        """The state at the start, with the model's groups and costs; without a target there is nothing to find."""
-        found = groups.find(model, example) if self.final > 0 else []
-        found = [group for group in found if self.touches(model, group)]
-        state = new_channels(cls, found, example.device)
-        state.costs = Costs.of(model, found, (len(example), *example.shape[1:]), self.budget)
+        """The state at the start, with the model's groups and costs; without a target there is nothing to find.
+
+        Raises:
+            Ineffective: nothing can leave, or less than is wanted, and nothing may be masked instead.
+        """
+        find = groups.find if self.final > 0 else _nothing
+        try:
+            costs = self._costs(model, example, find(model, example))
+        except Ineffective as error:
+            if self.fallback == "refuse":
+                raise Ineffective(f"{error}, or fallback=mask") from None
+            costs = self._costs(model, example, groups.outputs(model, example))
+        state = new_channels(cls, costs.groups, example.device)
+        state.costs = costs
         return state
+
+    def _costs(self, model: nn.Module, example: Tensor, found: list[Group]) -> Costs:
+        """The costs by those groups that the method touches, which must be able to lose what is wanted."""
+        chosen = [group for group in found if self.touches(model, group)]
+        if self.final > 0 and not chosen:
+            raise Ineffective(f"{self.name} needs {self.touched}, but found none; choose another model")
+        costs = Costs.of(model, chosen, (len(example), *example.shape[1:]), self.budget)
+        dense = costs.total([0] * len(chosen))
+        most = 1 - costs.total([group.channels - 1 for group in chosen]) / dense if dense else 0.0
+        if self.final > most + TOLERANCE:
+            raise Ineffective(
+                f"{self.name} needs {self.touched} for {self.final:.1%} of the {self.budget}, but those here make up "
+                f"{most:.1%}; ask for less"
+            )
+        return costs
 
     def touches(self, model: nn.Module, group: Group) -> bool:
         """Whether the method may remove channels of a group."""
@@ -92,7 +129,8 @@ class Structured(Method[State], abc.ABC):
         return 1 - state.costs.total([int(gone[g.root].sum()) for g in state.groups]) / dense if dense else 0.0
 
     def remove_(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Meet the target exactly, with whatever is still leaving cut off, and make the model smaller."""
+        """Meet the target exactly, with whatever is still leaving cut off, and make the model smaller; what can only be masked
+        stays masked."""
         chosen = self.chosen(state, model, clock, self.final)
         for group in state.groups:
             state.gone[group.root] = chosen[group.root].to(state.gone[group.root].device)
@@ -102,7 +140,7 @@ class Structured(Method[State], abc.ABC):
         kept = {root: (~gone).nonzero()[:, 0] for root, gone in state.gone.items()}
         state.plan = groups.keep(model, state.groups, kept)
         groups.shrink_(model, state.plan)
-        state.masks, state.ends, state.due = {}, {}, []
+        state.masks, state.ends, state.due = state.masks if _masks_only(state) else {}, {}, []
 
     def rebuild(self, state: State, model: nn.Module) -> None:
         """After a resume: the shapes of a model that has lost its channels already."""
@@ -115,6 +153,10 @@ class Structured(Method[State], abc.ABC):
             raise Ineffective(f"{self.name} must remove channels, but the run was cut short before it did")
         return model
 
+    def label(self, state: State) -> str:
+        """That channels were masked, where none could be removed."""
+        return MASKED if _masks_only(state) else ""
+
     def kept(self, state: State) -> Mapping[str, Any]:
         """The plan of what is left."""
         return state.plan or {}
@@ -124,12 +166,25 @@ class Structured(Method[State], abc.ABC):
         return {name: mask for name, mask in state.masks.items() if mask.dim() > 1}
 
     def attained(self, metrics: Mapping[str, float]) -> float | None:
-        """The share of the budget that the finished model has lost."""
+        """The share of the budget that the finished model has lost; what is masked in one as large as before counts as lost."""
         if self.budget == "macs":
             return 1 - metrics["macs/fraction"]
-        return 1 - metrics["params/all"] / metrics["params/reference"] if self.budget == "params" else None
+        whole = self.fallback == "mask" and metrics["params/all"] == metrics["params/reference"]
+        left = metrics["params/nonzero" if whole else "params/all"]
+        return 1 - left / metrics["params/reference"] if self.budget == "params" else None
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """Channels gone, on their way out, and released so far."""
-        gone, leaving = (sum(float(t.sum()) for t in found.values()) for found in (state.gone, state.leaving))
-        return {"gone": gone, "leaving": leaving, "released": float(state.released or 0)}
+        """Channels gone, on their way out, released so far (each time counts), and how many of the released still stay."""
+        stay = {root: spared & ~state.given_up(root) for root, spared in state.spared.items()}
+        gone, leaving, stayed = (
+            sum(float(t.sum()) for t in found.values()) for found in (state.gone, state.leaving, stay)
+        )
+        return {"gone": gone, "leaving": leaving, "released": float(state.released or 0), "stayed": stayed}
+
+
+def _nothing(model: nn.Module, example: Tensor) -> list[Group]:
+    return []
+
+
+def _masks_only(state: Channels) -> bool:
+    return bool(state.groups) and not any(group.removable for group in state.groups)

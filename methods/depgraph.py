@@ -194,10 +194,21 @@ class DepGraph(Structured[State]):
         """In the pruning phase, choices at even distances, early enough for a decay to end in it."""
         super().after_step(state, model, clock)
         if clock.phase.name == "prune":
-            room = max(0, clock.phase.steps - (self.leave.steps if self.leave.how == "decay" else 1))
-            due = [1 + j * room // self.removals for j in range(self.removals)]
-            for j in [j for j, at in enumerate(due) if at == clock.phase_step]:
-                self.select_(state, model, clock, self.final * (j + 1) / self.removals)
+            for share in self.choices(clock.phase.steps).get(clock.phase_step, ()):
+                self.select_(state, model, clock, share)
+
+    def choices(self, steps: int) -> dict[int, list[float]]:
+        """After which of the pruning phase's ``steps`` channels are chosen, and which shares of the cost shall then be gone;
+        where channels can be given back, others are chosen for them after each decay."""
+        decays = self.leave.how == "decay"
+        room, found = max(0, steps - (self.leave.steps if decays else 1)), dict[int, list[float]]()
+        for j in range(self.removals):
+            found.setdefault(1 + j * room // self.removals, []).append(self.final * (j + 1) / self.removals)
+        for again in (
+            range(max(found) + self.leave.steps, room + 1, self.leave.steps) if decays and self.leave.rectify else ()
+        ):
+            found[again] = [self.final]
+        return found
 
     def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:
         """Normalised importances; drawn ones are independent of the others."""

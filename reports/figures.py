@@ -41,8 +41,13 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
 
 def marked(figure: Figure, study: Study) -> Figure:
     """The figure, with a note in its caption where it shows a reconstruction."""
-    shown = set(figure.table["method"]) if len(figure.table) else set()
-    if not any(map(study.reconstructed, shown)):
+    table = figure.table
+    told = (
+        table["reconstruction"]
+        if "reconstruction" in table
+        else [study.reconstructed(m) for m in table.get("method", ())]
+    )
+    if not any(told):
         return figure
     return replace(figure, caption=f"{figure.caption} {NOTE}", marked=True)
 

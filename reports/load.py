@@ -27,9 +27,10 @@ METRICS = {
 """Columns of the entries, and the metrics of a record that they hold (top-1 in per cent, shares from 0 to 1)."""
 
 COLUMNS = ("kind", "cell", "method", "model", "target", "number", "seed", "run", "state", "reason", "params", "values")
-WHOSE = ("reconstruction", "variant", "group", "order")
-"""Further columns, from the declaration: whether the method is a reconstruction; of a grid the variant, its group and its
-place among the variants; elsewhere the variant is "", the place -1, and the group a ladder's target."""
+WHOSE = ("reconstruction", "said", "variant", "group", "order")
+"""Further columns: whether the method is a reconstruction (from the declaration), and what the record is labelled with; of a
+grid the variant, its group and its place among the variants; elsewhere the variant is "", the place -1, and the group a
+ladder's target."""
 
 CONFIGURATION = ["cell", "kind", "number"]
 """What tells one configuration of a study from another; its runs differ by their seed only."""
@@ -61,8 +62,12 @@ class Study:
         return bool(self.declared.get("kind") == "grid")
 
     def reconstructed(self, method: str) -> bool:
-        """Whether a method is a reconstruction."""
+        """Whether a method is a reconstruction, in some of its configurations at least."""
         return method in self.declared.get("reconstructions", {})
+
+    def cell_reconstructed(self, cell: Mapping[str, Any]) -> bool:
+        """Whether what a declared cell runs is a reconstruction."""
+        return _reconstructed(cell, self.declared)
 
     def done(self, *kinds: str) -> pd.DataFrame:
         """The finished entries of some kinds."""
@@ -100,8 +105,11 @@ def dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def called(entry: Mapping[str, Any]) -> str:
-    """The method's name as it is shown: a reconstruction carries a dagger, which `NOTE` explains."""
-    return f"{entry['method']}{DAGGER if entry['reconstruction'] else ''}"
+    """The method's name as it is shown: a reconstruction carries a dagger, which `NOTE` explains, and what a record is
+    labelled with stands behind it, as in "depgraph (masked channels)"."""
+    said = entry.get("said")
+    known = isinstance(said, str) and said != ""  # a paper's row has none
+    return f"{entry['method']}{DAGGER if entry['reconstruction'] else ''}{f' ({said})' if known else ''}"
 
 
 def called_cell(entry: Mapping[str, Any]) -> str:
@@ -112,7 +120,7 @@ def called_cell(entry: Mapping[str, Any]) -> str:
 def label(entry: Mapping[str, Any]) -> str:
     """The short name of an entry's configuration: "sap #5", "gradual @0.9 #5" (5: the trial), or "drop† away only"."""
     if entry["kind"] == "baseline":
-        return called(entry)
+        return f"{called(entry)} {entry['variant']}".rstrip()
     if entry["order"] >= 0:
         return f"{called(entry)} {entry['variant']}".rstrip()
     target = f" @{entry['target']:g}" if not math.isnan(entry["target"]) else ""
@@ -141,7 +149,15 @@ def load(folder: Folder, name: str) -> Study:
 
 def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
     method, _, model = str(entry["cell"]).partition("/")
-    cell = {"method": method, "model": model, "target": None, **declared.get("cells", {}).get(entry["cell"], {})}
+    cells = declared.get("cells", {})
+    cell = {
+        "method": method,
+        "model": model,
+        "target": None,
+        **cells.get(entry["cell"], cells.get(entry.get("of"), {})),
+    }
+    if entry.get("of"):
+        cell |= {"method": method, "reconstruction": False}
     record = records.get(str(entry.get("run")))
     state = entry["state"] if entry["state"] != "finished" or record else "missing"
     own = {key: entry.get(key) for key in COLUMNS} | {key: cell[key] for key in ("method", "model", "target")}
@@ -149,9 +165,14 @@ def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping
         own["target"] = math.nan
     params = entry.get("params") or dict(s.split("=", 1) for s in cell.get("settings") or ())
     own |= {"state": state, "params": params, "values": entry.get("values") or []}
-    own |= {"reconstruction": cell["method"] in declared.get("reconstructions", {}), **_place(entry, cell, declared)}
+    own |= {"reconstruction": _reconstructed(cell, declared), **_place(entry, cell, declared)}
+    own["said"] = (record or {}).get("label", "")
     metrics, cost = (record["metrics"], record["cost"]) if record else ({}, {})
     return own | {k: metrics.get(m, math.nan) for k, m in METRICS.items()} | {"seconds": cost.get("seconds", math.nan)}
+
+
+def _reconstructed(cell: Mapping[str, Any], declared: Mapping[str, Any]) -> bool:
+    return bool(cell.get("reconstruction", cell["method"] in declared.get("reconstructions", {})))
 
 
 def _place(entry: Mapping[str, Any], cell: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +180,10 @@ def _place(entry: Mapping[str, Any], cell: Mapping[str, Any], declared: Mapping[
     if declared.get("kind") == "grid" and entry["kind"] != "baseline":
         return {"variant": cell.get("variant") or "", "group": cell.get("group") or "", "order": entry["number"]}
     target = cell["target"]
+    if entry.get("of"):
+        group = cell.get("group") or ("" if target is None else f"@{target:g}")
+        order = entry["number"] if declared.get("kind") == "grid" else -1
+        return {"variant": f"of {str(entry['cell']).partition(':')[2]}", "group": group, "order": order}
     return {"variant": "", "group": "" if target is None else f"@{target:g}", "order": -1}
 
 

@@ -36,7 +36,7 @@ def history(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=HISTORY)
 
 
-WHOSE = ["model", "method", "reconstruction", "number", "state"]
+WHOSE = ["model", "method", "reconstruction", "said", "number", "state"]
 HISTORY = ["cell", *WHOSE, "accuracy", "size", "reached"]
 
 
@@ -56,7 +56,7 @@ def importances(study: Study) -> pd.DataFrame:
     """Optuna's importance (share, 0 to 1) of each parameter for each objective, as the study noted it when it ended."""
     rows = [
         {
-            **{"cell": cell, "method": facts["method"], "reconstruction": study.reconstructed(facts["method"])},
+            **{"cell": cell, "method": facts["method"], "reconstruction": study.cell_reconstructed(facts)},
             **{"objective": objective, "parameter": name, "share": share},
         }
         for cell, facts in sorted(study.declared.get("cells", {}).items())

@@ -152,7 +152,7 @@ def _variants(study: Study) -> Table:
     for cell in study.declared.get("cells", {}).values():
         facts = " ".join(f"{name}={value:.4g}" for name, value in (cell.get("facts") or {}).items())
         whose = {"kind": "final", "order": 0, "method": cell["method"], "variant": cell.get("variant") or ""}
-        name = label({**whose, "reconstruction": study.reconstructed(cell["method"])})
+        name = label({**whose, "reconstruction": study.cell_reconstructed(cell)})
         settings = " ".join(cell.get("settings") or ())
         row: dict[str, Any] = {"group": cell.get("group") or "", "label": name, "settings": settings, "facts": {}}
         rows.setdefault((whose["method"], name), row)["facts"][cell["model"]] = facts
@@ -176,7 +176,7 @@ def failures(study: Study) -> Table:
     """Every run that did not end with a result, with its reason."""
     rows = study.entries[~study.entries["state"].isin(("finished", "running"))]
     reason = rows["reason"].fillna(rows["state"].map({"missing": "its record is not there"})).fillna("")
-    whose = ["kind", "cell", "method", "reconstruction", "number", "seed", "state"]
+    whose = ["kind", "cell", "method", "reconstruction", "said", "number", "seed", "state"]
     frame = rows[whose].assign(reason=reason, runs=_ids(rows))
     columns = (
         Column("kind", "kind", text("kind")),

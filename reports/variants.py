@@ -14,7 +14,7 @@ from reports.load import CONFIGURATION, Study, called, dicts, label
 from reports.stats import mean
 from reports.style import CONTROL, CONTROL_DASH, INK, PAGE, Looks, ink, key
 
-COLUMNS = ["model", "group", "method", "reconstruction", "label", "order", "kind", "split"]
+COLUMNS = ["model", "group", "method", "reconstruction", "said", "label", "order", "kind", "split"]
 COLUMNS += ["accuracy", "low", "high", "n"]
 ROW = 0.145  # inches of paper for one variant
 
@@ -39,7 +39,7 @@ def variants(study: Study) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     """A panel per model with a row per variant; where each model has one variant only, one panel with a row per model."""
-    counts = table[table["kind"] == "final"].groupby("model").size()
+    counts = table[table["order"] >= 0].groupby("model").size()
     if counts.max() == 1 and len(counts) > 1:
         return _by_model(table, looks, wide)
     models = list(table["model"].unique())
@@ -49,7 +49,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     figure, grid = style.panels(len(models), wide, height=tall, most=across, least=tall)
     for i, ((axes,), model) in enumerate(zip(grid, models, strict=True)):
         own = table[table["model"] == model]
-        named = _draw_rows(axes, own[own["kind"] == "final"], looks, "label")
+        named = _draw_rows(axes, own[own["order"] >= 0], looks, "label")
         if wide and i % across and named == [t.get_text() for t in grid[i - 1][0].get_yticklabels()]:
             axes.tick_params(labelleft=False)
         for control in dicts(own[own["method"] == CONTROL]):
@@ -64,7 +64,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
 
 def _by_model(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     figure, [[axes]] = style.panels(1, wide, height=0.5 + ROW * table["model"].nunique())
-    rows = table[table["kind"] == "final"]
+    rows = table[table["order"] >= 0]
     _draw_rows(axes, rows, looks, "model")
     places = {model: place for place, model in enumerate(rows["model"])}
     for control in dicts(table[(table["method"] == CONTROL) & table["model"].isin(places)]):
@@ -76,7 +76,7 @@ def _by_model(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
 
 def _rows(table: pd.DataFrame) -> int:
     """Rows of paper that a panel needs: one per variant, and one per group where there are several."""
-    own = table[table["kind"] == "final"]
+    own = table[table["order"] >= 0]
     groups = own["group"].nunique()
     return len(own) + (groups if groups > 1 else 0)
 

@@ -38,3 +38,11 @@ def only(methods: tuple[str, ...], own: Iterable[str], study: str) -> tuple[str,
     if set(methods) - set(own):
         raise BenchError(f"{study} is a study of {', '.join(own)}, but got {', '.join(methods)}; leave the method out")
     return own
+
+
+def among(methods: tuple[str, ...], own: Iterable[str], study: str) -> tuple[str, ...]:
+    """The study's own methods, or those of them that were named."""
+    own = tuple(own)
+    if set(methods) - set(own):
+        raise BenchError(f"{study} is a study of {', '.join(own)}, but got {', '.join(methods)}; name some of those")
+    return tuple(m for m in own if not methods or m in methods)

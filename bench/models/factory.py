@@ -120,16 +120,20 @@ def empty(model: str, *, classes: int, channels: int, image_size: int) -> nn.Mod
     return sizes.on_meta(model, classes=classes, channels=channels, size=image_size)
 
 
-def plan(built: nn.Module, model: str, *, classes: int, channels: int, image_size: int) -> dict[str, Any]:
-    """What `rebuild` needs, as JSON values; ``image_size`` is the input size that `create` returned.
+def plan(
+    built: nn.Module, model: str, *, classes: int, channels: int, image_size: int, kept: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What `rebuild` needs, as JSON values; ``image_size`` is the input size that `create` returned, ``kept`` what is left
+    of the architecture's channels, where some were removed (a `bench.groups.Plan`).
 
     Raises:
         BenchError: where ``built`` has not the weights of that architecture, so that the plan would describe another.
     """
     name, arguments = parse(model)
     made = dict(zip(PLAN, (name, arguments, classes, channels, image_size), strict=True))
+    made |= {"kept": dict(kept)} if kept else {}
     with torch.device("meta"):
-        expected = {k: v.shape for k, v in _build(made).state_dict().items()}
+        expected = {k: v.shape for k, v in rebuild(made).state_dict().items()}
     differing = [k for k, v in built.state_dict().items() if expected.get(k) != v.shape]
     differing += [k for k in expected if k not in built.state_dict()]
     if differing:

@@ -162,7 +162,7 @@ def resisting(leave: Leave, sign: float) -> tuple[nn.Module, Channels, dict[str,
 
 
 def test_what_resists_is_released_with_its_weights_as_they_are() -> None:
-    model, state, before = resisting(Leave(how="decay", steps=10, rectify=True, length=-1e6), -1.0)
+    model, state, before = resisting(Leave(how="decay", steps=10, rectify=True, length=-1e6, persistence=1), -1.0)
     assert same(weights(model), before)
     assert not state.leaving["conv1"].any()
     assert int(state.released or 0) == 3
@@ -171,14 +171,14 @@ def test_what_resists_is_released_with_its_weights_as_they_are() -> None:
 
 
 def test_what_yields_is_not_released() -> None:
-    _, state, _ = resisting(Leave(how="decay", steps=10, rectify=True, length=-1e6), 1.0)
+    _, state, _ = resisting(Leave(how="decay", steps=10, rectify=True, length=-1e6, persistence=1), 1.0)
     assert state.leaving["conv1"][:3].all()
 
 
 def test_thresholds_at_their_ends() -> None:
-    never = Leave(how="decay", steps=10, rectify=True, rate=1.5)
+    never = Leave(how="decay", steps=10, rectify=True, rate=1.5, persistence=1)
     assert resisting(never, -1.0)[1].leaving["conv1"][:3].all()
-    always = Leave(how="decay", steps=10, rectify=True, rate=-1, length=-1e6)
+    always = Leave(how="decay", steps=10, rectify=True, rate=-1, length=-1e6, persistence=1)
     assert not resisting(always, -1.0)[1].leaving["conv1"].any()
     patient = Leave(how="decay", steps=10, rectify=True, length=-1e6, persistence=3, cooldown=7)
     model, state, _ = resisting(patient, -1.0)
@@ -200,7 +200,7 @@ def test_one_step_is_the_host_bit_for_bit(host: str) -> None:
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("host", HOSTS)
 def test_three_hosts_three_policies_meet_the_budget(host: str, rectify: bool) -> None:
-    method = Decay(host=host, steps=4, rectify=rectify, rate=0.0, length=-1e6)
+    method = Decay(host=host, steps=4, rectify=rectify, rate=0.0, length=-1e6, persistence=1)
     job, seen = toy_job(method, steps=STEPS), list[dict[str, Any]]()
 
     def look(event: Event) -> None:
