@@ -37,7 +37,7 @@ POLICIES = {"": (), "+SP": ("leave.how=decay",), "+SR": ("leave.how=decay", "lea
 
 
 def variants(methods: Iterable[str], paper: bool, steps: int = STEPS) -> Iterator[Variant]:
-    """Each host with each way of leaving, in N = ``steps``: on the paper's model at its share of the MACs, or on any at half the MACs."""
+    """Each host with each way of leaving, in N = ``steps``: on the paper's model at its share, or on any at half the MACs."""
     for name, (method, settings, model, removed) in HOSTS.items():
         final = removed if paper else HALF
         for policy, leave in POLICIES.items():
