@@ -91,17 +91,16 @@ def _load(console: Console, one: Run, place: Place, device: torch.device) -> tas
         )
 
 
-def _shown(identity: dict[str, Any]) -> str:
+def _shown(identity: dict[str, Any], between: str = " ") -> str:
     parts = []
     for key, value in identity.items():
         if key == "class":
             continue
-        inner = {k: v for k, v in value.items() if k != "class"} if isinstance(value, dict) else None
-        if inner is None:
+        if not isinstance(value, dict):
             parts.append(f"{key}={value}")
-        elif inner:
-            parts.append(f"{key}({', '.join(f'{k}={v}' for k, v in inner.items())})")
-    return " ".join(parts)
+        elif inner := _shown(value, ", "):
+            parts.append(f"{key}({inner})")
+    return between.join(parts)
 
 
 @contextlib.contextmanager
@@ -141,6 +140,9 @@ def _print_record(console: Console, record: dict[str, Any]) -> None:
             f"{cost['train_seconds']:.1f} s, {cost['images_per_second']:,.0f} images/s, {cost['steps']:,} steps",
         ),
     ]
+    whole = metrics.get("params/reference", metrics["params/all"])
+    if metrics["params/all"] < whole:
+        rows.insert(-2, ("parameters", f"{metrics['params/all']:,.0f} of {whole:,.0f}: the model is smaller"))
     for name, text in rows:
         table.add_row(name, text)
     console.print(table)
