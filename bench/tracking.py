@@ -240,6 +240,8 @@ class Tracker:
         where = record["provenance"]
         tags |= {f"bench.version.{k}": str(v) for k, v in where.get("versions", {}).items()}
         tags |= {f"bench.hardware.{k}": str(v) for k, v in where.get("hardware", {}).items()}
+        if record.get("label"):
+            tags["bench.label"] = str(record["label"])
         if record["reason"]:
             tags["bench.reason"] = str(record["reason"])[:5000]
         self.client.log_batch(seen.run_id, tags=[RunTag(k, v) for k, v in tags.items()])

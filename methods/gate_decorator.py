@@ -41,7 +41,7 @@ from torch.optim import Optimizer
 
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import BenchError, Ineffective
+from bench.errors import BenchError
 from bench.groups import Group
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
@@ -161,6 +161,8 @@ class State(Channels):
 class GateDecorator(Structured[State]):
     """Learn, tick and tock, fine-tune."""
 
+    touched = "batch norms whose channels can leave"
+
     rounds: int = hp(2, low=1, high=1000, help="tocks after the first, each with its ticks before it")
     ticks: int = hp(5, low=1, high=1000, help="ticks to a round, each of which lets channels leave")
     learn: float = hp(0.3, low=0, below=1, help="share of the run before the gates; 0 with trained weights")
@@ -191,11 +193,6 @@ class GateDecorator(Structured[State]):
         convolutions = {n for n, m in model.named_modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))}
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
         state.convolutions = [n for n in trained if n.endswith("weight") and n.rpartition(".")[0] in convolutions]
-        if self.final > 0 and not state.gates:
-            raise Ineffective(
-                "gate_decorator needs batch norms whose channels can leave, but found none; "
-                "choose another model, or depgraph or otov2"
-            )
         return state
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:

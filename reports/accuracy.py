@@ -18,8 +18,8 @@ from reports.style import CONTROL, CONTROL_DASH, INK, Look, Looks, ink, key
 
 SIZES = {"weights_left": "Weights left (%)", "macs_left": "MACs left (%)"}
 SERIES = ["trial", "front", "final", "control"]
-WHOSE = ["model", "group", "method", "reconstruction", "number"]
-COLUMNS = ["model", "group", "method", "reconstruction", "label", "series", "number", "split"]
+WHOSE = ["model", "group", "method", "reconstruction", "said", "number"]
+COLUMNS = ["model", "group", "method", "reconstruction", "said", "label", "series", "number", "split"]
 COLUMNS += ["size", "accuracy", "low", "high", "n"]
 
 
@@ -135,7 +135,7 @@ def _control(axes: Axes, row: pd.Series) -> None:
 
 def _handles(table: pd.DataFrame, looks: Looks, markers: Mapping[tuple[str, str], str]) -> list[Line2D]:
     several, found = len({group for _, group in markers}) > 1, []
-    for row in dicts(table.drop_duplicates(["method", "group"])):
+    for row in dicts(table.drop_duplicates(["method", "group", "said"])):
         if row["method"] != CONTROL:
             name = f"{called(row)}: {row['group']}" if several and row["group"] else called(row)
             face = ink(color=looks[row["method"]].colour, marker=markers[row["method"], row["group"]], linestyle="none")

@@ -17,7 +17,7 @@ from reports.load import CONFIGURATION, Study, called, dicts, label
 from reports.stats import mean
 from reports.style import CONTROL, CONTROL_DASH, INK, Looks, ink, key
 
-WHOSE = ["model", "method", "reconstruction", "group"]
+WHOSE = ["model", "method", "reconstruction", "said", "group"]
 COLUMNS = [*WHOSE, "label", "series", "name", "order", "x", "predicted", "value", "low", "high", "n"]
 RULES = {"fraction": "R1, a fixed fraction", "target": "R2, directed at the target"}
 PARTS = {"away": "away only", "back": "back only", "both": "both"}

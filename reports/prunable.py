@@ -25,7 +25,7 @@ WORDS = {
     "other": "other parameters",
 }
 EXTRA = ("norms", "biases")  # of the other parameters, where the records tell them apart
-COLUMNS = ["model", "method", "reconstruction", "label", *PARTS, *EXTRA, "parameters"]
+COLUMNS = ["model", "method", "reconstruction", "said", "label", *PARTS, *EXTRA, "parameters"]
 COLUMNS += ["top1", "low", "high", "n", "dense", "dense_low", "dense_high", "dense_n", "failed", "reason"]
 ROW = 0.17  # inches of paper for one architecture
 
@@ -52,7 +52,7 @@ def _row(study: Study, own: pd.DataFrame) -> dict[str, Any]:
     control = study.done("final", "baseline").query("method == @CONTROL and model == @first['model']")
     dense = mean(control["test_top1"])
     return {
-        **{name: first[name] for name in ("model", "method", "reconstruction")},
+        **{name: first[name] for name in ("model", "method", "reconstruction", "said")},
         "label": label(first),
         **{name: shares[name].mean() for name in (*PARTS, *EXTRA, "parameters")},
         **{"top1": over.mean, "low": over.low, "high": over.high, "n": over.n},

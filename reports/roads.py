@@ -24,7 +24,7 @@ PAPER = "MobileNetV1, ImageNet: the paper's"
 PAPER_DASH: style.Dash = (0, (4, 1.5))
 PAPER_MARKERS = {SPARSE: "o", SMALL: "s", DENSE: "x"}
 SIZES = {"nonzero": ("Non-zero parameters (millions)", 1e6), "bytes": ("Bytes (MB), mask included", 1e6)}
-COLUMNS = ["paper", "model", "method", "reconstruction", "label", "road", "target"]
+COLUMNS = ["paper", "model", "method", "reconstruction", "said", "label", "road", "target"]
 COLUMNS += ["nonzero", "bytes", "accuracy", "low", "high", "n"]
 
 
@@ -39,7 +39,7 @@ def roads(study: Study) -> pd.DataFrame:
         first, over = dicts(own)[0], mean(own["test_top1"])
         road = {ROAD_METHOD: SMALL, CONTROL: DENSE}.get(first["method"], SPARSE)
         size = own["bytes_sparse" if road == SPARSE else "bytes_dense"].mean()
-        whose = {name: first[name] for name in ("model", "method", "reconstruction", "target")}
+        whose = {name: first[name] for name in ("model", "method", "reconstruction", "said", "target")}
         numbers = {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n}
         sizes = {"nonzero": own["nonzero"].mean(), "bytes": size}
         rows.append({"paper": False, **whose, "label": label(first), "road": road, **sizes, **numbers})

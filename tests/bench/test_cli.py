@@ -49,6 +49,8 @@ BAD = [
     (["run", "gradual", "task=folder:/nowhere"], "/nowhere"),
     (["run", "gradual", "start=missing.safetensors"], "missing.safetensors"),
     (["run", "gradual", "start=run:123456789abc"], "run that one first"),
+    (["run", "gate_decorator", "model=test_vit"], "needs batch norms whose channels can leave, but found none"),
+    (["study", "gate_decorator", "--models", "test_vit"], "needs batch norms whose channels can leave, but found none"),
     (["study", "sap", "--study", "parto"], "did you mean 'pareto'?"),
     (["study", "sap", "--sampler", "tpa"], "did you mean 'tpe'?"),
     (["study", "dense", "--study", "ladder"], "a ladder needs a method with a target"),

@@ -109,6 +109,17 @@ def test_a_study_is_mirrored_once_however_often_it_is_synced(place: Place) -> No
     assert done[3]["method.p"] == "0.5"
 
 
+def test_what_a_record_is_labelled_with_is_a_tag(place: Place) -> None:
+    record = place.records.record("aaa")
+    assert record is not None
+    write_json(place.records.run("aaa") / "record.json", {**record, "label": "masked channels"})
+    tracker = Tracker(place, STUDY, connect(place))
+    tracker.sync()
+    tags = {r.data.tags["bench.entry"]: r.data.tags for r in tracker._search() if "bench.entry" in r.data.tags}
+    assert tags["trial-sap-toy-0000-s0"]["bench.label"] == "masked channels"
+    assert "bench.label" not in tags["trial-sap-toy-0001-s0"]
+
+
 def test_a_run_goes_on_and_a_dead_one_is_not_left_running(place: Place) -> None:
     tracker = Tracker(place, STUDY, connect(place))
     tracker.sync()

@@ -10,6 +10,7 @@ import pytest
 
 from bench.errors import BenchError, Corrupt
 from bench.record import Folder, write_json
+from reports import tables
 from reports.accuracy import accuracy_against, floor
 from reports.load import Study, load
 from reports.search import history, importances
@@ -135,3 +136,21 @@ def test_a_broken_entry_is_told(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(Corrupt, match=r"trial-x-0000-s0\.json"):
         load(Folder(tmp_path), declared["name"])
+
+
+def test_what_a_record_is_labelled_with_stands_beside_its_numbers(tmp_path: Path) -> None:
+    home = homes.full(tmp_path)
+    for run in Folder(home).run_ids():
+        record = Folder(home).record(run)
+        assert record is not None
+        if record["run"]["model"] == "test_vit" and record["metrics"]["weights_left"] < 1:
+            write_json(Folder(home).run(run) / "record.json", {**record, "label": "masked channels"})
+    study = load(Folder(home), "pareto-sap")
+    for table in (tables.finals(study), tables.configurations(study)):
+        for row in table.rows():
+            masked = row["model"] == "test_vit" and row["label"].startswith("sap")
+            assert ("(masked channels)" in row["label"]) is masked
+    cells = next(column for column in tables.runs(study).columns if column.key == "cell")
+    told = {row["said"]: cells.text(row) for row in tables.runs(study).rows() if row["kind"] == "final"}
+    assert told == {"": "sap/test_efficientnet", "masked channels": "sap (masked channels)/test_vit"}
+    assert accuracy_against(study, "macs_left").groupby("model")["said"].max()["test_vit"] == "masked channels"
