@@ -1,20 +1,34 @@
-"""The manual: what each method says about itself, as plain data, handed to the renderer of the report's plug-in."""
+"""The manual: what each method says about itself, and which architectures can lose channels, as plain data, handed to the
+renderer of the report's plug-in."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import plugins
+from bench import matrix, plugins
 from bench.place import Place
+from bench.prunability import Row
 from bench.spec import describe
 from bench.tuner import readable
 
 
 def write(out: Path | None = None) -> Path:
-    """Write a page for each method and an index of them into ``out`` (docs in the folder of results); return the index."""
-    index: Path = plugins.load(plugins.REPORTS, "report").manual(methods(), out or Place().home / "docs")
+    """Write a page for each method, one of architectures and an index into ``out`` (docs in the folder of results); return the
+    index."""
+    own = Place().home / "docs"
+    rows = matrix.stored(own / matrix.FILE)
+    render = plugins.load(plugins.REPORTS, "report").manual
+    index: Path = render(methods(), out or own, architectures(rows), matrix.counts(rows))
     return index
+
+
+def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows of the prunability matrix as plain data: the fields of `bench.prunability.Row`, its verdict ("full", "partly" or
+    "not"), and whether it works."""
+    return [{**asdict(row), "verdict": row.verdict, "works": row.works} for row in rows if row.model != matrix.NONE]
 
 
 def methods() -> list[dict[str, Any]]:

@@ -1,15 +1,20 @@
 """The prunability matrix: the smallest architecture of each timm module, each examined in a process of its own.
 
-What hangs, crashes or runs out of memory is a row with its reason. Rows are written as they come, to ``prunability.csv`` and
-the page ``prunability.md``; the same command goes on where it stopped, and does what is new to it.
+What hangs, crashes or runs out of memory is a row with its reason. Rows are written as they come, to ``prunability.csv``; the
+same command goes on where it stopped, and does what is new to it: other versions, or what a longer limit may bring. The rows
+that are stored beside this file are a matrix made so, from which the manual has its page.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fnmatch
+import io
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -27,35 +32,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from bench import models
 from bench.errors import BenchError
 from bench.models.sizes import told
-from bench.prunability import Row, examine, versions
+from bench.prunability import VERDICTS, Row, examine, versions
+from bench.record import write_text
 
 NONE = "none of this kind"
-HEAD = "module, model, pixels, M params, verdict, works, groups (inexact), can leave %, tied %, weights left %, "
-HEAD += "params left %, MACs left %, what stays and why"
-PAGE = """# Which architectures can be pruned by channels
-
-Made by `bench prunability` ({versions}): for each module of timm the smallest classification architecture below
-{largest:g} million parameters (timm's `test_*` toys left out), with random weights, {size} pixels wide or the smallest size
-above that it can process.
-
-{counts}
-
-An architecture **works** if every proof is passed and halving all of its groups of channels removes at least a quarter of
-the weights of its convolutions and linear layers. Stock Torch-Pruning 1.6.1 was counted by a looser rule: the smaller model
-runs forward, and less than 90 % of its parameters are left at a ratio of one half.
-
-It is **full** if every output of every convolution and linear layer can leave, but the classifier's, and those tied by
-nature: one for each place of the image, or for each class. It is **partial** if some others stay; the last column says why.
-
-Proofs, in float64 with a stirred copy of the model: all groups reordered at once leave the outputs as they are; uneven
-parts of them removed leave a model that runs forward and backward, in training too; removing half of them gives
-the outputs of masking that half, for all groups but the *inexact*: there a layer norm, a softmax or a mean over the channels
-sees the zeros.
-
-| {head} |
-|---|---|---:|---:|---|---|---:|---:|---:|---:|---:|---:|---|
-{rows}
-"""
+LATE = "it took more than"
+FILE = "prunability.csv"
+STORED = Path(__file__).with_name(FILE)
 
 
 def matrix(
@@ -65,10 +48,8 @@ def matrix(
 
     ``limit`` is in seconds for each architecture, ``largest`` in millions of parameters.
     """
-    table = _Table(out, largest, image_size)
-    known = {m for m in timm.list_modules() if m != "family"}  # ours are no module of timm
-    modules = fnmatch.filter(sorted(known), pattern)
-    wanted = modules or models.names(pattern)
+    table = Table(out / FILE, limit)
+    wanted = fnmatch.filter(modules(), pattern) or models.names(pattern)
     if not wanted:
         raise BenchError(f"a pattern must match modules or models of timm, but {pattern!r} matches none; try 'res*'")
     waiting = [name for name in wanted if not table.has(name)]
@@ -84,51 +65,58 @@ def matrix(
         for row in _examined(waiting, jobs, limit, largest, image_size):
             table.add(row)
             bars.advance(task)
-            told = f"{row.verdict}, {row.weights_left:.0%} of weights left" if row.groups else f"none: {row.reason}"
-            console.print(escape(f"{row.module}: {row.model}: {told} ({row.seconds:.0f} s)"), soft_wrap=True)
+            told = f"{row.verdict}, {row.weights_left:.0%} of weights left" if row.groups else f"not: {row.reason}"
+            console.print(escape(f"{_key(row)}: {row.model}: {told} ({row.seconds:.0f} s)"), soft_wrap=True)
     return [r for r in table.rows if r.module in wanted or r.model in wanted]
 
 
-def counts(rows: Sequence[Row]) -> str:
-    """The numbers at the top of the page."""
-    verdicts = {v: sum(r.verdict == v for r in rows) for v in ("full", "partial", "none")}
+def modules() -> list[str]:
+    """The modules of timm, ours not among them, sorted."""
+    return sorted(set(timm.list_modules()) - {"family"})
+
+
+def counts(rows: Sequence[Row]) -> dict[str, int]:
+    """How many architectures there are, how many of them work, by the looser rule too, and how many have each verdict."""
+    found = [row for row in rows if row.model != NONE]
+    counted = {"all": len(found), "works": sum(r.works for r in found), "loosely": sum(r.loosely for r in found)}
+    return counted | {verdict: sum(r.verdict == verdict for r in found) for verdict in VERDICTS}
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The counts in a sentence."""
     return (
-        f"Of {len(rows)} architectures **{sum(r.works for r in rows)} work**, {sum(r.loosely for r in rows)} by the "
-        f"looser rule; {verdicts['full']} full, {verdicts['partial']} partial, {verdicts['none']} none."
+        "of {all} architectures {works} can be pruned, {loosely} by the looser rule of stock Torch-Pruning's count; "
+        "{full} in full, {partly} partly, {not} not".format(**counts(rows))
     )
 
 
-class _Table:
-    """The rows on disk, as CSV and as a page."""
+def stored(own: Path) -> list[Row]:
+    """The rows of a file of one's own, and where it has none, those that come with this package; by module."""
+    rows = {_key(row): row for path in (STORED, own) for row in Table(path).rows}
+    return [rows[key] for key in sorted(rows)]
 
-    def __init__(self, folder: Path, largest: float, image_size: int) -> None:
-        self.folder, self.largest, self.image_size = folder, largest, image_size
-        self.file = folder / "prunability.csv"
-        with self.file.open(newline="") if self.file.exists() else open(os.devnull) as stream:
+
+class Table:
+    """The rows in a file of comma-separated values."""
+
+    def __init__(self, file: Path, limit: float = 0.0) -> None:
+        self.file, self.limit = file, limit
+        with file.open(newline="") if file.exists() else open(os.devnull) as stream:
             self.rows = [_row(values) for values in csv.DictReader(stream)]
 
     def has(self, name: str) -> bool:
-        """Whether a module or architecture was examined already, by the same versions."""
-        return any(name in (r.module, r.model) and r.versions == versions() for r in self.rows)
+        """Whether a module or architecture was examined already, by the same versions, and not cut short by less time."""
+        found = [r for r in self.rows if name in (r.module, r.model) and r.versions == versions()]
+        return any(not r.reason.startswith(LATE) or r.seconds >= self.limit for r in found)
 
     def add(self, row: Row) -> None:
         """A row more, on disk at once."""
         self.rows = sorted([r for r in self.rows if _key(r) != _key(row)] + [row], key=_key)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.file.with_suffix(".new").open("w", newline="") as stream:
-            table = csv.DictWriter(stream, [f.name for f in fields(Row)])
-            table.writeheader()
-            table.writerows(asdict(r) for r in self.rows)
-        self.file.with_suffix(".new").replace(self.file)
-        page = PAGE.format(
-            versions=versions(),
-            largest=self.largest,
-            size=self.image_size,
-            head=HEAD.replace(", ", " | "),
-            counts=counts([r for r in self.rows if r.model != NONE]),
-            rows="\n".join(_line(r) for r in self.rows),
-        )
-        self.file.with_suffix(".md").write_text(page)
+        text = io.StringIO()
+        table = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(r) for r in self.rows)
+        write_text(self.file, text.getvalue())
 
 
 def _key(row: Row) -> str:
@@ -138,16 +126,6 @@ def _key(row: Row) -> str:
 def _row(values: dict[str, str]) -> Row:
     kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": "True".__eq__, "str": str}
     return Row(**{f.name: kinds[str(f.type)](values[f.name]) for f in fields(Row)})
-
-
-def _line(row: Row) -> str:
-    shares = (row.can_leave, row.tied, row.weights_left, row.params_left, row.macs_left)
-    groups = f"{row.groups} ({row.inexact})" if row.inexact else f"{row.groups}"
-    cells = (
-        *(row.module, row.model, row.image_size, f"{row.parameters / 1e6:.2f}", row.verdict),
-        *("yes" if row.works else "no", groups, *(f"{100 * s:.1f}" for s in shares), row.reason.replace("|", "/")),
-    )
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 @dataclass
@@ -164,7 +142,7 @@ def _examined(names: Sequence[str], jobs: int, limit: float, largest: float, ima
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.prunability"])
     waiting, children = list(reversed(names)), list[_Child]()
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, min(torch.get_num_threads(), len(os.sched_getaffinity(0)) // jobs))  # OMP_NUM_THREADS counts
     try:
         while waiting or children:
             while waiting and len(children) < jobs:
@@ -202,25 +180,35 @@ def _heard(child: _Child, limit: float) -> Row | None:
         child.process.join(5)
         return _silent(child, f"its process ended with exit code {child.process.exitcode}")
     if child.model and time.monotonic() - child.since > limit:
-        return _silent(child, f"it took more than {limit:.0f} s")
+        return _silent(child, f"{LATE} {limit:.0f} s")
     return None
 
 
 def _silent(child: _Child, reason: str) -> Row:
-    module = child.name if child.name != child.model else ""
-    took = time.monotonic() - child.since
+    module = child.name if child.name in timm.list_modules() else ""
+    took = round(time.monotonic() - child.since, 1)
     return Row(module, child.model or NONE, 0, 0, reason=reason, seconds=took, versions=versions())
 
 
 def _work(name: str, largest: float, image_size: int, threads: int, pipe: Connection) -> None:
     """The child's main function: a module's smallest architecture, or the one named."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     torch.set_num_threads(threads)
     try:
-        model = smallest(name, largest) if name in timm.list_modules() else name
+        module = name if name in timm.list_modules() else ""
+        model = smallest(name, largest) if module else name
         pipe.send(("model", model))
-        pipe.send(("row", asdict(examine(model, image_size, name if name != model else ""))))
+        pipe.send(("row", asdict(examine(model, image_size, module))))
     except Exception as error:  # a row says so
         pipe.send(("failed", told(error)))
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process as soon as nobody waits for it any more."""
+    with contextlib.suppress(EOFError, OSError):
+        parent.recv()  # nothing is ever sent this way
+    os._exit(1)
 
 
 def smallest(module: str, largest: float) -> str:

@@ -24,6 +24,8 @@ from bench.seeds import generator
 
 CLASSES = 1000
 NATURAL = (GRID, "the classes")
+VERDICTS = ("full", "partly", "not")
+EVERYTHING = 1 - 1e-5  # shares are rounded to six places
 UNSOUND = "what is coupled was not all found"
 
 
@@ -57,15 +59,15 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Either "full" (everything can leave but what is tied by nature), "partial" (something can) or "none"."""
+        """Either "full" (everything can leave but what is tied by nature), "partly" (something can) or "not"."""
         if not (self.groups and self.masked and self.trains):
-            return "none"
-        return "full" if self.can_leave + self.tied > 1 - 1e-9 else "partial"
+            return "not"
+        return "full" if self.can_leave + self.tied > EVERYTHING else "partly"
 
     @property
     def works(self) -> bool:
         """Our criterion: halving every group removes a quarter of the convolution and linear weights, all proofs passed."""
-        return self.verdict != "none" and self.weights_left <= 0.75
+        return self.verdict != "not" and self.weights_left <= 0.75
 
     @property
     def loosely(self) -> bool:
@@ -105,15 +107,15 @@ def examine(name: str, image_size: int, module: str = "") -> Row:
         parameters,
         groups=len(found),
         inexact=sum(not g.exact for g in found),
-        can_leave=outputs[""] / whole,
-        tied=sum(outputs[why] for why in NATURAL) / whole,
-        weights_left=weights[0] / weights[1],
-        params_left=_count(smaller.parameters()) / parameters,
-        macs_left=operations[0] / operations[1],
+        can_leave=round(outputs[""] / whole, 6),
+        tied=round(sum(outputs[why] for why in NATURAL) / whole, 6),
+        weights_left=round(weights[0] / weights[1], 6),
+        params_left=round(_count(smaller.parameters()) / parameters, 6),
+        macs_left=round(operations[0] / operations[1], 6),
         masked=masked_alike(replica, images, [g for g in found if g.exact]),
         trains=_trains(smaller, example),
         reason=_reason(outputs, replica, images, traced, found),
-        seconds=time.monotonic() - begun,
+        seconds=round(time.monotonic() - begun, 1),
         versions=versions(),
     )
 

@@ -1,4 +1,4 @@
-"""The manual as HTML: an index of methods and a page for each, which stand alone and ask nothing of any network."""
+"""The manual as HTML: an index of methods, a page for each and one of architectures, which ask nothing of any network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.record import write_text
+from reports import matrix
 from reports.typeset import spans, typeset
 
 Method = Mapping[str, Any]
 """A method as plain data; `bench.manual.method` lists the keys."""
 
 
-def render(methods: Sequence[Method], out: Path) -> Path:
-    """Write ``index.html`` and a page per method into ``out``, and return the index. The same methods, the same bytes."""
+def render(
+    methods: Sequence[Method],
+    out: Path,
+    architectures: Sequence[matrix.Row] = (),
+    counts: Mapping[str, int] | None = None,
+) -> Path:
+    """Write ``index.html``, a page per method and one of architectures into ``out``, and return the index. The same methods
+    and architectures (with their ``counts``), the same bytes."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -25,8 +32,10 @@ def render(methods: Sequence[Method], out: Path) -> Path:
     template = environment.get_template("manual.html")
     pages = [_page(method) for method in methods]
     for page in pages:
-        write_text(out / f"{page['name']}.html", template.render(page=page, pages=pages) + "\n")
-    write_text(out / "index.html", template.render(page=None, pages=pages) + "\n")
+        write_text(out / f"{page['name']}.html", template.render(page=page, pages=pages, counts=None) + "\n")
+    if architectures:
+        matrix.render(architectures, counts or {}, environment, out)
+    write_text(out / "index.html", template.render(page=None, pages=pages, counts=counts) + "\n")
     return out / "index.html"
 
 

@@ -67,7 +67,6 @@ _FLASH = "_scaled_dot_product_"
 def _attention(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     query, key, value = flow.of(a["query"]), flow.of(a["key"]), flow.of(a["value"])
     unify(query[-1], key[-1])
-    mix(query[-1])  # the scale may be taken from its size
     unify(key[-2], value[-2])
     lead = [same([query[d], key[d], value[d]], n) for d, n in enumerate(out[0].shape[:-2])]
     if isinstance(a.get("attn_mask"), Tensor):

@@ -174,10 +174,18 @@ def told_(module: nn.Module) -> dict[str, int]:
     cls = sited(type(module))
     if cls is None:
         raise TypeError(f"{type(module).__name__} has no site")
-    module.__class__ = cls
     told = dict[str, int]()
     module._told = told  # type: ignore[assignment]
+    _become_(module, cls)
     return told
+
+
+def _become_(module: nn.Module, cls: type[nn.Module]) -> None:
+    """Change a module's class, also that of its own methods which it holds under other names (``self.forward = self.fast``)."""
+    module.__class__ = cls
+    for name, held in list(vars(module).items()):
+        if isinstance(held, types.MethodType) and held.__self__ is module:
+            setattr(module, name, getattr(module, held.__func__.__name__) if held.__func__.__name__ != name else held)
 
 
 def plain_(model: nn.Module) -> None:
@@ -185,7 +193,7 @@ def plain_(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Sited) and not module._told:
             del module._told
-            module.__class__ = module._plain  # type: ignore[assignment]
+            _become_(module, module._plain)
 
 
 @contextlib.contextmanager

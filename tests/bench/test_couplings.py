@@ -280,6 +280,45 @@ def test_a_model_that_is_told_sizes_can_be_stored_copied_and_exported() -> None:
         assert torch.allclose(exported(images), wanted, atol=1e-6)
 
 
+def test_a_method_held_under_another_name_is_told_too() -> None:
+    class Held(FromInput):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = self.slow  # type: ignore[method-assign]
+
+        def slow(self, x: Tensor) -> Tensor:
+            B, N, C = x.shape
+            q, k, v = torch.cat([self.q(x), self.kv(x)], -1).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+            return x + self.proj(((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(B, N, C))
+
+    model, images = made(Held)
+    found = groups.find(model, images)
+    assert {g.root: g.channels for g in found} == BLOCKS[FromInput]
+    groups.shrink_(model, groups.keep(model, found, groups.uneven(found)))
+    assert model(images).shape == (3, 4)
+    assert copy.deepcopy(model)(images).shape == (3, 4)
+
+
+def test_sizes_that_agree_by_chance_are_told_apart() -> None:
+    class Pair(FromInput):
+        """Two heads, and a stream whose halves leave as a whole: both are halved to the same size."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads, self.wide = 2, nn.Conv2d(12, 12, 1, groups=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.block(self.wide(self.stem(x)).flatten(2).transpose(1, 2)).mean(1))
+
+    model, images = made(Pair)
+    found = groups.find(model, images)
+    for group in found:
+        smaller = copy.deepcopy(model)
+        groups.shrink_(smaller, groups.keep(smaller, [group], {group.root: torch.arange(group.channels // 2)}))
+        assert smaller(images).shape == (3, 4)
+    assert {g.channels for g in found} == {2}
+
+
 def test_a_smaller_model_can_lose_more() -> None:
     model, images = made(FromInput)
     for _ in range(2):
@@ -305,6 +344,39 @@ def test_an_operation_without_a_rule_keeps_its_channels_and_no_others() -> None:
 def test_what_a_norm_sees_is_not_called_exact() -> None:
     found = groups.find(*made(Fused))
     assert {g.root: g.exact for g in found} == {"stem": False, "qkv": True}
+
+
+def test_what_standardised_weights_or_attention_s_own_scale_see_is_not_exact() -> None:
+    class Standard(Gated):
+        def block(self, x: Tensor) -> Tensor:
+            weight = nn.functional.batch_norm(self.reduce.weight.view(1, 6, -1), None, None, training=True).view(
+                6, 12, 1, 1
+            )
+            value, gate = self.up(x).chunk(2, dim=1)
+            return self.down(value * gate.sigmoid()) * self.expand(nn.functional.conv2d(x, weight)).sigmoid()
+
+    class Own(Tokens):
+        def __init__(self, scale: float | None = None) -> None:
+            super().__init__()
+            self.scale, self.qkv, self.proj = scale, nn.Linear(12, 27), nn.Linear(9, 12)
+
+        def block(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).view(len(x), 1, 16, 3, 9).unbind(3)
+            out = nn.functional.scaled_dot_product_attention(
+                q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), scale=self.scale
+            )
+            return x + self.proj(out[:, 0, 0])
+
+    class Given(Own):
+        def __init__(self) -> None:
+            super().__init__(0.5)
+
+    assert {g.root: g.exact for g in groups.find(*made(Standard))} == {
+        **{"stem": False, "up": True, "down": True},
+        **{"reduce": True},
+    }
+    for kind, wanted in ((Own, False), (Given, True)):
+        assert {g.root: g.exact for g in groups.find(*made(kind))}["qkv"] is wanted
 
 
 def test_axes_are_told_apart_by_what_they_are_not_by_their_size() -> None:

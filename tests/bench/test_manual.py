@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, manual, plugins
+from bench import cli, manual, matrix, plugins
+from bench.prunability import Row
 
 
 def test_a_method_as_plain_data() -> None:
@@ -50,3 +51,14 @@ def test_bench_docs(
     folder = own_place / "elsewhere" if words else own_place / "results" / "docs"
     assert str(folder / "index.html") in capsys.readouterr().out
     assert (folder / "sap.html").is_file()
+    assert "efficientnet" in (folder / "prunability.html").read_text()
+
+
+def test_architectures_as_plain_data() -> None:
+    rows = [
+        Row("vit", "vit_tiny", 32, 9, groups=1, masked=True, trains=True),
+        Row("dino", matrix.NONE, 0, 0, reason="none"),
+    ]
+    (found,) = manual.architectures(rows)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["module"], found["verdict"], found["works"], found["groups"]) == ("vit", "partly", False, 1)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import methods
-from bench import manual
+from bench import manual, matrix
+from bench.prunability import Row
 from reports.manual import render
 from reports.typeset import Block, spans, typeset
 from tests.reports.looking import Page
@@ -147,12 +148,47 @@ def test_text_of_a_method_cannot_run(tmp_path: Path) -> None:
         assert "script" not in Page(path.read_text()).tags
 
 
+def architectures(*rows: Row) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    return manual.architectures(rows), matrix.counts(rows)
+
+
+def test_a_page_of_architectures_says_how_much_can_leave_and_why_the_rest_stays(tmp_path: Path) -> None:
+    full = {"groups": 4, "inexact": 1, "weights_left": 0.3, "params_left": 0.31, "masked": True, "trains": True}
+    rows = (
+        Row("vit", "vit_tiny", 32, 5_720_000, can_leave=0.9, tied=0.1, versions="timm 1", **full),
+        Row("swin", "swin_tiny", 64, 28_000_000, can_leave=0.625, reason="37.5%: it is cut", versions="timm 1", **full),
+        Row("rnn", "rnn_tiny", 64, 1_000_000, reason="no channel", versions="timm 1"),
+        Row("dino", matrix.NONE, 0, 0, reason="no classification architecture", versions="timm 1"),
+    )
+    index = render([made()], tmp_path, *architectures(*rows))
+    assert 'href="prunability.html"' in index.read_text()
+    shown = Text((tmp_path / "prunability.html").read_text()).found
+    assert "Of 3 architectures 2 can be pruned: 1 in full, 1 partly, 1 not." in shown
+    assert {"In full (1)", "Partly (1)", "Not (1)", "37.5%: it is cut", "no channel", "3 of 4", "90.0", "5.72"} <= set(
+        shown
+    )
+    assert shown.index("vit_tiny") < shown.index("swin_tiny") < shown.index("rnn_tiny")
+    assert "dino" not in shown
+
+
+def test_without_a_matrix_there_is_no_page_of_it(tmp_path: Path) -> None:
+    assert "prunability" not in render([made()], tmp_path).read_text()
+    assert not (tmp_path / "prunability.html").exists()
+
+
+def test_a_reason_cannot_run(tmp_path: Path) -> None:
+    render([], tmp_path, *architectures(Row(EVIL, EVIL, 64, 1, reason=EVIL, versions=EVIL)))
+    assert "script" not in Page((tmp_path / "prunability.html").read_text()).tags
+
+
 def test_the_same_methods_give_the_same_bytes(tmp_path: Path) -> None:
     """In another process, with another hash seed and another time zone."""
-    (tmp_path / "methods.json").write_text(json.dumps(manual.methods()))
+    rows = matrix.stored(tmp_path / "none.csv")
+    told = [manual.methods(), manual.architectures(rows), matrix.counts(rows)]
+    (tmp_path / "told.json").write_text(json.dumps(told))
     program = (
-        "import json, pathlib, reports.manual as m; "
-        "m.render(json.loads(pathlib.Path('methods.json').read_text()), pathlib.Path('again'))"
+        "import json, pathlib, reports.manual as m; methods, rows, counts = json.loads(pathlib.Path('told.json').read_text()); "
+        "m.render(methods, pathlib.Path('again'), rows, counts)"
     )
     changed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **changed}, cwd=tmp_path)
