@@ -17,7 +17,7 @@ WARM_UP, FEWEST, MOST = 3, 10, 100
 
 
 def latency(
-    model: nn.Module, shape: tuple[int, ...], recipe: Recipe, device: torch.device, *, seconds: float = 1.0
+    model: nn.Module, shape: tuple[int, ...], recipe: Recipe, device: torch.device, *, seconds: float = 0.3
 ) -> dict[str, float]:
     """Time single forward passes of one batch of ``shape`` (N, C, H, W), each waited for, in the recipe's precision.
 
