@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,12 @@ from bench.errors import BenchError, Ineffective
 from bench.loop import Observer, Training, train
 from bench.place import Place
 from bench.record import SCHEMA, Folder, read_json, write_json
+from bench.recovery import Recovery
 from bench.spec import SHUFFLED, START_RUN, Run
 from bench.start import Begun, begin_
 from bench.store import RunFolder
+
+DENSE = 0.999  # share of weights that are not zero in a model that was not pruned
 
 
 def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
@@ -88,9 +92,12 @@ def execute(
         job = training(run, model, task, size, device)
         job.dense_weights, job.held = dense.weights, begun.held
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
+        before = _dense(run, model, begun)
         finished = train(job)
-        metrics, layers = judge(run, finished, task, size, device, dense)
+        metrics, layers = judge(run, finished, task, size, device, dense, before)
         _require_target(run, metrics)
+        metrics |= _damage(job, finished)
+        collapsed = measure.collapsed(finished, layers, job.validation(), run.recipe)
         best = max((row["val/top1"] for row in folder.rows()), default=metrics["val/top1"])
         record = {
             "schema": SCHEMA,
@@ -101,9 +108,10 @@ def execute(
             "run": run.to_dict(),
             "identity": run.identity(),
             "architecture": built,
-            "label": run.method.label(job.state),
-            "metrics": {**metrics, **aim, "val_best/top1": best},
+            "label": job.label,
+            "metrics": {**metrics, **aim, "val_best/top1": best, "layers/collapsed": len(collapsed)},
             "layers": layers,
+            "collapsed": collapsed,
             "phases": job.at.phases,
             "cost": _cost(run, job, place.records, time.perf_counter() - began, beside),
             "provenance": provenance(device, started, task),
@@ -112,7 +120,7 @@ def execute(
         }
         if keep_weights:
             record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
-            write_json(folder.path / "plan.json", _whole_plan(plan, run.method.kept(job.state)))
+            write_json(folder.path / "plan.json", _whole_plan(plan, job.kept))
         folder.close(record)
         return record
 
@@ -138,7 +146,26 @@ def training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: to
     )
     validation = task.evaluation("validation", batch=512, image_size=size, channels_last=recipe.channels_last)
     steps = max(1, round(run.epochs * batches.steps))
-    return Training(run.method, recipe, run.seed, model, batches, lambda: validation, device, steps)
+    job = Training(run.method, recipe, run.seed, model, batches, lambda: validation, device, steps)
+    if run.recovery != "none":
+        job.recovery = Recovery(run.recovery, run.recover, run.rewind_to)
+    return job
+
+
+def _dense(run: Run, model: nn.Module, begun: Begun) -> nn.Module | None:
+    """A copy of the trained dense model that the run starts from; None where it starts from none: from an initialisation, from
+    timm (with a classifier of its own), or from what was pruned before."""
+    if run.start in ("", "timm") or begun.kept or measure.progress_point(model, ())["weights_left"] < DENSE:
+        return None
+    return copy.deepcopy(model)
+
+
+def _damage(job: Training, finished: nn.Module) -> dict[str, float]:
+    """How good the model was as the method finished it: before a recovery, and with batch-norm statistics of its own."""
+    if job.recovering:
+        return job.at.pruned
+    found = measure.reestimated(finished, job.batches, job.validation(), job.recipe)
+    return {f"val/{key}": value for key, value in found.items()}
 
 
 def _aim(run: Run, dense: nn.Module) -> dict[str, float]:
@@ -155,15 +182,23 @@ def _aim(run: Run, dense: nn.Module) -> dict[str, float]:
 
 
 def judge(
-    run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device, dense: measure.Reference
+    run: Run,
+    model: nn.Module,
+    task: tasks.Task,
+    size: int,
+    device: torch.device,
+    dense: measure.Reference,
+    before: nn.Module | None = None,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """All measurements of a finished model: on validation, on test if the run opens it, of its weights and its speed, which
-    are compared with the ``dense`` model's."""
+    are compared with the ``dense`` model's; ``before`` is the trained dense model that it came from, if it came from one."""
     recipe, metrics = run.recipe, dict[str, float]()
+    if before is not None:
+        before = before.to(device).to(memory_format=recipe.memory_format)
     for split in ("validation", "test") if run.test else ("validation",):
         batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)
         prefix = "val" if split == "validation" else "test"
-        metrics |= {f"{prefix}/{k}": v for k, v in measure.accuracy(model, batches, recipe).items()}
+        metrics |= {f"{prefix}/{k}": v for k, v in measure.accuracy(model, batches, recipe, before).items()}
     shape = (recipe.batch, task.info.channels, size, size)
     facts, layers = measure.summary(
         model, prunable=run.method.prunable(model), example_shape=shape, recipe=recipe, device=device, dense=dense

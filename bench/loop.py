@@ -6,6 +6,7 @@
         at the end of each epoch and of the phase: evaluate, write a row, tell observers, checkpoint
         end_phase
     finish
+    where the run has a recovery (`bench.recovery`): the finished model in phases of its own, its zeros held
 
 All state of a run is in `Training`; a checkpoint holds it whole, so that a run killed anywhere ends with the same
 weights, bit for bit on a CPU. The global generators (dropout inside models) are seeded at each epoch and each phase from
@@ -16,98 +17,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from bench.checkpoint import due, resume_, save, save_if_due, set_generators_, to
 from bench.errors import BenchError, Diverged
-from bench.measure import accuracy, progress_point
-from bench.method import Budget, Clock, Method, Phase
-from bench.recipe import Recipe
+from bench.measure import accuracy, progress_point, reestimated
+from bench.method import Clock, Phase
+from bench.recovery import Ended, Recover, rewind_, tensors, values, zeros
 from bench.seeds import address
-from bench.store import RunFolder
+from bench.training import Batches, Event, Observer, Position, Stopped, Training
+
+__all__ = ["Batches", "Event", "Observer", "Position", "Stopped", "Training", "step_", "train"]
 
 FINITE_EVERY = 500  # steps between looks at the loss, each of which waits for the device
-
-
-class Batches(Protocol):
-    """Training batches with an address: epoch ``index`` is the same whenever it is asked for."""
-
-    @property
-    def steps(self) -> int:
-        """Batches to an epoch."""
-        ...
-
-    def epoch(self, index: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (N, C, H, W) and labels (N,) of an epoch, without its first ``skip`` batches."""
-        ...
-
-
-@dataclass(frozen=True)
-class Event:
-    """What observers are told: kind is "step", "epoch" or "phase"; ``row`` is the newest row of the curves."""
-
-    kind: str
-    step: int
-    steps: int
-    phase: str
-    row: Mapping[str, Any]
-
-
-Observer = Callable[[Event], None]
-
-
-class Stopped(Exception):
-    """The run was asked to stop; a checkpoint holds all of it."""
-
-
-@dataclass
-class Position:
-    """How far a run is; plain values that a checkpoint stores."""
-
-    step: int = 0
-    index: int = 0
-    phase_step: int = 0
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    seconds: float = 0.0
-    row: dict[str, Any] = field(default_factory=dict)
-    phases: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class Training:
-    """Everything that one run consists of while it goes on."""
-
-    method: Method[Any]
-    recipe: Recipe
-    seed: int
-    model: nn.Module
-    batches: Batches
-    validation: Callable[[], Any]
-    device: torch.device
-    steps: int
-    dense_weights: int | None = None  # what the curves' weights_left is relative to; None: the model's own
-    held: Mapping[str, Tensor] = field(default_factory=dict)  # masks of weights whose zeros stay, whatever the method
-    folder: RunFolder | None = None
-    observers: Sequence[Observer] = ()
-    checkpoint_seconds: float = 30.0
-    stop: Callable[[], bool] = lambda: False
-    at: Position = field(default_factory=Position)
-    state: Any = None
-    saved: dict[str, Any] | None = None  # optimiser and generators of a checkpoint, until the phase takes them up
-    measured: dict[int, dict[str, Any]] = field(default_factory=dict)  # rows of an earlier process, by step
-    last_save: float = field(default_factory=time.monotonic)
-
-    @property
-    def budget(self) -> Budget:
-        """The budget as it stood when the present phase began."""
-        return Budget(self.steps, self.steps - self.at.step + self.at.phase_step, self.batches.steps)
 
 
 def train(job: Training) -> nn.Module:
@@ -122,23 +49,41 @@ def train(job: Training) -> nn.Module:
     job.held = {name: mask.to(job.device) for name, mask in job.held.items()}
     with torch.random.fork_rng(devices=devices):
         job.model.to(job.device).to(memory_format=job.recipe.memory_format)
-        _attach(job)
-        while (phase := job.method.phase(job.state, job.at.index, job.budget)) is not None:
-            left = job.budget.left
-            if not 0 < phase.steps <= left:
-                raise BenchError(
-                    f"phases must fit the budget, but {phase.name!r} wants {phase.steps} steps and {left} of {job.steps} "
-                    "are left; lower the number of rounds or raise `epochs`"
-                )
-            _train_phase(job, phase)
-        if job.at.step != job.steps:
-            raise BenchError(f"phases must spend the whole budget, but {job.steps - job.at.step} steps were left over")
-        return job.method.finish(job.state, job.model).eval()
+        _begin(job)
+        if not job.recovering:
+            _run_phases(job)
+            job.kept, job.label = dict(job.method.kept(job.state)), job.method.label(job.state)
+            job.model = job.method.finish(job.state, job.model).eval()
+        if job.recovery and not job.recovering:
+            _turn_to_recovery(job)
+        if job.recovering:
+            _run_phases(job)
+        return job.model.eval()
 
 
-def _attach(job: Training) -> None:
+def _run_phases(job: Training) -> None:
+    """The phases of the method, or of the recovery."""
+    while (phase := job.method.phase(job.state, job.at.index, job.budget)) is not None:
+        left = job.budget.left
+        if not 0 < phase.steps <= left:
+            raise BenchError(
+                f"phases must fit the budget, but {phase.name!r} wants {phase.steps} steps and {left} of {job.end} "
+                "are left; lower the number of rounds or raise `epochs`"
+            )
+        _train_phase(job, phase)
+    if job.at.step != job.end:
+        raise BenchError(f"phases must spend the whole budget, but {job.end - job.at.step} steps were left over")
+
+
+def _begin(job: Training) -> None:
     checkpoint = job.folder.load_checkpoint() if job.folder else None
     job.measured = {row["step"]: row for row in job.folder.rows()} if job.folder else {}
+    if checkpoint and checkpoint.get("recovery"):
+        _resume_recovery(job, checkpoint)
+        return
+    if job.recovery and job.recovery.rewinds(job.steps) is not None:
+        job.whole = tensors(job.model)
+        _keep_origin(job)
     torch.manual_seed(address(job.seed, "attach"))
     images, _ = next(iter(job.batches.epoch(0)))
     job.state = job.method.attach(job.model, images)
@@ -146,12 +91,47 @@ def _attach(job: Training) -> None:
     if checkpoint is None:
         return
     for name, value in checkpoint["state"].items():
-        setattr(job.state, name, _to(value, job.device))
+        setattr(job.state, name, to(value, job.device))
     job.method.rebuild(job.state, job.model)
-    job.model.to(memory_format=job.recipe.memory_format)  # as where it was cut: momentum has it too
-    job.model.load_state_dict(checkpoint["model"])
-    job.at = Position(**checkpoint["at"])
-    job.saved = checkpoint
+    resume_(job, checkpoint)
+    job.origin = to(checkpoint.get("origin"), job.device) or job.origin
+
+
+def _keep_origin(job: Training) -> None:
+    """At the step that the recovery rewinds to, keep the values."""
+    if job.whole and job.recovery and job.at.step == job.recovery.rewinds(job.steps):
+        job.origin, job.whole = values(job.model, job.whole), {}
+
+
+def _turn_to_recovery(job: Training) -> None:
+    """After the method: measure what it left, hold its zeros, rewind, and let the recovery have the rest."""
+    top1 = accuracy(job.model, job.validation(), job.recipe)["top1"]
+    norms = reestimated(job.model, job.batches, job.validation(), job.recipe)
+    job.at.pruned = {"val/top1_pruned": top1, **{f"val/{key}": value for key, value in norms.items()}}
+    job.model.to(memory_format=job.recipe.memory_format)
+    job.held = zeros(job.model)
+    rewind_(job.model, job.origin, job.kept, job.held)
+    job.origin, job.saved = {}, None
+    _recover(job)
+
+
+def _resume_recovery(job: Training, checkpoint: dict[str, Any]) -> None:
+    """Back into a recovery: the model is built from what the method kept, as a finished one is, and the method is over."""
+    found = checkpoint["recovery"]
+    job.kept, job.label, job.held = found["kept"], found["label"], to(found["held"], job.device)
+    if job.kept:
+        from bench.groups import shrink_  # here, because the tracer that it comes with takes a second to import
+
+        shrink_(job.model, job.kept)
+    resume_(job, checkpoint)
+    _recover(job)
+
+
+def _recover(job: Training) -> None:
+    assert job.recovery is not None
+    shown = {key.removeprefix("method/"): value for key, value in job.at.row.items() if key.startswith("method/")}
+    job.method = Recover(job.method, job.recovery.peak(job.recipe, job.end))
+    job.state, job.recipe, job.recovering = Ended(shown), job.recovery.recipe(job.recipe), True
 
 
 def _train_phase(job: Training, phase: Phase) -> None:
@@ -165,14 +145,14 @@ def _train_phase(job: Training, phase: Phase) -> None:
     while at.phase_step < phase.steps:
         epoch, skip = divmod(at.step, job.batches.steps)
         if resumed and job.saved is not None:
-            _set_generators(job.saved["generators"], job.device)
+            set_generators_(job.saved["generators"], job.device)
         if skip == 0 or at.phase_step == 0:
             torch.manual_seed(address(job.seed, "torch", at.step))
         resumed = False
         count = min(job.batches.steps - skip, phase.steps - at.phase_step)
         _segment(job, clock, epoch, skip, count)
         _evaluate(job, clock)
-        _maybe_checkpoint(job, optimizer)
+        save_if_due(job, optimizer)
     job.saved = None
     at.phases.append({"index": at.index, "name": phase.name, "steps": phase.steps, **_phase_row(at.row)})
     before = _versions(job.model)
@@ -183,7 +163,7 @@ def _train_phase(job: Training, phase: Phase) -> None:
         at.phases[-1] |= {"after/val/top1": scores["top1"]}
     _tell(job, "phase", phase)
     at.index, at.phase_step = at.index + 1, 0
-    _maybe_checkpoint(job, None)
+    save_if_due(job, None)
 
 
 def _segment(job: Training, clock: Clock, epoch: int, skip: int, count: int) -> None:
@@ -198,15 +178,16 @@ def _segment(job: Training, clock: Clock, epoch: int, skip: int, count: int) -> 
             group["lr"] = group["peak_lr"] * recipe.rate(clock.phase_step, phase.steps)
         total += step_(job, clock, forward, *next(batches))
         at.step, at.phase_step, at.loss_steps = clock.step, clock.phase_step, at.loss_steps + 1
+        _keep_origin(job)
         _tell(job, "step", phase)
         stopping = job.stop()
-        if done == count or stopping or at.step % FINITE_EVERY == 0 or _due(job):
+        if done == count or stopping or at.step % FINITE_EVERY == 0 or due(job):
             at.loss_sum = float(total)
             if not math.isfinite(at.loss_sum):
                 raise Diverged(f"the loss must stay finite, but at step {at.step} it is {at.loss_sum}; lower `lr`")
-            if done < count and (stopping or _due(job)):
+            if done < count and (stopping or due(job)):
                 at.seconds += time.perf_counter() - began
-                _checkpoint(job, clock.optimizer)
+                save(job, clock.optimizer)
                 began = time.perf_counter()
             if stopping and done < count:
                 raise Stopped
@@ -297,58 +278,3 @@ def _phase_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def _tell(job: Training, kind: str, phase: Phase) -> None:
     for observer in job.observers:
         observer(Event(kind, job.at.step, job.steps, phase.name, job.at.row))
-
-
-def _due(job: Training) -> bool:
-    return time.monotonic() - job.last_save >= job.checkpoint_seconds
-
-
-def _maybe_checkpoint(job: Training, optimizer: Optimizer | None) -> None:
-    if job.stop():
-        _checkpoint(job, optimizer)
-        raise Stopped
-    if _due(job):
-        _checkpoint(job, optimizer)
-
-
-def _checkpoint(job: Training, optimizer: Optimizer | None) -> None:
-    """Write all of the run's state; ``optimizer`` is None between two phases."""
-    if job.folder is None:
-        return
-    job.folder.save_checkpoint(
-        2 * job.at.step + (optimizer is None),  # between phases comes after the end of the phase
-        {
-            "at": vars(job.at),
-            "model": job.model.state_dict(),
-            "state": _saved_fields(job.state),
-            "optimizer": optimizer.state_dict() if optimizer else None,
-            "generators": _generators(job.device),
-        },
-    )
-    job.last_save = time.monotonic()
-
-
-def _saved_fields(state: Any) -> dict[str, Any]:
-    if state is None:
-        return {}
-    return {f.name: getattr(state, f.name) for f in fields(state) if f.metadata.get("saved", True)}
-
-
-def _generators(device: torch.device) -> list[Tensor]:
-    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *cuda]
-
-
-def _set_generators(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
-
-
-def _to(value: Any, device: torch.device) -> Any:
-    """Tensors inside plain containers, moved to a device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {k: _to(v, device) for k, v in value.items()}
-    return [_to(v, device) for v in value] if isinstance(value, list) else value

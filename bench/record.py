@@ -15,13 +15,16 @@ A record (schema 1) has these keys:
     run         all fields (`Run.to_dict`); identity: the hashed part
     architecture  what was built: the run's model, unless its method trains a smaller one in its place
     label       what must stand beside the numbers, such as "masked channels"; "" where nothing must, missing in old ones
-    metrics     flat dict of floats, see `bench.measure`; params/all = weights/all + params/norms + params/biases +
-                params/other (embeddings, tables, tokens, scales, recurrent weights)
+    metrics     flat dict of floats, see `bench.measure`: of the finished model, after a recovery if the run has one (last
+                epoch; val_best/top1 is the best of all epochs), but val/top1_pruned and val/top1_bn before it;
+                val/agreement and val/class_drop only where the run started from a trained dense model; params/all = weights/all
+                + params/norms + params/biases + params/other (embeddings, tables, tokens, scales, recurrent weights)
     layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable,
                 kind ("convolution", "pointwise", "depthwise", "linear", "classifier")
+    collapsed   one dict per layer that lets little or nothing through: name (of the weight), reason; missing in old ones
     phases      one dict per phase, of the model at its end and before the method acts: index, name, step, steps,
                 val/top1, val/loss, sparsity, weights_left, pq; and, where the method then changed weights,
-                after/val/top1, of what came of it
+                after/val/top1, of what came of it; the last is named "recover" where the run has a recovery
     cost        steps, start_steps and shape_steps (of the runs that it began with), samples, seconds, train_seconds,
                 images_per_second, peak_memory_bytes, runs_beside
     provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data

@@ -14,6 +14,7 @@ from bench.config import Config, digest, hp, rule
 from bench.errors import BenchError, MissingData, one_of
 from bench.method import Method, method_from
 from bench.recipe import Recipe
+from bench.recovery import KINDS
 
 START_RUN = "run:"
 SHUFFLED = "shuffled:"
@@ -34,6 +35,15 @@ class Run(Config):
     seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
     start: str = hp("", help="starting weights: nothing, timm, run:ID, or a .safetensors file")
     shape: str = hp("", help="run:ID or shuffled:ID: with the channels and zeros of a finished run, not its weights")
+    recovery: str = hp(
+        "none",
+        choices=("none", *KINDS),
+        help="after the method: nothing, fine-tuning, or rewinding of the learning rate or of the weights too",
+    )
+    recover: float = hp(0.3, above=0, below=1, help="share of the epochs that the recovery takes from the method")
+    rewind_to: float = hp(
+        0.0, low=0, below=1, help="share of the method's steps whose weights come back; 0: the run's start (weights)"
+    )
     image_size: int = hp(0, low=0, help="pixels at the model's input; 0: the task's, or what the model needs")
     test: bool = hp(False, help="open the test split once, for the finished model")
     device: str = hp("auto", help="auto, cpu, cuda or cuda:N", identity=False)
@@ -41,9 +51,17 @@ class Run(Config):
     workers: int = hp(4, low=0, help="processes that decode images of folder: tasks", identity=False)
 
     def check(self) -> None:
-        """A shape is a run's."""
+        """A shape is a run's; what only a recovery needs is set with one."""
         if self.shape and not self.shape.startswith((START_RUN, SHUFFLED)):
             raise BenchError(f"`shape` names a finished run, but got {self.shape!r}; write shape=run:ID or shuffled:ID")
+        needs = {"recover": KINDS, "rewind_to": ("weights",)}
+        for one in fields(self):
+            kinds = needs.get(one.name)
+            if kinds and self.recovery not in kinds and getattr(self, one.name) != one.default:
+                raise BenchError(
+                    f"`{one.name}` needs recovery={' or '.join(kinds)}, but got recovery={self.recovery}; "
+                    f"set that, or leave {one.name} out"
+                )
 
     def identity(self) -> dict[str, Any]:
         """What is hashed and shown; a file of starting weights counts by its content."""

@@ -6,6 +6,11 @@ linear weights, the classifier's included) and "all" (all parameters). A weight 
 "sparsity/*" are zeros within the model as it is. What is left of a model ("weights_left", "macs/fraction") and its
 theoretical speed-up are relative to a reference, the dense model that the run names, so that a model with zeros, one with
 channels removed and one that was smaller from the start stand on one axis.
+
+Damage is more than accuracy lost: a record has for "val" and, where it was opened, "test" the loss, the calibration error,
+the worst class and the agreement with the dense model that the run started from (`accuracy`); of the model as the method
+finished it "val/top1_bn", with batch-norm statistics of its own (`reestimated`), and where a recovery followed
+"val/top1_pruned", as it was; and which layers have collapsed (`collapsed`).
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import torch
 from torch import nn
 
 from bench import masks
+from bench.measure.damage import collapsed, reestimated
 from bench.measure.operations import macs
 from bench.measure.parts import kinds, others
 from bench.measure.quality import accuracy
@@ -29,10 +35,12 @@ from bench.recipe import Recipe
 __all__ = [
     "Reference",
     "accuracy",
+    "collapsed",
     "latency",
     "layers",
     "macs",
     "progress_point",
+    "reestimated",
     "reference",
     "size",
     "sparse_bytes",

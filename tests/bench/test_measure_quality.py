@@ -77,6 +77,59 @@ def test_agrees_with_the_plain_computation_however_batches_are_cut(seed, n, clas
     assert found["n"] == n
 
 
+def compare(logits, dense, labels, parts=1):
+    """Both models' logits as one image (N, 2, C, 1), of which each model reads its half."""
+
+    class Half(Logits):
+        def __init__(self, half):
+            super().__init__()
+            self.half = half
+
+        def forward(self, x):
+            return super().forward(x[:, self.half])
+
+    images, labels = (
+        torch.stack([torch.as_tensor(logits), torch.as_tensor(dense)], 1)[..., None],
+        torch.as_tensor(labels),
+    )
+    batches = zip(images.chunk(parts), labels.chunk(parts), strict=True)
+    return accuracy(Half(0), list(batches), RECIPE, Half(1))
+
+
+def test_agreement_and_the_class_that_lost_most_by_hand():
+    # predictions 0 1 1 0 0, of the dense model 0 0 1 1 0, labels 0 0 1 1 1: class 0 from 2/2 to 1/2, class 1 from 2/3 to 1/3
+    one, zero = [0.0, 1.0], [1.0, 0.0]
+    found = compare([zero, one, one, zero, zero], [zero, zero, one, one, zero], [0, 0, 1, 1, 1], parts=2)
+    assert found["agreement"] == pytest.approx(60)
+    assert found["class_drop"] == pytest.approx(50)
+    assert (found["worst_class"], found["worst_class_index"]) == (pytest.approx(100 / 3), 1)
+    assert {k: v for k, v in found.items() if k not in ("agreement", "class_drop")} == score(
+        [zero, one, one, zero, zero], [0, 0, 1, 1, 1]
+    )
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 60), classes=st.integers(1, 7), parts=st.integers(1, 4))
+def test_comparison_with_the_dense_model_agrees_with_the_plain_computation(seed, n, classes, parts):
+    rng = generator("agreement", seed)
+    logits, dense = torch.randint(3, (2, n, classes), generator=rng).float()  # ties abound
+    labels = torch.randint(classes, (n,), generator=rng)
+    found = compare(logits, dense, labels, parts)
+    one, other = logits.argmax(1), dense.argmax(1)
+    assert found["agreement"] == pytest.approx(100 * (one == other).double().mean().item())
+    lost = [((other == c).double() - (one == c).double())[labels == c].mean().item() for c in labels.unique()]
+    assert found["class_drop"] == pytest.approx(100 * max(lost))
+
+
+def test_rows_that_are_no_numbers_agree_with_nothing():
+    nan = [math.nan, 0.0]
+    assert compare([nan, [1.0, 0.0]], [nan, nan], [0, 0])["agreement"] == 0
+    assert compare([nan, [1.0, 0.0]], [[1.0, 0.0]] * 2, [0, 0])["agreement"] == 50
+
+
+def test_of_classes_that_are_equally_bad_the_first_is_the_worst():
+    assert score([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [0, 1, 2])["worst_class_index"] == 0
+
+
 def test_one_class():
     assert score([[2.0], [-1.0]], [0, 0]) == {
         "top1": 100,
@@ -84,6 +137,7 @@ def test_one_class():
         "loss": 0,
         "ece": 0,
         "worst_class": 100,
+        "worst_class_index": 0,
         "n": 2,
     }
 
