@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.markers import CARETDOWNBASE
+from matplotlib.markers import CARETDOWN
 
 from reports import style
 from reports.load import CONFIGURATION, Study, called, dicts, label
@@ -68,20 +68,20 @@ def floor(rows: pd.DataFrame) -> float:
 
 def draw(table: pd.DataFrame, size: str, looks: Looks, wide: bool) -> Figure:
     """A panel per model."""
-    models, markers = list(table["model"].unique()), _markers(table, looks)
+    models, faces = list(table["model"].unique()), markers(table, looks)
     figure, grid = style.panels(len(models), wide, height=2.5 if wide else 2.2)
     low = 100 * table["size"].min()
     for (axes,), model in zip(grid, models, strict=True):
         rows = table[table["model"] == model]
-        _panel(axes, rows, looks, markers)
+        _panel(axes, rows, looks, faces)
         style.percent_axis(axes, low, log=low < 30)
         axes.set_xlabel(SIZES[size])
         style.title(axes, model)
-    style.legend(figure, _handles(table, looks, markers), wide)
+    style.legend(figure, _handles(table, looks, faces), wide)
     return figure
 
 
-def _markers(table: pd.DataFrame, looks: Looks) -> dict[tuple[str, str], str]:
+def markers(table: pd.DataFrame, looks: Looks) -> dict[tuple[str, str], str]:
     """The marker of each method, by method and group; where a method has several groups of variants, of each group."""
     rows = table[table["method"] != CONTROL].drop_duplicates(["method", "group"])
     groups = list(rows["group"].unique())
@@ -94,13 +94,13 @@ def _markers(table: pd.DataFrame, looks: Looks) -> dict[tuple[str, str], str]:
     }
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, markers: Mapping[tuple[str, str], str]) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> None:
     lowest = floor(rows)
     for method, own in rows.groupby("method", sort=True):
         look = looks[str(method)]
         for series, points in own.groupby("series"):
             if series == "control":
-                _control(axes, points.iloc[0])
+                control(axes, points.iloc[0])
             elif series == "front":
                 axes.plot(
                     100 * points["size"], points["accuracy"], drawstyle="steps-post", color=look.colour, linewidth=1
@@ -109,7 +109,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, markers: Mapping[tuple[
                 _trials(axes, points, lowest, look)
             else:
                 for group, some in points.groupby("group", sort=False):
-                    _finals(axes, some, Look(look.colour, markers[str(method), str(group)]))
+                    finals(axes, some, Look(look.colour, faces[str(method), str(group)]))
     style.accuracy_axis(axes, "Top-1 accuracy (%)", lowest)
 
 
@@ -117,29 +117,37 @@ def _trials(axes: Axes, points: pd.DataFrame, lowest: float, look: Look) -> None
     faint = ink(linestyle="none", markeredgewidth=0, color=look.colour, alpha=0.5)
     seen, below = points[points["accuracy"] >= lowest], points[points["accuracy"] < lowest]
     axes.plot(100 * seen["size"], seen["accuracy"], marker=look.marker, markersize=3.6, **faint)
-    axes.plot(100 * below["size"], [lowest] * len(below), marker=CARETDOWNBASE, **faint)
+    axes.plot(100 * below["size"], [lowest] * len(below), marker=CARETDOWN, **faint)
 
 
-def _finals(axes: Axes, points: pd.DataFrame, look: Look) -> None:
+def finals(axes: Axes, points: pd.DataFrame, look: Look) -> None:
+    """Points with their intervals, at what is left in per cent."""
     half = (points["high"] - points["accuracy"]).fillna(0)
     face = ink(color=look.colour, markeredgecolor=INK, markeredgewidth=0.7, markersize=5.5, zorder=4)
     bars = ink(ecolor=INK, elinewidth=0.8, capsize=2)
     axes.errorbar(100 * points["size"], points["accuracy"], half, fmt=look.marker, **face, **bars)
 
 
-def _control(axes: Axes, row: pd.Series) -> None:
+def control(axes: Axes, row: pd.Series) -> None:
+    """The dense line with the band of its interval."""
     axes.axhline(row["accuracy"], color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
     if not math.isnan(row["low"]):
         axes.axhspan(row["low"], row["high"], color=INK, alpha=0.08, linewidth=0)
 
 
-def _handles(table: pd.DataFrame, looks: Looks, markers: Mapping[tuple[str, str], str]) -> list[Line2D]:
-    several, found = len({group for _, group in markers}) > 1, []
+def named(table: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> list[Line2D]:
+    """An entry of the legend for each method, or each group of its variants."""
+    several, found = len({group for _, group in faces}) > 1, []
     for row in dicts(table.drop_duplicates(["method", "group", "said"])):
         if row["method"] != CONTROL:
             name = f"{called(row)}: {row['group']}" if several and row["group"] else called(row)
-            face = ink(color=looks[row["method"]].colour, marker=markers[row["method"], row["group"]], linestyle="none")
+            face = ink(color=looks[row["method"]].colour, marker=faces[row["method"], row["group"]], linestyle="none")
             found.append(key(name, **face))
+    return found
+
+
+def _handles(table: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> list[Line2D]:
+    found = named(table, looks, faces)
     present = table.drop_duplicates(["series", "split"]).sort_values("series", key=lambda s: s.map(SERIES.index))
     for series, split in zip(present["series"], present["split"], strict=True):
         if series == "trial":

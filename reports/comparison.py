@@ -90,7 +90,7 @@ def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1"
         Column("n", "n", fixed("n", 0), number=True),
         Column(score, "mean", interval("mean", "half"), number=True, bold="top"),
         Column("letters", "letters", _letters),
-        Column(f"vs. {other}", "difference", _signed("difference", "difference_half"), number=True),
+        Column(f"vs. {other}", "difference", signed("difference", "difference_half"), number=True),
         Column("detectable", "detectable", fixed("detectable", 2), number=True),
         Column("failed", "failed", fixed("failed", 0), number=True),
     )
@@ -208,10 +208,10 @@ def _overall_columns(against_what: str) -> tuple[Column, ...]:
         Column("IQM", "iqm", _between("iqm", 2), number=True),
         Column("mean rank", "rank", fixed("rank", 2), number=True, bold="top"),
         Column(f"P(beats {other})", "better", _between("better", 2), number=True),
-        Column(f"vs. {other}", "mean", _signed("mean", "half"), number=True),
+        Column(f"vs. {other}", "mean", signed("mean", "half"), number=True),
         Column("pairs", "n", fixed("n", 0), number=True),
         Column("p (Holm)", "holm", _p, number=True),
-        Column("r", "effect", _signed("effect"), number=True),
+        Column("r", "effect", signed("effect"), number=True),
         Column("detectable", "detectable", fixed("detectable", 2), number=True),
     )
 
@@ -226,7 +226,7 @@ def _between(key: str, digits: int) -> Callable[[Row], str]:
     return shown
 
 
-def _signed(key: str, half: str = "") -> Callable[[Row], str]:
+def signed(key: str, half: str = "") -> Callable[[Row], str]:
     """A number with its sign, and the half width of its interval where there is one."""
 
     def shown(row: Row) -> str:

@@ -36,7 +36,7 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
     says why and the table is empty."""
     sizes = [lambda study, size=size: _accuracy(study, size) for size in accuracy.SIZES]
     grid = [_variants] if study.grid else []
-    return [*grid, *sizes, _curves, _layers, _rounds, _importances, _history]
+    return [*grid, *sizes, _curves, _layers, _rounds, _importances, _slices, _history]
 
 
 def marked(figure: Figure, study: Study) -> Figure:
@@ -129,6 +129,20 @@ def _importances(study: Study) -> Figure:
     return Figure(
         "importances", "Parameter importances", caption, table, lambda *a: search.draw_importances(table, *a), missing
     )
+
+
+def _slices(study: Study) -> Figure:
+    table = search.slices(study)
+    missing = (
+        UNTUNED if study.grid else "" if table["accuracy"].notna().any() else "no trial has ended with a result yet"
+    )
+    hidden = int(table.loc[table["rank"] >= search.KNOBS, "parameter"].nunique())
+    most = f"The {search.KNOBS} most important parameters of each cell; the CSV has all. " if hidden else ""
+    caption = (
+        f"Validation top-1 of each trial against the value of each tuned parameter, the later the darker. {most}The other "
+        "parameters vary too, so that a trend may be theirs. An arrow: far below the axis."
+    )
+    return Figure("slices", "Slices", caption, table, lambda *a: search.draw_slices(table, *a), missing)
 
 
 def _history(study: Study) -> Figure:

@@ -1,14 +1,17 @@
-"""How the tuning went: what each trial reached, and which parameters mattered."""
+"""How the tuning went: what each trial reached, which parameters mattered, and what it reached at which of their values."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from reports import style
 from reports.load import Study, called_cell, dicts
@@ -16,6 +19,7 @@ from reports.stats import hypervolume
 from reports.style import INK, Looks, ink, key
 
 PATTERNS = ("", "//////", "......")
+KNOBS = 4  # tuned parameters that are drawn of a cell
 
 
 def history(study: Study) -> pd.DataFrame:
@@ -133,3 +137,98 @@ def _face(index: int, colour: str) -> dict[str, Any]:
     return ink(
         facecolor="white" if index else colour, hatch=PATTERNS[index % len(PATTERNS)], edgecolor=colour, linewidth=0.7
     )
+
+
+SLICES = [
+    "cell",
+    "method",
+    "reconstruction",
+    "said",
+    "parameter",
+    "rank",
+    "log",
+    "number",
+    "value",
+    "x",
+    "accuracy",
+    "chosen",
+]
+
+
+def slices(study: Study) -> pd.DataFrame:
+    """One row per ended trial and tuned parameter of its cell: the ``value`` against validation top-1 (NaN: it failed).
+
+    ``x`` is where it is drawn: the value, or its place among the choices. ``rank`` counts the parameters of a cell from 0, by
+    Optuna's importance for the accuracy where that is known, else in the order of the space; ``chosen``: the trial went to
+    the finals.
+    """
+    rows, ended = list[dict[str, Any]](), study.entries[study.entries["state"].isin(("finished", "failed"))]
+    for name, cell in sorted(study.declared.get("cells", {}).items()):
+        trials = dicts(ended[(ended["kind"] == "trial") & (ended["cell"] == name)])
+        taken = set(ended.loc[(ended["kind"] == "final") & (ended["cell"] == name), "number"])
+        shares = cell.get("importances", {}).get("accuracy", {})
+        for rank, parameter in enumerate(sorted(cell.get("space") or {}, key=lambda p: -shares.get(p, 0))):
+            space = _space(cell["space"][parameter])
+            about = {"cell": name, "parameter": parameter, "rank": rank, "log": bool(space.get("log"))}
+            rows += [
+                {
+                    **{**about, **{key: trial[key] for key in ("method", "reconstruction", "said", "number")}},
+                    **{"value": trial["params"][parameter], "x": _where(trial["params"][parameter], space)},
+                    "accuracy": trial["values"][0] if trial["state"] == "finished" and trial["values"] else math.nan,
+                    "chosen": trial["number"] in taken,
+                }
+                for trial in trials
+                if parameter in trial["params"]
+            ]
+    return pd.DataFrame(rows, columns=SLICES)
+
+
+def _space(text: str) -> dict[str, Any]:
+    """What a declared range says of itself: ``log``, or its ``choices``."""
+    found: dict[str, Any] = json.loads(text).get("attributes", {})
+    return found
+
+
+def _where(value: Any, space: Mapping[str, Any]) -> float:
+    return float(space["choices"].index(value)) if value in space.get("choices", ()) else float(value)
+
+
+def draw_slices(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
+    """A panel for each of the first parameters of each cell, a point per trial: the later it was asked for, the darker."""
+    shown = table[table["rank"] < KNOBS]
+    parts = [own for _, own in shown.groupby(["cell", "rank"], sort=True)]
+    figure, grid = style.panels(len(parts), wide, height=1.8, most=KNOBS - (len(parts) > style.MANY))
+    for (axes,), rows in zip(grid, parts, strict=True):
+        of_cell = shown[shown["cell"] == rows["cell"].iloc[0]]
+        _slice(axes, rows, style.worth(of_cell["accuracy"]), int(of_cell["number"].max()), looks)
+        axes.set_xlabel(rows["parameter"].iloc[0])
+        style.title(axes, called_cell(dicts(rows.head(1))[0]))
+    grey = ink(marker="o", linestyle="none", markeredgewidth=0.4, markeredgecolor=INK)
+    handles = [
+        key(name, color=style.shade("#777777", i, 2), **grey) for i, name in enumerate(("first trial", "last trial"))
+    ]
+    handles.append(key("chosen", marker="o", linestyle="none", color="white", markeredgecolor=INK, markersize=7))
+    if table["accuracy"].isna().any():
+        handles.append(key("failed trial", color=INK, marker="x", linestyle="none"))
+    style.legend(figure, handles, wide)
+    return figure
+
+
+def _slice(axes: Axes, rows: pd.DataFrame, lowest: float, last: int, looks: Looks) -> None:
+    look, seen = looks[rows["method"].iloc[0]], rows[rows["accuracy"] >= lowest]
+    chosen, lost = seen[seen["chosen"]], rows[rows["accuracy"].isna()]
+    axes.plot(chosen["x"], chosen["accuracy"], "o", color="white", markeredgecolor=INK, markersize=7)
+    for row in dicts(seen):
+        face = ink(color=style.shade(look.colour, row["number"], last + 1), markeredgecolor=INK, markeredgewidth=0.4)
+        axes.plot([row["x"]], [row["accuracy"]], marker=look.marker, markersize=4, **face)
+    style.below(axes, rows.loc[rows["accuracy"] < lowest, "x"], lowest, look.colour)
+    axes.plot(lost["x"], [0.03] * len(lost), "x", color=INK, transform=axes.get_xaxis_transform())
+    style.accuracy_axis(axes, "Val. top-1 (%)", lowest if (rows["accuracy"] < lowest).any() else None)
+    if rows["log"].any():
+        style.log_axis(axes.xaxis)
+    elif (rows["value"].map(str) != rows["x"].map(str)).any() and not pd.api.types.is_numeric_dtype(rows["value"]):
+        names = rows.drop_duplicates("x").sort_values("x")
+        axes.set_xticks(names["x"].tolist(), [str(value) for value in names["value"]], fontsize=6)
+        axes.set_xlim(-0.6, float(rows["x"].max()) + 0.6)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reports import comparison, equilibrium, improvement, profiles, prunable, ranking, roads, rounds, speed
+from reports import (
+    allocation,
+    comparison,
+    costs,
+    decay,
+    equilibrium,
+    hosts,
+    improvement,
+    profiles,
+    prunable,
+    ranking,
+    roads,
+    rounds,
+    speed,
+)
 from reports.columns import Column, Table, fixed, interval, percent, text
 from reports.figures import Figure, numbers
 from reports.load import Study
@@ -146,6 +160,10 @@ SPECIAL: Mapping[str, Callable[[Study], Figure]] = {
     "ranks": lambda study: ranking.figure(comparison.tidy(study)),
     "improvement": _improvement,
     "speed": speed.figure,
+    "costs": costs.figure,
+    "allocation": allocation.figure,
+    "hosts": hosts.figure,
+    "decay": decay.figure,
 }
 TABLES: Mapping[str, Callable[[Study], Table]] = {
     "sap-phases": _phases,
@@ -153,4 +171,5 @@ TABLES: Mapping[str, Callable[[Study], Table]] = {
     "speed": speed.listing,
     "comparison": _comparison,
     "overall": _overall,
+    "hosts": hosts.listing,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 COLUMN, PAGE = 3.3, 6.9  # inches
@@ -159,6 +160,22 @@ def accuracy_axis(axes: Axes, label: str, low: float | None = None) -> None:
     axes.set_ylim(max(bottom, -1.0) if low is None else low, min(top, 101.0))
     if leftmost(axes):
         axes.set_ylabel(label)
+
+
+def worth(accuracies: Iterable[float]) -> float:
+    """The lowest accuracy (per cent) worth a place on an axis: what lies much further below the best than the middle does
+    would hide how the others differ."""
+    found = sorted(value for value in accuracies if not math.isnan(value))
+    if not found:
+        return 0.0
+    best, middle = found[-1], found[len(found) // 2]
+    return max(0.0, best - max(5.0, 4 * (best - middle)))
+
+
+def below(axes: Axes, where: Iterable[float], lowest: float, colour: str) -> None:
+    """Arrows at the lower end of an axis, for what lies below it."""
+    places = list(where)
+    axes.plot(places, [lowest] * len(places), linestyle="none", marker=CARETDOWN, color=colour, markersize=5, zorder=5)
 
 
 def legend(figure: Figure, handles: Sequence[Artist], wide: bool) -> None:

@@ -18,7 +18,7 @@ from tests.reports import homes
 from tests.reports.looking import Page
 
 EVIL = "<script>alert(1)</script>"
-FIGURES = ["accuracy-macs-left", "accuracy-weights-left", "curves", "history", "importances", "layers", "pq-rounds"]
+FIGURES = ["accuracy-macs-left", "accuracy-weights-left", "curves", "history", "importances", "layers", "pq-rounds", "slices"]
 
 
 @pytest.fixture(scope="module")
