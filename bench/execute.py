@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import PROTOCOL, machine, masks, measure, models, tasks
-from bench.errors import BenchError, Ineffective
+from bench import PROTOCOL, judge, machine, measure, models, tasks
+from bench.errors import BenchError
 from bench.loop import Observer, Training, train
 from bench.place import Place
 from bench.record import SCHEMA, Folder, read_json, write_json
@@ -20,8 +19,6 @@ from bench.recovery import Recovery
 from bench.spec import SHUFFLED, START_RUN, Run
 from bench.start import Begun, begin_
 from bench.store import RunFolder
-
-DENSE = 0.999  # share of weights that are not zero in a model that was not pruned
 
 
 def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
@@ -88,17 +85,16 @@ def execute(
         plan = models.plan(model, built, kept=begun.kept, **shape)
         whole = model if built == run.model and not begun.kept else models.empty(run.model, **shape)
         dense = measure.reference(whole, (1, info.channels, size, size))
-        aim = {} if built == run.model else _aim(run, whole)
+        aim = {} if built == run.model else judge.aim(run, whole)
         job = training(run, model, task, size, device)
         job.dense_weights, job.held = dense.weights, begun.held
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
-        before = _dense(run, model, begun)
+        before = judge.dense(run, model, begun)
         finished = train(job)
-        metrics, layers = judge(run, finished, task, size, device, dense, before)
-        _require_target(run, metrics)
-        metrics |= _damage(job, finished)
+        metrics, layers = judge.measured(run, finished, task, size, device, dense, before)
+        judge.require_target(run, metrics)
+        metrics |= judge.pruned(job, finished) | {"val_best/top1": judge.best(folder.rows(), metrics)}
         collapsed = measure.collapsed(finished, layers, job.validation(), run.recipe)
-        best = max((row["val/top1"] for row in folder.rows()), default=metrics["val/top1"])
         record = {
             "schema": SCHEMA,
             "protocol": PROTOCOL,
@@ -109,7 +105,7 @@ def execute(
             "identity": run.identity(),
             "architecture": built,
             "label": job.label,
-            "metrics": {**metrics, **aim, "val_best/top1": best, "layers/collapsed": len(collapsed)},
+            "metrics": {**metrics, **aim, "layers/collapsed": len(collapsed)},
             "layers": layers,
             "collapsed": collapsed,
             "phases": job.at.phases,
@@ -150,70 +146,6 @@ def training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: to
     if run.recovery != "none":
         job.recovery = Recovery(run.recovery, run.recover, run.rewind_to)
     return job
-
-
-def _dense(run: Run, model: nn.Module, begun: Begun) -> nn.Module | None:
-    """A copy of the trained dense model that the run starts from; None where it starts from none: from an initialisation, from
-    timm (with a classifier of its own), or from what was pruned before."""
-    if run.start in ("", "timm") or begun.kept or measure.progress_point(model, ())["weights_left"] < DENSE:
-        return None
-    return copy.deepcopy(model)
-
-
-def _damage(job: Training, finished: nn.Module) -> dict[str, float]:
-    """How good the model was as the method finished it: before a recovery, and with batch-norm statistics of its own."""
-    if job.recovering:
-        return job.at.pruned
-    found = measure.reestimated(finished, job.batches, job.validation(), job.recipe)
-    return {f"val/{key}": value for key, value in found.items()}
-
-
-def _aim(run: Run, dense: nn.Module) -> dict[str, float]:
-    """What a method that trains a smaller model in the place of the ``dense`` one aims at: the share of its convolution
-    and linear weights that the method's target leaves."""
-    share = getattr(run.method, run.method.target) if run.method.target else None
-    if share is None:
-        return {}
-    prunable, weights = (
-        sum(weight.numel() for weight in found.values())
-        for found in (run.method.prunable(dense), masks.prunable(dense, classifier=True))
-    )
-    return {"wanted/weights_left": 1 - round(share * prunable) / weights}
-
-
-def judge(
-    run: Run,
-    model: nn.Module,
-    task: tasks.Task,
-    size: int,
-    device: torch.device,
-    dense: measure.Reference,
-    before: nn.Module | None = None,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """All measurements of a finished model: on validation, on test if the run opens it, of its weights and its speed, which
-    are compared with the ``dense`` model's; ``before`` is the trained dense model that it came from, if it came from one."""
-    recipe, metrics = run.recipe, dict[str, float]()
-    if before is not None:
-        before = before.to(device).to(memory_format=recipe.memory_format)
-    for split in ("validation", "test") if run.test else ("validation",):
-        batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)
-        prefix = "val" if split == "validation" else "test"
-        metrics |= {f"{prefix}/{k}": v for k, v in measure.accuracy(model, batches, recipe, before).items()}
-    shape = (recipe.batch, task.info.channels, size, size)
-    facts, layers = measure.summary(
-        model, prunable=run.method.prunable(model), example_shape=shape, recipe=recipe, device=device, dense=dense
-    )
-    return {**metrics, **facts}, layers
-
-
-def _require_target(run: Run, metrics: Mapping[str, float]) -> None:
-    method = run.method
-    wanted, got = method.wanted, method.attained(metrics)
-    if wanted is not None and got is not None and abs(got - wanted) > method.tolerance:
-        raise Ineffective(
-            f"what was wanted must be attained (within {method.tolerance:.1%}), but {method.name} was asked to remove "
-            f"{wanted:.4f} and has removed {got:.4f}; this is no result of that method"
-        )
 
 
 def _cost(run: Run, job: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ A record (schema 1) has these keys:
     architecture  what was built: the run's model, unless its method trains a smaller one in its place
     label       what must stand beside the numbers, such as "masked channels"; "" where nothing must, missing in old ones
     metrics     flat dict of floats, see `bench.measure`: of the finished model, after a recovery if the run has one (last
-                epoch; val_best/top1 is the best of all epochs), but val/top1_pruned and val/top1_bn before it;
+                epoch; val_best/top1 is the best of those as small), but val/top1_pruned and val/top1_bn before it;
                 val/agreement and val/class_drop only where the run started from a trained dense model; params/all = weights/all
                 + params/norms + params/biases + params/other (embeddings, tables, tokens, scales, recurrent weights)
     layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable,
