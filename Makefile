@@ -5,6 +5,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 STUDY   ?= pareto
+METHODS ?=
 METHOD  ?= $(if $(filter pareto ladder,$(STUDY)),sap)
 SMOKE   ?=
 HOST    ?=
@@ -13,10 +14,11 @@ DEVICE  ?= auto
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install study ui report docs test test-slow test-gpu test-cifar check format bench doctor clean
+.PHONY: help install study compare ui report docs test test-slow test-gpu test-cifar check format bench doctor clean
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
+	@echo "make compare [METHODS=gradual,sap] [TRIALS=0] [ARGS='--sanity shuffled,reinit,scratch --dry-run']"
 	@echo "make study STUDY=headline [SMOKE=1]   a study with its own methods (all: .venv/bin/bench list studies)"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
@@ -31,6 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 study: $(STAMP) ## answer STUDY for METHOD, make the report; SMOKE=1: its small size, a minute or two
 	@$(BIN)/bench study $(METHOD) $(if $(HOST),host=$(HOST)) --study $(STUDY) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
+
+compare: $(STAMP) ## the fair comparison of METHODS, with baselines and ledger; SMOKE=1: its small size
+	@$(BIN)/bench compare $(METHODS) $(if $(filter file,$(origin STUDY)),,--study $(STUDY)) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
 
 ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/bench ui $(ARGS)

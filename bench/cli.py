@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from bench.cli_compare import compare
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -125,27 +126,30 @@ def study(
     texts = {"task": task, "trials": trials, "finals": finals, "cost": cost, "sampler": sampler}
     changes: dict[str, Any] = {"settings": tuple(settings or ()), **{k: v for k, v in texts.items() if v}}
     changes |= {"seed": seed} if seed is not None else {}
-    changes |= {"models": _models(models)} if models else {}
-    changes |= {"targets": _numbers(targets, float, "targets")} if targets else {}
-    changes |= {"final_seeds": _numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
+    changes |= {"models": split_models(models)} if models else {}
+    changes |= {"targets": numbers(targets, float, "targets")} if targets else {}
+    changes |= {"final_seeds": numbers(final_seeds, int, "final-seeds")} if final_seeds else {}
     changes |= {"derived": tuple(part for part in derived.split(",") if part != "none")} if derived else {}
     declared = commands.declare(study, tuple(method.split(",")) if method else (), changes, smoke=smoke)
     if dry_run:
         from bench import probe
 
-        probe.plan(console, declared, device, jobs or _default_jobs(_gpus(gpus)))
+        probe.plan(console, declared, device, jobs or default_jobs(_gpus(gpus)))
         return
     commands.conduct(
         console,
         declared,
         device=device,
-        jobs=jobs or _default_jobs(_gpus(gpus)),
+        jobs=jobs or default_jobs(_gpus(gpus)),
         gpus=_gpus(gpus),
         track=track,
         report=report,
         hang_seconds=hang_after,
         checkpoint_seconds=checkpoint_every,
     )
+
+
+app.command()(compare)
 
 
 @app.command()
@@ -276,7 +280,7 @@ def prunability(
 
     folder = Path(out).absolute() if out else Place().home / "docs"
     rows = matrix.matrix(
-        console, pattern, folder, jobs=jobs or _default_jobs(()), limit=limit, largest=largest, image_size=image_size
+        console, pattern, folder, jobs=jobs or default_jobs(()), limit=limit, largest=largest, image_size=image_size
     )
     console.print(matrix.summary(rows), soft_wrap=True)
     console.print(f"table: {folder / matrix.FILE}  (`bench docs` makes a page of it)", soft_wrap=True)
@@ -313,16 +317,18 @@ def _gpus(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def _models(text: str) -> tuple[str, ...]:
+def split_models(text: str) -> tuple[str, ...]:
     """Architectures separated by commas; those between the arguments of one, or inside an argument, separate nothing."""
     return tuple(re.split(r",(?!\w+=)(?![^(\[]*[)\]])", text))
 
 
-def _default_jobs(gpus: tuple[str, ...]) -> int:
+def default_jobs(gpus: tuple[str, ...]) -> int:
+    """One run per GPU given, else one per core, four at most."""
     return len(gpus) or max(1, min(4, len(os.sched_getaffinity(0))))
 
 
-def _numbers(text: str, kind: type[int] | type[float], name: str) -> tuple[Any, ...]:
+def numbers(text: str, kind: type[int] | type[float], name: str) -> tuple[Any, ...]:
+    """Numbers separated by commas, as given to the option ``name``."""
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:

@@ -166,9 +166,14 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
     return declared
 
 
+def begun(study: Study) -> bool:
+    """Whether a study was started before."""
+    return study.name in Place().records.studies()
+
+
 def _refuse_study(study: Study, place: Place) -> None:
     """Refuse a study with a cell that cannot work; a lenient one only where none can."""
-    cells, refused = study.cells(), list[BenchError]()
+    cells, refused = [*study.cells(), *study.beside()], list[BenchError]()
     for cell in cells:
         _, one = cell.space, cell.run({}, study.seed)
         try:
@@ -244,7 +249,7 @@ def _say_where(
         console.print(
             f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}/runs", soft_wrap=True
         )
-    if study.kind != "grid":
+    if result.chosen:
         console.print(f"best configurations: {place.home / 'studies' / study.name / 'best.json'}", soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """How a study is answered: tuned trials, or a grid's variants; then finals with seeds of their own.
 
-    declare -> for each cell, generations of trials: ask, run, tell -> choose on validation -> finals and controls, test
+    declare -> dense models to start from, where the study has such a stage -> for each cell, generations of trials: ask, run,
+    tell -> choose on validation -> finals, baselines and controls, test
 
 In a grid there are no trials: every variant goes to the finals. Whatever a cell computes is found again by its run's id, so
 the same command goes on where it stopped and computes nothing twice.
@@ -16,15 +17,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import plugins, select, tasks
+from bench.cell import Cell
 from bench.declaration import declaration
 from bench.derived import derive
 from bench.errors import BenchError
 from bench.method import Method
 from bench.place import Place
+from bench.planned import Note, begun, finals, start_of
 from bench.pool import Outcome, Pool
-from bench.record import write_json
+from bench.record import read_json, write_json
 from bench.spec import Run
-from bench.study import Cell, Study
+from bench.study import Study
 from bench.tuner import Tuner, open_storage
 
 
@@ -36,18 +39,6 @@ class Result:
     chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by cell: number, params, values
     failures: Counter[str] = field(default_factory=Counter)  # reasons of the entries that failed
     computed: int = 0  # runs that were not on record before
-
-
-@dataclass(frozen=True)
-class _Note:
-    """A run that a study lists, and its role there."""
-
-    kind: str
-    cell: str
-    number: int
-    run: Run
-    params: Mapping[str, Any]
-    of: str = ""
 
 
 @dataclass
@@ -71,6 +62,8 @@ class Conductor:
             result = Result(self.study.name)
             tuners = self._tuners()
             self._declare(tuners, final=False)
+            if self.study.dense is not None:
+                self._compute(list(begun(self.study, tuned=bool(tuners))), result)
             while work := self._generations(tuners):
                 self._trials(work, tuners, result)
             if tuners:
@@ -99,7 +92,7 @@ class Conductor:
 
     def _tuners(self) -> dict[str, Tuner]:
         study = self.study
-        if study.kind == "grid":
+        if study.kind == "grid" or not study.trials:
             return {}
         storage = open_storage(self.place.storage, self.place.home / "studies" / study.name / "optuna.journal")
         tuners = {}
@@ -132,22 +125,26 @@ class Conductor:
         for (key, number), params in work.items():
             label = f"{key} trial {number}"
             try:
-                run = cells[key].run(params, self.study.seed)
+                run = cells[key].run(params, self.study.seed, start=start_of(self.study, cells[key], self.study.seed))
             except BenchError as error:  # a combination that the method refuses
                 outcomes[label] = Outcome(
                     self.study.run(cells[key].base, cells[key].model, 0), "failed", "", str(error)
                 )
                 continue
             runs.append((label, run))
-            self._note("trial", key, number, run, params, "running")
+            self._note(self._trial(key, number, run, params), run, "running")
         outcomes |= self.pool.run(runs)
         for (key, number), params in work.items():  # told in order, whatever the order of ending was
             outcome = outcomes[f"{key} trial {number}"]
             values = self._values(outcome)
             tuners[key].tell(number, values, run=outcome.run.id, reason=outcome.reason)
             state = "finished" if values else "failed"
-            self._note("trial", key, number, outcome.run, params, state, values=values, reason=outcome.reason)
+            note = self._trial(key, number, outcome.run, params)
+            self._note(note, outcome.run, state, values=values, reason=outcome.reason)
             result.computed += not outcome.cached
+
+    def _trial(self, key: str, number: int, run: Run, params: Mapping[str, Any]) -> Note:
+        return Note("trial", key, number, run, params, (self.study.seed, self.study.seed))
 
     def _require_some(self, kind: str) -> None:
         found = [e for e in self.place.records.entries(self.study.name) if e["kind"] == kind]
@@ -180,23 +177,25 @@ class Conductor:
         return [trials[i] for i in picked]
 
     def _finals(self, result: Result) -> None:
-        planned = list(self._planned(result))
+        tuned = [cell for cell in self.study.cells() if cell.trials]
+        result.chosen = {cell.key: self._choose(cell) for cell in tuned}
+        planned = list(finals(self.study, result.chosen))
         self._forget_former({(n.cell, n.number) for n in planned if n.kind == "final"})
         self._compute(planned, result)
         self._compute(list(self._following(planned)), result)
 
-    def _compute(self, planned: Sequence[_Note], result: Result) -> None:
-        notes = {f"{n.cell} {n.kind} {n.number} seed {n.run.seed}": n for n in planned}
+    def _compute(self, planned: Sequence[Note], result: Result) -> None:
+        notes = {n.label: n for n in planned}
         for n in notes.values():
-            self._note(n.kind, n.cell, n.number, n.run, n.params, "running", of=n.of)
+            self._note(n, n.run, "running")
         self.expect(len(notes))
         outcomes = self.pool.run([(label, n.run) for label, n in notes.items()], keep_weights=True)
         for label, n in notes.items():
             outcome = outcomes[label]
-            self._note(n.kind, n.cell, n.number, outcome.run, n.params, outcome.state, reason=outcome.reason, of=n.of)
+            self._note(n, outcome.run, outcome.state, reason=outcome.reason)
             result.computed += not outcome.cached
 
-    def _following(self, planned: Sequence[_Note]) -> Iterator[_Note]:
+    def _following(self, planned: Sequence[Note]) -> Iterator[Note]:
         """The controls that follow from the finals that are finished."""
         plain: Method[Any] | None = None
         for name in self.study.derived:
@@ -211,26 +210,7 @@ class Conductor:
                         ":", " "
                     )
                     cell = f"{name}/{n.run.model}:{whose}"
-                    yield _Note("baseline", cell, n.number, made, {"of": n.run.id}, n.cell)
-
-    def _planned(self, result: Result) -> Iterator[_Note]:
-        """The runs with the final seeds: of what was chosen, or of every variant; then of the controls."""
-        seeds = self.study.final_seeds
-        for cell in self.study.cells():
-            if cell.variant is not None:
-                yield from (
-                    _Note("final", cell.key, cell.number, cell.run({}, s, test=True), cell.params) for s in seeds
-                )
-                continue
-            result.chosen[cell.key] = self._choose(cell)
-            for trial in result.chosen[cell.key]:
-                params, number = trial["params"], trial["number"]
-                yield from (_Note("final", cell.key, number, cell.run(params, s, test=True), params) for s in seeds)
-        for control in self.study.controls:
-            cls: type[Method[Any]] = plugins.load(plugins.METHODS, control).METHOD
-            for model in self.study.models if control not in self.study.methods else ():
-                key = f"{control}/{model}"
-                yield from (_Note("baseline", key, 0, self._control(cls(), model, s), {}) for s in seeds)
+                    yield Note("baseline", cell, n.number, made, {"of": n.run.id}, n.seeds, n.cell)
 
     def _forget_former(self, chosen: set[tuple[str, int]]) -> None:
         """Finals of configurations that more trials have replaced are no part of the study's answer any more."""
@@ -238,42 +218,33 @@ class Conductor:
             if entry["kind"] == "final" and (entry["cell"], entry["number"]) not in chosen:
                 self.place.records.drop_entry(self.study.name, entry)
 
-    def _control(self, method: Method[Any], model: str, seed: int) -> Run:
-        """A control's run: the study's settings, as far as they do not speak of the tuned method's own fields."""
-        base = Run(method=method, task=self.study.task, model=model, seed=seed, test=True)
-        known = base.keys()
-        own = [s for s in self.study.settings if s.partition("=")[0].removeprefix("recipe.") in known]
-        return base.with_values(own)
-
-    def _note(
-        self,
-        kind: str,
-        cell: str,
-        number: int,
-        run: Run,
-        params: Mapping[str, Any],
-        state: str,
-        values: Sequence[float] | None = None,
-        reason: str = "",
-        of: str = "",
-    ) -> None:
+    def _note(self, note: Note, run: Run, state: str, values: Sequence[float] | None = None, reason: str = "") -> None:
+        dense, seed = note.seeds
         entry = {
-            "kind": kind,
-            "cell": cell,
-            "number": number,
-            "seed": run.seed,
+            "kind": note.kind,
+            "cell": note.cell,
+            "number": note.number,
+            "seed": seed,
             "run": run.id,
-            "params": dict(params),
+            "params": dict(note.params),
             "values": list(values) if values else None,
             "state": state,
             "reason": reason or None,
-            **({"of": of} if of else {}),
+            **({"of": note.of} if note.of else {}),
+            **({"dense_seed": dense} if dense != seed else {}),
         }
         self.place.records.write_entry(self.study.name, entry)
 
     def _declare(self, tuners: Mapping[str, Tuner], *, final: bool) -> None:
-        """Write study.json."""
+        """Write study.json; that of a frozen study is what it was when it started, or it is refused."""
         study, done = self.study, tuners if final else {}
+        path = self.place.home / "studies" / study.name / "study.json"
         importances = {key: tuner.importances(study.objectives) for key, tuner in done.items()}
         told = declaration(study, importances, state="finished" if final else "running")
-        write_json(self.place.home / "studies" / study.name / "study.json", told)
+        before = read_json(path).get("frozen") if study.frozen and path.exists() else told["frozen"]
+        if before != told["frozen"]:
+            raise BenchError(
+                f"a study is frozen when it starts, but {study.name} was started with another declaration ({before}, now "
+                f"{told['frozen']}): defaults or spaces have changed since; go back to that version, or rename its folder"
+            )
+        write_json(path, told)

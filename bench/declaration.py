@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench import PROTOCOL, machine, plugins
+from bench.cell import Cell
+from bench.config import digest
 from bench.record import SCHEMA
-from bench.study import Cell, Study
+from bench.study import Study
 from bench.tuner import spaces_json
 
 SELECTION = {
@@ -17,13 +19,17 @@ SELECTION = {
     "ladder": "the trial with the best validation top-1 (last epoch) at each target",
     "grid": "nothing is chosen: every variant runs with every seed",
 }
+UNTUNED = "nothing is tuned or chosen: every method runs as it is set, with every seed"
+TOLD = ("state", "question", "figures", "speed", "claims", "reconstructions", "documentation", "command")
+"""What may change in a frozen study, as no number depends on it."""
 
 
 def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> dict[str, Any]:
     """What goes into study.json; ``importances`` are those of the tuned parameters, by cell."""
     modules = {m: plugins.load(plugins.METHODS, m) for m in study.methods}
     tuned = study.kind != "grid"
-    return {
+    select = SELECTION[study.kind] if study.trials or not tuned else UNTUNED
+    said = {
         "schema": SCHEMA,
         "protocol": PROTOCOL,
         "name": study.name,
@@ -31,7 +37,7 @@ def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> 
         "topic": study.topic,
         "state": state,
         "question": study.question,
-        "select": SELECTION[study.kind].format(cost=study.cost, finals=study.finals),
+        "select": select.format(cost=study.cost, finals=study.finals),
         "objectives": list(study.objectives),
         "task": study.task,
         "models": list(study.models),
@@ -39,7 +45,7 @@ def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> 
         "targets": list(study.targets) or None,
         "settings": list(study.settings),
         "trials": study.trials if tuned else 0,
-        "sampler": study.sampler if tuned else None,
+        "sampler": study.sampler if tuned and study.trials else None,
         "generation": study.generation,
         "seed": study.seed,
         "final_seeds": list(study.final_seeds),
@@ -53,7 +59,33 @@ def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> 
         "reconstructions": {c.method: c.base.reconstructed for c in study.cells() if c.base.reconstructed},
         "documentation": {m: (module.__doc__ or "").strip().partition("\n")[0] for m, module in modules.items()},
         "command": machine.command(),
+        "own": {name: list(settings) for name, settings in study.own.items()},
+        "dense": None if study.dense is None else list(study.dense),
+        "dense_seeds": list(dict.fromkeys(dense for dense, _ in study.pairs)) if study.dense is not None else [],
+        "pairing": _pairing(study),
+        "recoveries": list(study.recoveries),
+        "baselines": {c.key: _cell(c) for c in study.beside()},
+        "baseline": study.baseline or None,
     }
+    return {**said, "frozen": _frozen(study, said) if study.frozen else None}
+
+
+def _pairing(study: Study) -> str:
+    if study.dense is None:
+        return "repetition i of every method has the i-th final seed"
+    if not study.dense_seeds:
+        return (
+            "repetition i of every method starts from the dense model of the i-th final seed, and has that seed itself"
+        )
+    return "every method starts from the dense model of each dense seed, with each final seed"
+
+
+def _frozen(study: Study, said: Mapping[str, Any]) -> str:
+    """A digest of all that numbers depend on: what is declared, with every field of every method and recipe."""
+    kept = {key: value for key, value in said.items() if key not in (*TOLD, "cells")}
+    runs = {c.key: [c.run({}, study.seed).to_dict(), spaces_json(c.space)] for c in (*study.cells(), *study.beside())}
+    begun = [study.begin(model, study.seed).to_dict() for model in study.models] if study.dense is not None else []
+    return digest({**kept, "runs": runs, "begun": begun})
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
@@ -61,4 +93,10 @@ def _cell(cell: Cell) -> dict[str, Any]:
     if (variant := cell.variant) is not None:
         said |= {"variant": variant.label, "group": variant.group, "number": cell.number}
         said |= {"settings": list(variant.settings), "facts": dict(variant.facts)}
+    elif cell.settings and cell.baseline is None:
+        said |= {"settings": list(cell.settings)}
+    if (baseline := cell.baseline) is not None:
+        said |= {"method": baseline.label, "runs": baseline.method, "settings": list(cell.settings)}
+    if cell.recovery:
+        said |= {"recovery": cell.recovery}
     return {**said, "reconstruction": bool(cell.base.reconstructed), "space": spaces_json(cell.space)}

@@ -27,7 +27,8 @@ A record (schema 1) has these keys:
                 after/val/top1, of what came of it; the last is named "recover" where the run has a recovery
     cost        steps, start_steps and shape_steps (of the runs that it began with), samples, seconds, train_seconds,
                 images_per_second, peak_memory_bytes, runs_beside
-    provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data
+    provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data; of another lab's
+                (`bench.imported`) also imported_from
     test_openings   how often the test split was opened: 0, or 1 for a final
     attempts    earlier attempts that failed: reason, when
 
@@ -44,16 +45,17 @@ ratio (dense over pruned time), ratio_q1, ratio_q3.
 A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, val/top1, val/loss, lr, sparsity,
 weights_left, seconds, and the method's stats as method/<name>.
 
-An entry has: kind ("trial", "final", "baseline"), cell, number, seed, run (id), params, values, state ("running",
-"finished", "failed"), reason; one that follows from a final (`bench.derived`) also of, the final's cell. A final's number is
-that of the trial it repeats, in a grid that of its variant, and its params are what the variant sets.
+An entry has: kind ("trial", "final", "baseline", or "start": the dense model of the trials), cell, number, seed, run (id),
+params, values, state ("running", "finished", "failed"), reason; one that follows from a final (`bench.derived`) also of, the
+final's cell; and dense_seed, where the dense model that it starts from has another seed. A final's number is that of the trial
+it repeats, in a grid that of its variant, and its params are what the variant sets.
 
 A declaration has: schema, protocol, name, kind ("pareto", "ladder", "grid"), topic (the name of a study that brings its own
 methods, or ""), state ("running", "finished"), question, select (how numbers are chosen), objectives (none in a grid),
 task, models, methods, targets (or null), settings, trials (0 in a grid), sampler (null in a grid), generation, seed,
 final_seeds, controls, derived, figures (the names of figures that the report adds), lenient (models that cannot take part
 are failures among the entries), speed (the modes in which finals are timed), cells, claims, reconstructions, documentation,
-command. Each cell, by its name, has: method, model, target (or null), reconstruction (whether this configuration is one),
+command; another lab's also imported_from. Each cell, by its name, has: method, model, target (or null), reconstruction (whether this configuration is one),
 space and importances (empty in a grid); and in a grid also
 
     variant     its label; "" where it is the only variant of its method
@@ -61,6 +63,11 @@ space and importances (empty in a grid); and in a grid also
     number      that of its entries: the position among the variants
     settings    key=value texts that it adds to the study's
     facts       numbers that belong beside its result, such as {"predicted": 0.75}
+
+and all declarations further: own (settings of single methods, by name), dense (settings of the dense stage; null: there is
+no such stage), dense_seeds, pairing (which seeds a repetition has, in words), recoveries (then each cell has a recovery),
+baselines (cells of what runs besides the methods; method is the name that it has here, runs the method's own), baseline (the
+one that all are compared with, or null), frozen (a digest of all that numbers depend on, or null where the study may grow).
 
 Cells of grids are named method/model:variant, those of ladders method/model@target, others method/model.
 """
@@ -173,7 +180,8 @@ class Folder:
 def entry_name(entry: dict[str, Any]) -> str:
     """The name of an entry: kind, cell, number and seed; the same in the folder and in MLflow."""
     cell = str(entry["cell"]).replace("/", "-").replace(":", "-")
-    return f"{entry['kind']}-{cell}-{entry['number']:04d}-s{entry['seed']}"
+    dense = f"-d{entry['dense_seed']}" if "dense_seed" in entry else ""
+    return f"{entry['kind']}-{cell}-{entry['number']:04d}-s{entry['seed']}{dense}"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -3,22 +3,28 @@
 There are three kinds. "pareto" and "ladder" tune: on a ladder at each of the given targets. A "grid" compares variants that
 are spelled out, and tunes nothing. A cell is a method on a model (on a ladder: at one target; in a grid: one variant).
 Whatever a cell computes is found again by its run's id.
+
+A study with a dense stage first trains dense models; every other run starts from the one of its model and dense seed. By
+default repetition i has the i-th final seed for both trainings; with dense seeds of their own the two levels are crossed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bench import derived, plugins
+from bench import PROTOCOL, derived, plugins
+from bench.cell import Cell
 from bench.config import digest
 from bench.errors import BenchError, one_of
 from bench.method import Method
 from bench.spec import Run
-from bench.tuner import SAMPLERS, Space, check_space
+from bench.tuner import SAMPLERS
+from bench.variant import Baseline, Variant, key_of
+
+__all__ = ["Baseline", "Cell", "Study", "Variant", "key_of"]
 
 KINDS = ("pareto", "ladder", "grid")
 OWN = {
@@ -31,38 +37,6 @@ COSTS = ("weights_left", "macs/fraction")
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One point of a grid: a method with key=value settings, which win over the study's.
-
-    ``label`` tells the variants of a method apart (it may be empty where there is one), ``group`` says what is compared
-    with what, and ``facts`` are numbers that belong beside the result, such as a predicted one. Without ``model`` it runs on
-    all of the study's.
-    """
-
-    label: str
-    method: str
-    settings: tuple[str, ...] = ()
-    group: str = ""
-    facts: Mapping[str, float] = field(default_factory=dict, hash=False)
-    model: str = ""
-
-    def __post_init__(self) -> None:
-        """A label is part of names of files and of cells."""
-        if set(self.label) & set("/:\\\n"):
-            raise BenchError(f"labels hold no slash, colon or line break, but got {self.label!r}; write it in words")
-
-    @property
-    def keys(self) -> set[str]:
-        """The names of the fields that it sets."""
-        return set(map(key_of, self.settings))
-
-
-def key_of(setting: str) -> str:
-    """The field that a setting such as ``method.p=0.5`` sets."""
-    return setting.partition("=")[0].removeprefix("method.").removeprefix("recipe.")
-
-
-@dataclass(frozen=True)
 class Study:
     """A question, declared. ``settings`` are key=value settings for every run; a method's field set there is not tuned.
 
@@ -71,6 +45,12 @@ class Study:
     the settings ``scratch`` besides; ``lenient``: a
     model that cannot be built, or where a method cannot act, is a recorded failure and no reason to refuse the study;
     ``speed`` are the modes ("eager", "compiled") in which a final of each configuration is timed when all runs are done.
+
+    ``own`` are settings of single methods, by name; ``dense`` are those of the dense stage (None: there is none);
+    ``dense_seeds`` are crossed with the final seeds (none: one dense model to each final seed); ``baselines`` come besides the
+    methods, and ``baseline`` is the one that all are compared with; on a ladder each runs with each of the ``recoveries``
+    (`bench.recovery`; none: as the settings say). No ``trials``: the methods run as they are set. Of a
+    ``frozen`` study not even the number of seeds can change without its becoming another one.
     """
 
     kind: str
@@ -95,15 +75,23 @@ class Study:
     scratch: tuple[str, ...] = ()
     lenient: bool = False
     speed: tuple[str, ...] = ()
+    own: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    dense: tuple[str, ...] | None = None
+    dense_seeds: tuple[int, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    baseline: str = ""
+    recoveries: tuple[str, ...] = ()
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         """Seeds that tuning used never report."""
-        if self.seed in self.final_seeds:
+        if self.seed in (reporting := (*self.final_seeds, *self.dense_seeds)):
             raise BenchError(
-                f"tuning and reporting seeds must differ, but seed={self.seed} is among final_seeds={self.final_seeds}; "
+                f"tuning and reporting seeds must differ, but seed={self.seed} is among final_seeds={reporting}; "
                 "choose another --seed"
             )
-        for setting in (*self.settings, *(s for v in self.variants for s in v.settings)):
+        of_one = [*(s for v in self.variants for s in v.settings), *(s for b in self.baselines for s in b.settings)]
+        for setting in (*self.settings, *(self.dense or ()), *of_one, *(s for own in self.own.values() for s in own)):
             key = setting.partition("=")[0]
             if key in OWN:
                 raise BenchError(f"a study sets `{key}` of its runs itself, but got {setting!r}; {OWN[key]}")
@@ -115,7 +103,7 @@ class Study:
             raise one_of("sampler", self.sampler, SAMPLERS)
         if self.kind == "ladder" and not self.targets:
             raise BenchError("a ladder needs targets, but got none; give --targets 0.8,0.9")
-        if not self.methods or not self.models or not self.final_seeds or self.trials < 1:
+        if not self.methods or not self.models or not self.final_seeds or self.trials < (self.kind == "pareto"):
             raise BenchError("a study needs a method, a model, a final seed and a trial at least")
         for name in self.derived:
             derived.check(name)
@@ -124,6 +112,7 @@ class Study:
                 "controls that follow from a run train plainly, but this study has no plain training among controls"
             )
         self._check_variants()
+        self._check_baselines()
 
     def _check_variants(self) -> None:
         """Variants are what a grid is made of; each can be told from the others, and no setting is without effect."""
@@ -145,9 +134,45 @@ class Study:
                     f"each variant of this grid sets `{key_of(setting)}` itself, but got {setting!r}; drop it"
                 )
 
+    def _check_baselines(self) -> None:
+        """Each is named once, and no method's own settings are without effect."""
+        names = [*self.methods, *(b.label for b in self.baselines), *self.controls[:1]]
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if self.baselines and twice:
+            raise BenchError(
+                f"methods, baselines and the control differ in their names, but {twice[0]!r} is there twice"
+            )
+        if stray := sorted(set(self.own) - set(self.methods)):
+            raise BenchError(
+                f"settings of single methods are of the study's own, but {stray[0]!r} is none of {self.methods}"
+            )
+        if self.dense is not None and not self.controls:
+            raise BenchError("a dense stage trains plainly, but this study has no plain training among controls")
+        if self.dense_seeds and self.dense is None:
+            raise BenchError(
+                "dense seeds are those of a dense stage, but this study has none; leave --dense-seeds out, or take a study "
+                "that has one: compare"
+            )
+        if self.recoveries and (self.kind != "ladder" or len(set(self.recoveries)) < len(self.recoveries)):
+            raise BenchError(
+                f"ways to recover are an axis of ladders, each once, but this {self.kind} has {self.recoveries}"
+            )
+        if self.recoveries and any(key_of(setting) == "recovery" for setting in self.settings):
+            raise BenchError("each cell sets `recovery` itself, but it is among the settings; use --recoveries")
+        if self.baseline and self.baseline not in names:
+            raise one_of("baseline", self.baseline, names)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The repetitions of a final: the seed of the dense model that it starts from, and its own."""
+        if not self.dense_seeds:
+            return [(seed, seed) for seed in self.final_seeds]
+        return [(dense, seed) for dense in self.dense_seeds for seed in self.final_seeds]
+
     @property
     def name(self) -> str:
-        """Topic (or kind and methods) and task, with a digest of all that its numbers depend on but how many there are."""
+        """Topic (or kind and methods) and task, with a digest of all that its numbers depend on but how many there are; of a
+        frozen study that too."""
         what: tuple[Any, ...] = (self.models, self.targets, self.settings, self.cost, self.sampler)
         what = (*what, self.generation, self.seed)
         what = (*what, self.methods) if self.topic else what
@@ -156,6 +181,14 @@ class Study:
             if self.variants
             else what
         )
+        what = (
+            *what,
+            *filter(None, (sorted(self.own.items()), self.baselines, self.recoveries)),
+            *((self.dense,) if self.dense is not None else ()),
+        )
+        if self.frozen:
+            counts = (self.trials, self.finals, self.final_seeds, self.dense_seeds)
+            what = (*what, *counts, self.controls, self.derived, self.scratch, PROTOCOL)
         task = self.task.rstrip("/").rpartition("/")[2].replace(":", "-")
         about = self.topic or f"{self.kind}-{'-'.join(self.methods)}"
         return f"{about}-{task}-{digest({'': repr(what)})[:6]}"
@@ -176,80 +209,38 @@ class Study:
             numbered = enumerate(self.variants)
             return [Cell(self, v.method, m, None, v, i) for i, v in numbered for m in self.models if v.model in ("", m)]
         targets: tuple[float | None, ...] = self.targets if self.kind == "ladder" else (None,)
-        return [Cell(self, m, model, t) for m in self.methods for model in self.models for t in targets]
+        names = [(m, model) for m in self.methods for model in self.models]
+        return [Cell(self, *name, t, recovery=r) for name in names for t in targets for r in self.recoveries or ("",)]
 
-    def run(
-        self, method: Method[Any], model: str, seed: int, *, test: bool = False, settings: tuple[str, ...] = ()
-    ) -> Run:
-        """A run of this study; ``settings`` are applied after the study's."""
-        base = Run(method=method, task=self.task, model=model, seed=seed, test=test)
-        return base.with_values((*self.settings, *settings))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One method on one model, at one target on a ladder: what one Optuna study tunes. In a grid: one variant on one model,
-    whose position among the variants is ``number``."""
-
-    study: Study = field(repr=False)
-    method: str
-    model: str
-    target: float | None
-    variant: Variant | None = None
-    number: int = 0
-
-    @property
-    def key(self) -> str:
-        """The cell's name: ``sap/test_vit``, on a ladder ``sap/test_vit@0.9``, in a grid ``sap/test_vit:gamma=3``."""
-        at = f"@{self.target:g}" if self.target is not None else ""
-        return f"{self.method}/{self.model}{at}" + (
-            f":{self.variant.label}" if self.variant and self.variant.label else ""
-        )
-
-    @property
-    def base(self) -> Method[Any]:
-        """The method at its defaults, with the settings of the study and the variant, and the cell's target."""
-        cls: type[Method[Any]] = plugins.load(plugins.METHODS, self.method).METHOD
-        method = self.study.run(cls(), self.model, self.study.seed, settings=self._settings).method
-        if self.target is None:
-            return method
-        if method.target is None:
-            raise BenchError(f"a ladder needs a method with a target, but {self.method!r} has none; use STUDY=pareto")
-        if method.target in map(key_of, self.study.settings):
-            raise BenchError(f"a ladder sets `{method.target}` itself, but it is among the settings; use --targets")
-        return replace(method, **{method.target: self.target})
-
-    @property
-    def _settings(self) -> tuple[str, ...]:
-        return self.variant.settings if self.variant else ()
-
-    @property
-    def space(self) -> Space:
-        """What is tuned: the method's SPACE without what the target or the settings fix; nothing in a grid."""
-        module = plugins.load(plugins.METHODS, self.method)
-        check_space(module.METHOD, module.SPACE)
-        if self.variant is not None:
-            return {}
-        fixed = set(map(key_of, self.study.settings))
-        fixed |= {self.base.target} if self.target is not None and self.base.target else set()
-        return {k: v for k, v in module.SPACE.items() if k not in fixed}
-
-    @property
-    def trials(self) -> int:
-        """How many trials there will be: one where nothing is left to tune, and none in a grid."""
-        return 0 if self.variant is not None else self.study.trials if self.space else 1
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """What the variant sets, as the fields' values; of no other cell."""
-        run, found = self.run({}, self.study.seed), dict[str, Any]()
-        values = {**run.to_dict(), **run.recipe.to_dict(), **run.method.to_dict()}
-        for setting in self._settings:
-            key = key_of(setting)
-            found[key] = reduce(lambda inner, part: inner[part], key.split("."), values)
+    def beside(self) -> list[Cell]:
+        """The cells of the baselines: at each target where the method has one."""
+        found = []
+        for baseline in self.baselines:
+            aimed = plugins.load(plugins.METHODS, baseline.method).METHOD.target is not None
+            targets: tuple[float | None, ...] = self.targets if aimed and self.targets else (None,)
+            recoveries = (aimed and self.recoveries) or ("",)
+            places = [(m, t, r) for m in self.models for t in targets for r in recoveries]
+            found += [Cell(self, baseline.method, m, t, baseline=baseline, recovery=r) for m, t, r in places]
         return found
 
-    def run(self, params: Mapping[str, Any], seed: int, *, test: bool = False) -> Run:
-        """The run of a configuration."""
-        method = replace(self.base, **params)
-        return self.study.run(method, self.model, seed, test=test, settings=self._settings)
+    def begin(self, model: str, seed: int, *, test: bool = False) -> Run:
+        """The dense model of a seed that the other runs on ``model`` start from."""
+        plain: type[Method[Any]] = plugins.load(plugins.METHODS, self.controls[0]).METHOD
+        return self.run(plain(), model, seed, test=test, settings=self.dense or (), known=True)
+
+    def run(
+        self,
+        method: Method[Any],
+        model: str,
+        seed: int,
+        *,
+        test: bool = False,
+        settings: tuple[str, ...] = (),
+        known: bool = False,
+    ) -> Run:
+        """A run of this study; ``settings`` are applied after the study's, of which those that this method does not have are
+        left out where only the ``known`` are wanted."""
+        base = Run(method=method, task=self.task, model=model, seed=seed, test=test)
+        fields = base.keys()
+        shared = [s for s in self.settings if not known or key_of(s) in fields]
+        return base.with_values((*shared, *settings))

@@ -1,4 +1,4 @@
-"""The fair comparison: the finals of a study as the form that `reports.statistics` compares, and its tables."""
+"""The tables of a fair comparison: each cell, and all cells together, with what the statistics support."""
 
 from __future__ import annotations
 
@@ -8,55 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from reports.columns import Column, Row, Table, fixed, interval, text, there
-from reports.load import Study, called, dicts, label
+from reports.columns import Column, Row, Table, fixed, interval, percent, text, there
 from reports.statistics import ranks
 from reports.statistics.bootstrap import aggregate, improvement, iqm
 from reports.statistics.frame import checked, differences, strata
 from reports.statistics.groups import top_groups
 from reports.statistics.paired import ALPHA, POWER, against, detectable
 from reports.stats import mean
-from reports.style import CONTROL
+from reports.tidy import baseline, cell, tidy
 
-FRAME = ["cell", "method", "seed", "score", "name", "reconstruction"]
+__all__ = ["ALONE", "baseline", "cell", "comparable", "comparison", "identities", "overall", "tidy"]
+
 ALONE = "to compare, two methods need results in one cell, at one budget"
+MARK = "≠"
 FAILED = "A failed run has no score: it is in no mean, and counts as worse than every score where only order matters."
-
-
-def tidy(study: Study) -> pd.DataFrame:
-    """The finals of a study as the frame of `reports.statistics`: test top-1 in per cent, NaN for a run that failed.
-
-    A cell is a model at one target (a ladder's) or in one group of variants (a grid's). ``method`` is the name as it is
-    shown, with a dagger where it is a reconstruction, and with its variant where a cell has several of the method; ``name``
-    is the method's own. A run that missed its target's tolerance has failed. Not there: dense controls, which are of another
-    size; runs under way, or that have not opened the test split; and the finals of a Pareto study, of which no two are of
-    one size.
-    """
-    rows = study.entries[(study.entries["kind"] == "final") & (study.entries["method"] != CONTROL)]
-    known = (rows["state"] == "failed") | ((rows["state"] == "finished") & rows["test_top1"].notna())
-    found = []
-    for entry in dicts(rows[known]) if not study.pareto else []:
-        whose = {"cell": _cell(entry), "method": called(entry), "seed": entry["seed"], "longer": label(entry)}
-        score = entry["test_top1"] if entry["state"] == "finished" else math.nan
-        found.append({**whose, "score": score, "name": entry["method"], "reconstruction": entry["reconstruction"]})
-    frame = pd.DataFrame(found, columns=[*FRAME, "longer"])
-    if frame.duplicated(["cell", "method", "seed"]).any():
-        frame["method"] = frame["longer"]
-    return frame[FRAME].sort_values(["cell", "method", "seed"], ignore_index=True)
-
-
-def _cell(entry: Row) -> str:
-    group = entry["group"]
-    if group.startswith("@"):
-        return f"{entry['model']}{group}"
-    return f"{entry['model']}: {group}" if group else str(entry["model"])
-
-
-def baseline(study: Study, frame: pd.DataFrame) -> str:
-    """What a study compares its methods with, as the frame names it: the ``baseline`` of its declaration, else the first of
-    its methods; "" where that has no run."""
-    name = study.declared.get("baseline") or next(iter(study.declared["methods"]), "")
-    return next(iter(sorted(frame.loc[frame["name"] == name, "method"])), "")
 
 
 def counted(count: int, what: str) -> str:
@@ -84,6 +49,12 @@ def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1"
     """Every cell and method: mean, letters, the difference to the baseline ("" for none), and what could be detected."""
     other, shown = against_what or "the baseline", top_groups(frame)
     shown = shown.merge(_in_cells(frame, against_what), how="left", on=["cell", "method"])
+    sized = "missed" in frame
+    if sized:
+        sizes = frame.groupby(["cell", "method"])[["weights_left", "missed"]].agg(
+            {"weights_left": "mean", "missed": "sum"}
+        )
+        shown = shown.merge(sizes.reset_index(), how="left", on=["cell", "method"])
     columns = (
         Column("cell", "cell", text("cell")),
         Column("method", "method", text("method")),
@@ -93,6 +64,7 @@ def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1"
         Column(f"vs. {other}", "difference", signed("difference", "difference_half"), number=True),
         Column("detectable", "detectable", fixed("detectable", 2), number=True),
         Column("failed", "failed", fixed("failed", 0), number=True),
+        *(SIZES if sized else ()),
     )
     caption = (
         "Mean over n seeds ± half the width of the 95 % t interval. Within a cell, methods that share a letter cannot be told "
@@ -101,20 +73,33 @@ def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1"
         f"few seeds. Versus {other}: mean difference ± half its 95 % t interval, uncorrected. Detectable: the smallest true "
         f"difference to {other} that as many seeds, spreading as these do, would show in {100 * POWER:.0f} % of cases. "
         f"Scores without a partner of the same seed, left out of both: {int(shown['unpaired'].sum())}. {FAILED}"
+        f"{SIZED if sized else ''}"
     )
     return Table("comparison", "Comparison", caption, shown, columns)
+
+
+SIZED = (
+    f" Weights left: of all convolution and linear weights, mean. {MARK}: so many runs are not within 0.5 % of the weights "
+    "(1 % of the MACs) of what was asked for."
+)
+SIZES = (
+    Column("weights left (%)", "weights_left", percent("weights_left"), number=True),
+    Column(
+        f"{MARK} budget", "missed", lambda row: f"{MARK} {row['missed']:.0f}" if row["missed"] else "–", number=True
+    ),
+)
 
 
 def _in_cells(frame: pd.DataFrame, against_what: str) -> pd.DataFrame:
     """The differences of each method to the baseline within each cell that has both."""
     rows = []
-    for cell, own in frame.groupby("cell", sort=True):
+    for where, own in frame.groupby("cell", sort=True):
         methods = sorted(own["method"].unique())
         for method in methods if against_what in methods else []:
             if method != against_what:
                 found, unpaired = differences(own, method, against_what)
                 over = mean(found)
-                row = {"cell": cell, "method": method, "pairs": over.n, "unpaired": unpaired, "difference": over.mean}
+                row = {"cell": where, "method": method, "pairs": over.n, "unpaired": unpaired, "difference": over.mean}
                 rows.append({**row, "difference_half": over.half, "detectable": detectable(over.std, over.n)})
     columns = ["cell", "method", "pairs", "unpaired", "difference", "difference_half", "detectable"]
     return pd.DataFrame(rows, columns=columns)

@@ -55,6 +55,8 @@ def _tuning(study: Study) -> str:
     said = study.declared
     if study.grid:
         return "none: each variant runs as it is declared"
+    if said.get("trials") == 0:
+        return "none: each method runs as it is set"
     return f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"
 
 
@@ -98,7 +100,7 @@ def warnings(study: Study) -> list[str]:
         found.append(
             f"The study has not ended: {running} runs are under way or were cut off; the same command goes on."
         )
-    if not study.grid and not len(study.done("trial")):
+    if not study.grid and said.get("trials") != 0 and not len(study.done("trial")):
         found.append("No trial has a result yet.")
     if not len(study.done("final")):
         found.append(

@@ -27,6 +27,7 @@ METRICS = {
 """Columns of the entries, and the metrics of a record that they hold (top-1 in per cent, shares from 0 to 1)."""
 
 COLUMNS = ("kind", "cell", "method", "model", "target", "number", "seed", "run", "state", "reason", "params", "values")
+DENSE = "dense_seed"
 WHOSE = ("reconstruction", "said", "variant", "group", "order")
 """Further columns: whether the method is a reconstruction (from the declaration), and what the record is labelled with; of a
 grid the variant, its group and its place among the variants; elsewhere the variant is "", the place -1, and the group a
@@ -120,11 +121,12 @@ def called_cell(entry: Mapping[str, Any]) -> str:
 def label(entry: Mapping[str, Any]) -> str:
     """The short name of an entry's configuration: "sap #5", "gradual @0.9 #5" (5: the trial), or "drop† away only"."""
     if entry["kind"] == "baseline":
-        return f"{called(entry)} {entry['variant']}".rstrip()
+        own = entry["variant"] if str(entry["variant"]).startswith("of ") else entry["group"]
+        return f"{called(entry)} {own}".rstrip()
     if entry["order"] >= 0:
         return f"{called(entry)} {entry['variant']}".rstrip()
     target = f" @{entry['target']:g}" if not math.isnan(entry["target"]) else ""
-    return f"{called(entry)}{target} #{entry['number']}"
+    return f"{called(entry)}{target} #{entry['number']} {entry['variant']}".rstrip()
 
 
 def load(folder: Folder, name: str) -> Study:
@@ -142,14 +144,14 @@ def load(folder: Folder, name: str) -> Study:
     records = {e["run"]: folder.record(e["run"]) for e in entries if e.get("run")}
     known = {run: record for run, record in records.items() if record is not None}
     rows = [_row(entry, declared, known) for entry in entries]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *WHOSE, *METRICS, "seconds"])
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, DENSE, *WHOSE, *METRICS, "seconds"])
     frame = frame.sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
     return Study(name, declared, frame, known, folder)
 
 
 def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
     method, _, model = str(entry["cell"]).partition("/")
-    cells = declared.get("cells", {})
+    cells = {**declared.get("cells", {}), **declared.get("baselines", {})}
     cell = {
         "method": method,
         "model": model,
@@ -164,6 +166,7 @@ def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping
     if own["target"] is None:
         own["target"] = math.nan
     params = entry.get("params") or dict(s.split("=", 1) for s in cell.get("settings") or ())
+    own[DENSE] = entry.get(DENSE, entry["seed"])
     own |= {"state": state, "params": params, "values": entry.get("values") or []}
     own |= {"reconstruction": _reconstructed(cell, declared), **_place(entry, cell, declared)}
     own["said"] = (record or {}).get("label", "")
@@ -184,7 +187,8 @@ def _place(entry: Mapping[str, Any], cell: Mapping[str, Any], declared: Mapping[
         group = cell.get("group") or ("" if target is None else f"@{target:g}")
         order = entry["number"] if declared.get("kind") == "grid" else -1
         return {"variant": f"of {str(entry['cell']).partition(':')[2]}", "group": group, "order": order}
-    return {"variant": "", "group": "" if target is None else f"@{target:g}", "order": -1}
+    recovery = f" recovery={cell['recovery']}" if cell.get("recovery") else ""
+    return {"variant": recovery.strip(), "group": "" if target is None else f"@{target:g}{recovery}", "order": -1}
 
 
 def methods(studies: Iterable[Study]) -> list[str]:

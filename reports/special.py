@@ -12,11 +12,13 @@ from reports import (
     equilibrium,
     hosts,
     improvement,
+    ledger,
     profiles,
     prunable,
     ranking,
     roads,
     rounds,
+    sanity,
     speed,
 )
 from reports.columns import Column, Table, fixed, interval, percent, text
@@ -172,4 +174,6 @@ TABLES: Mapping[str, Callable[[Study], Table]] = {
     "comparison": _comparison,
     "overall": _overall,
     "hosts": hosts.listing,
+    "ledger": ledger.table,
+    "sanity": sanity.table,
 }

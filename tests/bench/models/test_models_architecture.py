@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cli import _models
+from bench.cli import split_models
 from bench.errors import BenchError
 from bench.models.architecture import parse, spell
 
@@ -45,7 +45,7 @@ def test_what_the_suite_decides_is_no_argument(key: str) -> None:
 
 
 def test_commas_between_arguments_separate_no_models() -> None:
-    assert _models("resnet18,cifar_resnet20") == ("resnet18", "cifar_resnet20")
+    assert split_models("resnet18,cifar_resnet20") == ("resnet18", "cifar_resnet20")
     text = "cifar_resnet20:width=0.5,test_resnet:channels=(8,8,16,16),stem_width=4,test_convnext:dims=[4,8,12,16],vit"
-    names = [parse(part)[0] for part in _models(text)]
+    names = [parse(part)[0] for part in split_models(text)]
     assert names == ["cifar_resnet20", "test_resnet", "test_convnext", "vit"]
