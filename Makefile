@@ -11,6 +11,8 @@ SMOKE   ?=
 HOST    ?=
 TRIALS  ?= 0
 DEVICE  ?= auto
+MLFLOW  ?=
+RECORDS ?= tests/reports/golden
 ARGS    ?=
 
 .DEFAULT_GOAL := help
@@ -40,8 +42,11 @@ compare: $(STAMP) ## the fair comparison of METHODS, with baselines and ledger; 
 ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/bench ui $(ARGS)
 
-report: $(STAMP) ## figures, tables and the page, from the records
-	@$(BIN)/bench report $(ARGS)
+report: $(STAMP) ## figures, tables, the page and the article, from the records; MLFLOW=http://127.0.0.1:5000: with links
+	@$(BIN)/bench report $(if $(MLFLOW),--mlflow $(MLFLOW)) $(ARGS)
+
+gallery: $(STAMP) ## the figures of the README, from RECORDS, into reports/gallery
+	@$(BIN)/python -m reports.gallery $(RECORDS)
 
 docs: $(STAMP) ## a page for each method, from its docstring, fields and claims
 	@$(BIN)/bench docs $(ARGS)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import machine, plugins, tasks, tracking
+from bench import links, machine, plugins, tasks, tracking
 from bench.conductor import Conductor, Result
 from bench.errors import BenchError, MissingData, one_of
 from bench.place import Place
@@ -269,14 +269,26 @@ def _variants(place: Place, study: Study) -> Table:
     return table
 
 
-def make_report(console: Console, studies: tuple[str, ...], out: Path | None, from_mlflow: bool) -> Path:
-    """Build the report from records, local or fetched from MLflow; return its page."""
+def make_report(
+    console: Console,
+    studies: tuple[str, ...],
+    out: Path | None,
+    from_mlflow: bool,
+    *,
+    records: Path | None = None,
+    mlflow: str = "",
+) -> Path:
+    """Build the report from records, of this home, of another (``records``) or fetched from MLflow; return its page. With
+    ``mlflow``, the address of the UI, runs link to it."""
     place = Place()
     build = plugins.load(plugins.REPORTS, "report").build
     out = out or place.report
+    if records is not None and from_mlflow:
+        raise BenchError("records come from a folder or from MLflow, but got both; leave --records or --from-mlflow out")
     if not from_mlflow:
         with console.status("making the report"):
-            page: Path = build(place.home, out, studies=studies)
+            shown = links.addresses(place, mlflow, studies) if mlflow else None
+            page: Path = build(records or place.home, out, studies=studies, links=shown)
         return page
     with tempfile.TemporaryDirectory() as temporary, console.status("fetching records"):
         names = tracking.fetch(place, Path(temporary), studies)
@@ -284,7 +296,8 @@ def make_report(console: Console, studies: tuple[str, ...], out: Path | None, fr
             raise MissingData(
                 "the MLflow store holds no finished study of this suite; run `bench study`, or `bench sync`"
             )
-        page = build(Path(temporary), out, studies=studies)
+        shown = links.addresses(place, mlflow, studies) if mlflow else None
+        page = build(Path(temporary), out, studies=studies, links=shown)
     return page
 
 

@@ -3,30 +3,44 @@
 <out>/index.html
       <study>/figures/<name>.csv, <name>-page.{pdf,svg,png}, <name>-column.{pdf,svg,png}
               tables/<name>.{md,tex,csv}
+              paper.tex    all of it as an article: `pdflatex paper.tex`, twice
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import MissingData, one_of
 from bench.record import Folder, write_bytes, write_text
-from reports import columns, figures, formats, page, special, tables
+from reports import article, card, columns, damage, figures, formats, page, special, tables
+from reports.diff import diff
 from reports.facts import facts, warnings
 from reports.figures import Figure, marked
 from reports.load import DAGGER, Study, load, methods
 from reports.manual import render as manual
 from reports.style import WIDTHS, Looks, looks, note, paper, render
+from reports.trace import traced
 
-__all__ = ["build", "manual"]  # what the suite calls, through the entry point that names this module
+__all__ = ["build", "diff", "manual"]  # what the suite calls, through the entry point that names this module
 
 Progress = Callable[[int, int, str], None]
 """Told (parts done, parts in all, what comes next)."""
 
 
-def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progress | None = None) -> Path:
+Links = Mapping[str, Mapping[str, str]]
+"""By study and run: where MLflow shows it."""
+
+
+def build(
+    home: Path,
+    out: Path,
+    *,
+    studies: Sequence[str] = (),
+    progress: Progress | None = None,
+    links: Links | None = None,
+) -> Path:
     """Read the records below ``home``, write everything into ``out``, and return the page's path.
 
     Args:
@@ -34,6 +48,7 @@ def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progr
         out: made where it is not there; files of the same names are replaced.
         studies: names; all studies where none is named.
         progress: called before each part.
+        links: addresses that the page's runs lead to; without them nothing in the page points outside it.
 
     Raises:
         MissingData: there are no studies in ``home``.
@@ -57,7 +72,8 @@ def build(home: Path, out: Path, *, studies: Sequence[str] = (), progress: Progr
         if progress is not None:
             progress(next(steps), total, what)
 
-    sections = [_study(study, out, look, tell) for study in read]
+    known_links = links or {}
+    sections = [_study(study, out, look, tell, known_links.get(study.name, {})) for study in read]
     tell("page")
     path = out / "index.html"
     write_text(path, page.html(sections))
@@ -69,28 +85,37 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
     return [*special.makers(study), *figures.makers(study)]
 
 
-def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None]) -> page.Section:
-    shown = []
+def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
+    """The tables of a study in reading order. The card is among them: it judges by the others, and by the figures that were
+    ``drawn``."""
+    results = (tables.finals, damage.table, *special.tables(study))
+    runs = (tables.configurations, tables.failures, tables.runs)
+    before, after = ([traced(columns.marked(make(study)), study) for make in part] for part in (results, runs))
+    return [*before, card.table(study, [*before, *after], drawn), *after]
+
+
+def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None], links: Mapping[str, str]) -> page.Section:
+    shown, base = [], out / study.name
     for make in makers(study):
         figure = marked(make(study), study)
         tell(f"{study.name}: {figure.name}")
-        shown.append(page.Shown(figure, _write_figure(figure, out / study.name / "figures", look)))
+        shown.append(_write_figure(figure, base / "figures", look))
     tell(f"{study.name}: tables")
-    makes = (tables.finals, *special.tables(study), tables.configurations, tables.failures, tables.runs)
-    made = [columns.marked(make(study)) for make in makes]
+    made = listed(study, [figure.figure.name for figure in shown if figure.files])
     for table in made:
-        base = out / study.name / "tables"
-        write_text(base / f"{table.name}.md", formats.markdown(table))
-        write_text(base / f"{table.name}.tex", formats.latex(table))
-        write_text(base / f"{table.name}.csv", formats.csv(table.frame))
-    return page.Section(study.name, facts(study), warnings(study), shown, made)
+        write_text(base / "tables" / f"{table.name}.md", formats.markdown(table))
+        write_text(base / "tables" / f"{table.name}.tex", formats.latex(table))
+        write_text(base / "tables" / f"{table.name}.csv", formats.csv(table.frame))
+    section = page.Section(study.name, facts(study), warnings(study), shown, made, links)
+    write_text(base / "paper.tex", article.latex(section))
+    return section
 
 
-def _write_figure(figure: Figure, base: Path, look: Looks) -> dict[str, bytes]:
-    """Write a figure's files and return them by the end of their names; none for a figure without data."""
+def _write_figure(figure: Figure, base: Path, look: Looks) -> page.Shown:
+    """Write a figure's files and return them; none for a figure without data."""
     if figure.missing:
-        return {}
-    found = {".csv": formats.csv(figure.table).encode()}
+        return page.Shown(figure, {}, {})
+    found, heights = {".csv": formats.csv(figure.table).encode()}, {}
     with paper():
         for width in WIDTHS:
             canvas = figure.draw(look, width == "page")
@@ -98,6 +123,7 @@ def _write_figure(figure: Figure, base: Path, look: Looks) -> dict[str, bytes]:
                 note(canvas, f"{DAGGER} reconstruction")
             rendered = render(canvas)
             found |= {f"-{width}.{kind}": data for kind, data in rendered.items()}
+            heights[width] = float(canvas.get_figheight())
     for end, data in found.items():
         write_bytes(base / f"{figure.name}{end}", data)
-    return found
+    return page.Shown(figure, found, heights)

@@ -19,7 +19,8 @@ class Column:
     """A column as shown: its head, the field it sorts by, and how a row becomes text.
 
     ``runs``: the text is run ids; ``long``: the text is a sentence, which wraps; ``paper``: it is printed in LaTeX too;
-    ``bold``: the field that says of a row whether the text is in bold.
+    ``bold``: the field that says of a row whether the text is in bold; ``link``: the field that names the table or figure that
+    the text leads to.
     """
 
     head: str
@@ -30,6 +31,7 @@ class Column:
     long: bool = False
     paper: bool = True
     bold: str = ""
+    link: str = ""
 
     def strong(self, row: Row) -> bool:
         """Whether the text of a row is in bold."""

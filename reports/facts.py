@@ -10,6 +10,8 @@ from typing import Any
 from reports.load import DAGGER, Study
 from reports.special import SPECIAL, TABLES
 
+ALWAYS = ("card", "damage")  # what every study has, whether it asks for it or not
+
 
 def facts(study: Study) -> list[tuple[str, str]]:
     """Names and values for the head of a study's section."""
@@ -34,6 +36,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("Hardware", _distinct(p.get("hardware") for p in where)),
         ("Device", _distinct(p.get("device") for p in where)),
         ("Command", said.get("command")),
+        ("Imported from", said.get("imported_from")),
     ]
     return [(name, str(value)) for name, value in found if value]
 
@@ -121,7 +124,7 @@ def warnings(study: Study) -> list[str]:
     found += [
         f"This version of the report does not know the figure or table {name!r} that the study asks for."
         for name in said.get("figures", ())
-        if name not in SPECIAL and name not in TABLES
+        if name not in SPECIAL and name not in TABLES and name not in ALWAYS
     ]
     return found + _mixtures(study)
 

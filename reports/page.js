@@ -18,3 +18,15 @@ for (const button of document.querySelectorAll("th button")) {
     body.append(...[...body.rows].sort(compare));
   });
 }
+// A number that is made of several runs marks all of them; without this, its link still leads to the first.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a.from");
+  if (!link) return;
+  for (const row of document.querySelectorAll("tr.from")) row.classList.remove("from");
+  const start = link.getAttribute("href").slice(1);
+  const first = link.dataset.runs ? link.dataset.runs.split(" ")[0] : "";
+  const place = start.slice(0, start.length - first.length);
+  for (const run of link.dataset.runs ? link.dataset.runs.split(" ") : []) {
+    document.getElementById(place + run)?.classList.add("from");
+  }
+});

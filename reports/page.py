@@ -1,4 +1,8 @@
-"""The page: one HTML file that holds all, asks nothing of any network, and runs nothing that came from a record."""
+"""The page: one HTML file that holds all, asks nothing of any network, and runs nothing that came from a record.
+
+A number of a table leads to its runs: it is a link to the first of them in the table of runs, where all of them are marked.
+From there a run's id leads on to MLflow, where the report was told how (``bench report --mlflow``).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports import formats
+from reports.card import summary
 from reports.columns import Table
 from reports.figures import Figure
 
@@ -20,21 +25,29 @@ TYPES["tex"] = "application/x-tex"
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure with its files, by the end of their names; none where there was nothing to draw."""
+    """A figure with its ``files``, by the end of their names, none where there was nothing to draw; and the height (inches)
+    of each of its two widths."""
 
     figure: Figure
     files: Mapping[str, bytes]
+    heights: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says about one study."""
+    """What the page says about one study; ``links`` are addresses of runs in MLflow, by id."""
 
     name: str
     facts: Sequence[tuple[str, str]]
     warnings: Sequence[str]
     figures: Sequence[Shown]
     tables: Sequence[Table]
+    links: Mapping[str, str]
+
+    @property
+    def card(self) -> Table:
+        """The evaluation card."""
+        return next(table for table in self.tables if table.name == "card")
 
 
 def data_uri(name: str, data: bytes) -> str:
@@ -70,5 +83,5 @@ def html(sections: Sequence[Section]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"data_uri": data_uri, "table_files": table_files, "sort_key": sort_key}
-    environment.globals["first_runs"] = first_runs
+    environment.globals |= {"first_runs": first_runs, "summary": summary}
     return environment.get_template("page.html").render(sections=sections) + "\n"

@@ -38,7 +38,7 @@ def finals_frame(study: Study) -> pd.DataFrame:
         found |= {"n": len(own), "seeds": own["seed"].tolist(), "runs": own["run"].tolist(), "source": ""}
         rows.append(found)
     for method, claims in sorted(study.declared.get("claims", {}).items()):
-        rows += [_claim(method, claim) for claim in claims]
+        rows += [_claim(method, claim, study) for claim in claims]
     frame = pd.DataFrame(rows, columns=[*FINALS, "order"])
     by = ["method", "claim", "model", "label"]
     if study.grid and not frame["group"].any():  # model by model, each with its control, then the papers
@@ -68,8 +68,11 @@ FINALS = [
 ]
 
 
-def _claim(method: str, claim: Row) -> dict[str, Any]:
-    words = "; ".join(str(part) for part in (claim["source"], claim.get("note")) if part)
+def _claim(method: str, claim: Row, study: Study) -> dict[str, Any]:
+    ours = {"task": [study.declared.get("task")], "model": study.declared.get("models", ())}
+    other = [what for what, known in ours.items() if claim[what] not in known]
+    differs = f"differs in {' and '.join(other)}" if other else "same task and model, but not the same recipe"
+    words = "; ".join(str(part) for part in (claim["source"], claim.get("note"), differs) if part)
     model = f"{claim['model']} ({claim['task']})"
     found = {"claim": True, "group": "", "method": method, "model": model, "label": f"{method}, paper", "source": words}
     return found | {

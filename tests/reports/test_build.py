@@ -18,7 +18,16 @@ from tests.reports import homes
 from tests.reports.looking import Page
 
 EVIL = "<script>alert(1)</script>"
-FIGURES = ["accuracy-macs-left", "accuracy-weights-left", "curves", "history", "importances", "layers", "pq-rounds", "slices"]
+FIGURES = [
+    "accuracy-macs-left",
+    "accuracy-weights-left",
+    "curves",
+    "history",
+    "importances",
+    "layers",
+    "pq-rounds",
+    "slices",
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +49,7 @@ def test_every_figure_and_table_in_every_format(out: Path) -> None:
     figures, tables = out / "pareto-sap" / "figures", out / "pareto-sap" / "tables"
     ends = [".csv", *(f"-{width}.{kind}" for width in ("column", "page") for kind in ("pdf", "png", "svg"))]
     assert sorted(p.name for p in figures.iterdir()) == sorted(f + end for f in FIGURES for end in ends)
-    names = ["configurations", "failures", "finals", "runs"]
+    names = ["card", "configurations", "damage", "failures", "finals", "runs"]
     assert sorted(p.name for p in tables.iterdir()) == sorted(
         f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex")
     )
@@ -58,8 +67,21 @@ def test_the_page_stands_alone(out: Path) -> None:
 
 def test_numbers_link_to_their_runs(out: Path) -> None:
     page = Page((out / "index.html").read_text())
+    runs = [homes.run_id("pareto-sap", "final", "sap/test_vit", 2, seed) for seed in homes.SEEDS]
+    assert f"#study-1-run-{runs[0]}" in page.addresses
+    text = (out / "index.html").read_text()
+    assert f'<a class="from" href="#study-1-run-{runs[0]}" data-runs="{" ".join(runs)}">93.00 ± 2.48</a>' in text
+
+
+def test_runs_lead_to_mlflow_where_the_report_is_told_how(home: Path, out: Path, tmp_path: Path) -> None:
+    """Nothing else of the page changes, and nothing is loaded from there."""
     run = homes.run_id("pareto-sap", "final", "sap/test_vit", 2, 1000)
-    assert f"#study-1-run-{run}" in page.addresses
+    address = "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    text = build(home, tmp_path / "linked", links={"pareto-sap": {run: address}}).read_text()
+    page = Page(text)
+    assert [a for a in page.addresses if not a.startswith(("data:", "#"))] == [address]
+    link = f'<a class="run" target="_blank" rel="noopener" href="{address}">{run}</a>'
+    assert text.replace(link, f"<code>{run}</code>") == (out / "index.html").read_text()
 
 
 def test_the_same_records_give_the_same_bytes(home: Path, out: Path, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""From a number back to the runs that it is made of: rows of tables that do not name their runs are told them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from reports.columns import Table
+from reports.load import Study, called, called_cell, dicts, label
+from reports.tidy import cell
+
+KEYS = ("cell", "method", "label", "model", "group")
+"""Columns that say of which runs a row speaks."""
+SAYING = ("cell", "method", "label")
+"""Of these one at least must be there: a model or a group alone does not say which runs are meant."""
+
+
+def traced(table: Table, study: Study) -> Table:
+    """The table with a column ``runs`` in its data, the ids of the finished finals and controls that each row is made of.
+
+    Left as it is where the rows say their runs themselves, or nothing by which they could be told.
+    """
+    keys = [key for key in KEYS if key in table.frame]
+    if "runs" in table.frame or not set(keys) & set(SAYING):
+        return table
+    known = [(_names(entry), entry["run"]) for entry in dicts(study.done("final", "baseline"))]
+    runs = [
+        [run for names, run in known if all(row[key] in names[key] for key in keys)] if not row.get("claim") else []
+        for row in table.rows()
+    ]
+    return (
+        replace(table, frame=table.frame.assign(runs=pd.Series(runs, index=table.frame.index))) if any(runs) else table
+    )
+
+
+def _names(entry: Mapping[str, Any]) -> dict[str, set[Any]]:
+    """What tables call an entry, by column."""
+    cells = {entry["cell"], called_cell(entry), cell(entry)}
+    return {
+        "cell": cells,
+        "method": {entry["method"], called(entry), label(entry)},
+        "label": {label(entry)},
+        "model": {entry["model"]},
+        "group": {entry["group"], ""},
+    }

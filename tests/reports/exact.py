@@ -1,0 +1,37 @@
+"""The golden records: a small real study, and the exact tables that it must give.
+
+They were made by the command in their records, on a clean checkout; of each run the record, the curves and the specification
+are kept, and the weights and their plan are left out. ``python -m tests.reports.exact`` writes the tables anew: to be done only
+when a table changes on purpose, and to be read before it is committed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.record import Folder, write_text
+from reports import build, comparison, formats, tidy
+from reports.columns import Table
+from reports.load import Study, load
+
+HOME = Path(__file__).with_name("golden")
+TABLES = HOME / "tables"
+
+
+def study() -> Study:
+    """The study of the golden records."""
+    folder = Folder(HOME)
+    return load(folder, *folder.studies())
+
+
+def tables(found: Study) -> list[Table]:
+    """The tables of its report, and those of a comparison, which a ladder does not ask for."""
+    frame = tidy.tidy(found)
+    other = tidy.baseline(found, frame)
+    drawn = [figure.name for make in build.makers(found) if not (figure := make(found)).missing]
+    return [*build.listed(found, drawn), comparison.comparison(frame, other), comparison.overall(frame, other)]
+
+
+if __name__ == "__main__":
+    for table in tables(study()):
+        write_text(TABLES / f"{table.name}.md", formats.markdown(table))
