@@ -157,11 +157,16 @@ def report(
     studies: Annotated[list[str] | None, typer.Argument(help="names of studies; none: all")] = None,
     out: Annotated[str, typer.Option(help="the folder to write; default: report in the folder of results")] = "",
     from_mlflow: Annotated[bool, typer.Option(help="read the records from the MLflow store's artifacts")] = False,
+    records: Annotated[str, typer.Option(help="another folder of results, such as one brought from elsewhere")] = "",
+    mlflow: Annotated[
+        str, typer.Option(help="where the MLflow UI answers, such as http://127.0.0.1:5000: runs then link to it")
+    ] = "",
 ) -> None:
     """Make figures, tables and the page from records; never trains."""
     from bench import commands
 
-    page = commands.make_report(console, tuple(studies or ()), Path(out).absolute() if out else None, from_mlflow)
+    where, home = Path(out).absolute() if out else None, Path(records).absolute() if records else None
+    page = commands.make_report(console, tuple(studies or ()), where, from_mlflow, records=home, mlflow=mlflow)
     console.print(f"report: {page}", soft_wrap=True)
 
 
