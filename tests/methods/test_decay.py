@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from bench import groups
 from bench.errors import BenchError
-from bench.loop import Event, train
+from bench.loop import Event, Stopped, train
 from bench.method import method_from
 from bench.seeds import generator
 from methods import decay
@@ -197,21 +199,59 @@ def test_one_step_is_the_host_bit_for_bit(host: str) -> None:
     assert not same(weights(train(toy_job(Decay(host=host, steps=6, rectify=False), steps=STEPS))), wanted)
 
 
-@pytest.mark.parametrize("rectify", [False, True])
+POLICIES = {
+    "at once": {"steps": 1, "rectify": False},
+    "smooth": {"steps": 4, "rectify": False},
+    "revocable": {"steps": 4, "rectify": True, "rate": 0.0, "length": -1e6, "persistence": 1},
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("host", HOSTS)
-def test_three_hosts_three_policies_meet_the_budget(host: str, rectify: bool) -> None:
-    method = Decay(host=host, steps=4, rectify=rectify, rate=0.0, length=-1e6, persistence=1)
-    job, seen = toy_job(method, steps=STEPS), list[dict[str, Any]]()
+def test_three_hosts_three_policies_meet_the_budget_and_resume(host: str, policy: str, tmp_path: Path) -> None:
+    method = Decay(host=host, **POLICIES[policy])  # type: ignore[arg-type]
+    job, seen = toy_job(method, steps=STEPS, folder=tmp_path), list[dict[str, Any]]()
 
     def look(event: Event) -> None:
         seen.append({**method.stats(job.state, job.model), "phase": event.phase})
 
     job.observers = [look]
+    wanted = train(toy_job(method, steps=STEPS))
+    job.stop = lambda: job.at.step >= 30
+    with pytest.raises(Stopped):
+        train(job)
+    job = toy_job(method, steps=STEPS, folder=tmp_path)
+    job.observers = [look]
     model = train(job)
+    assert same(weights(model), weights(wanted))
     smaller, whole = (sum(p.numel() for p in m.parameters()) for m in (model, ToyNet()))
     assert smaller < whole
-    assert any(row["leaving"] for row in seen)
-    assert any(row["released"] for row in seen) == rectify
+    assert any(row["leaving"] for row in seen) == (policy != "at once")
+    assert any(row["released"] for row in seen) == (policy == "revocable")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_masked_and_removed_compute_the_same(host: str) -> None:
+    job, masked = toy_job(method_from({"name": host}), steps=STEPS), list[tuple[nn.Module, Tensor]]()
+    images, _ = toy_batch("outputs", size=16)
+    remove = type(job.method).remove_
+
+    class Watched(type(job.method)):  # type: ignore[misc]
+        def remove_(self, state: Any, model: nn.Module, clock: Any) -> None:
+            chosen = self.chosen(state, model, clock, self.final)
+            whole = copy.deepcopy(model).eval()
+            for group in state.groups:
+                groups.zero_(whole, group, chosen[group.root])
+            remove(self, state, model, clock)
+            with torch.no_grad():
+                masked.append((whole, whole(images)))
+                assert torch.allclose(copy.deepcopy(model).eval()(images), masked[-1][1], atol=1e-6)
+
+    job.method = Watched(**{f.name: getattr(job.method, f.name) for f in fields(job.method)})
+    smaller = train(job)
+    (whole, _), *others = masked
+    assert not others
+    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in whole.parameters())
 
 
 def test_bad_values_are_refused() -> None:
