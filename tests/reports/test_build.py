@@ -167,8 +167,8 @@ def test_progress_is_told(tmp_path: Path) -> None:
     homes.declare(tmp_path, cells={})
     told: list[tuple[int, int, str]] = []
     build(tmp_path, tmp_path / "out", progress=lambda *what: told.append(what))
-    assert [done for done, _, _ in told] == list(range(9))
-    assert {total for _, total, _ in told} == {8}
+    assert [done for done, _, _ in told] == list(range(len(FIGURES) + 2))
+    assert {total for _, total, _ in told} == {len(FIGURES) + 1}
 
 
 def test_an_empty_home_says_which_command_makes_records(tmp_path: Path) -> None:
