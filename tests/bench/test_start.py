@@ -10,7 +10,7 @@ from torch import nn
 
 from bench import models
 from bench.channels import then
-from bench.derived import NAMES, derive
+from bench.derived import NAMES, OTHER, derive
 from bench.errors import BenchError, MissingData
 from bench.execute import execute, load_model
 from bench.groups import shrink_
@@ -133,7 +133,13 @@ def test_what_follows_from_a_run(home: Place, pruned: Run, masked: Run) -> None:
 
     channels, weights = made(pruned), made(masked)
     assert channels["random_ratios"] is None  # nothing in it is zero
-    assert all(run is not None and run.seed == pruned.seed for name, run in channels.items() if name != "random_ratios")
+    seeds = {name: run.seed for name, run in channels.items() if run is not None}
+    assert {name: seed - pruned.seed for name, seed in seeds.items()} == {
+        "rewound": 0,
+        "reinit": OTHER,
+        "scratch_epochs": 0,
+        "scratch_macs": 0,
+    }
     rewound, longer = channels["rewound"], channels["scratch_macs"]
     assert rewound is not None
     assert (rewound.shape, rewound.epochs, rewound.recipe) == (f"run:{pruned.id}", 0.5, pruned.recipe)
