@@ -44,7 +44,7 @@ def operating_points(found: Evidence) -> Verdict:
     least = min(sizes, key=lambda key: (len(sizes[key]), key))
     left = [e["weights_left"] for e in found.finals if e["weights_left"] > 0]
     span = f", {1 / max(left):.3g} to {1 / min(left):.3g} times fewer weights" if left else ""
-    text = f"{len(sizes[least])} sizes at least (of {least[0]} on {least[1]}){span}"
+    text = f"{counted(len(sizes[least]), 'size')} at least (of {least[0]} on {least[1]}){span}"
     return judged(len(sizes[least]) >= POINTS, text, found.link("accuracy-weights-left", "finals"))
 
 

@@ -76,7 +76,11 @@ def simple_baselines(found: Evidence) -> Verdict:
         "magnitude, global": ("magnitude", "global") in scores,
     }
     lacking = [name for name, there in seen.items() if not there]
-    text = f"missing: {', '.join(lacking)}" if lacking else f"all four, {len(shuffled)} runs with methods' own ratios"
+    text = (
+        f"missing: {', '.join(lacking)}"
+        if lacking
+        else f"all four, {counted(len(shuffled), 'run')} with methods' own ratios"
+    )
     flags = found.tables["sanity"]["flag"] if "sanity" in found.tables else ()
     text += f"; {counted(int(sum(flags)), 'row')} of {len(flags)} not better than random" if len(flags) else ""
     return judged(not lacking, text, found.link("sanity", "finals"))
