@@ -91,7 +91,7 @@ def _curves(study: Study) -> Figure:
     table = series.validation_curves(study)
     caption = (
         f"Validation top-1 at the end of each epoch, mean over {numbers(table['n'])} seeds with a 95 % t "
-        "interval{'' if study.grid else '; #k is the trial that was chosen'}. A method that rewinds starts anew in each round."
+        f"interval{'' if study.grid else '; #k is the trial that was chosen'}. A method that rewinds starts anew in each round."
     )
     missing = "" if len(table) else "no run has written curves yet"
     return Figure("curves", "Validation curves", caption, table, lambda *a: series.draw_curves(table, *a), missing)
