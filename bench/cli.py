@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from bench.cli_compare import compare
+from bench import cli_data
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -157,17 +158,27 @@ def report(
     studies: Annotated[list[str] | None, typer.Argument(help="names of studies; none: all")] = None,
     out: Annotated[str, typer.Option(help="the folder to write; default: report in the folder of results")] = "",
     from_mlflow: Annotated[bool, typer.Option(help="read the records from the MLflow store's artifacts")] = False,
+    diff: Annotated[
+        tuple[str, str] | None, typer.Option(help="old and new: two folders of results, or two studies, to compare")
+    ] = None,
     records: Annotated[str, typer.Option(help="another folder of results, such as one brought from elsewhere")] = "",
     mlflow: Annotated[
         str, typer.Option(help="where the MLflow UI answers, such as http://127.0.0.1:5000: runs then link to it")
     ] = "",
 ) -> None:
     """Make figures, tables and the page from records; never trains."""
+    if diff is not None:
+        cli_data.diff(*diff, out)
+        return
     from bench import commands
 
     where, home = Path(out).absolute() if out else None, Path(records).absolute() if records else None
     page = commands.make_report(console, tuple(studies or ()), where, from_mlflow, records=home, mlflow=mlflow)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+app.command()(cli_data.export_data)
+app.command()(cli_data.import_data)
 
 
 @app.command()
@@ -276,7 +287,7 @@ def prunability(
     ] = "",
     jobs: Jobs = 0,
     limit: Annotated[float, typer.Option(min=1, help="seconds for one architecture")] = 600.0,
-    largest: Annotated[float, typer.Option(min=0, help="millions of parameters that it may have")] = 140.0,
+    largest: Annotated[float, typer.Option(min=0, help="millions of parameters that it may have")] = 90.0,
     image_size: Annotated[int, typer.Option(min=8, help="pixels, where it can process them")] = 64,
 ) -> None:
     """Find out which architectures can lose channels, in what share, and if not, why; `bench docs` makes a page of it."""

@@ -55,8 +55,8 @@ methods, or ""), state ("running", "finished"), question, select (how numbers ar
 task, models, methods, targets (or null), settings, trials (0 in a grid), sampler (null in a grid), generation, seed,
 final_seeds, controls, derived, figures (the names of figures that the report adds), lenient (models that cannot take part
 are failures among the entries), speed (the modes in which finals are timed), cells, claims, reconstructions, documentation,
-command; another lab's also imported_from. Each cell, by its name, has: method, model, target (or null), reconstruction (whether this configuration is one),
-space and importances (empty in a grid); and in a grid also
+command; another lab's also imported_from. Each cell, by its name, has: method, model, target (or null), reconstruction
+(whether this configuration is one), space and importances (empty in a grid); and in a grid also
 
     variant     its label; "" where it is the only variant of its method
     group       what it is compared with: cells of one group make one panel or curve

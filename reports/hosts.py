@@ -20,11 +20,12 @@ from reports import costs, speed, style
 from reports.columns import Column, Table, fixed, interval, percent, text
 from reports.comparison import signed
 from reports.figures import Figure, numbers
-from reports.load import CONFIGURATION, DAGGER, Study, dicts
+from reports.load import CONFIGURATION, DAGGER, DENSE, Study, dicts
 from reports.published import ALONE, DECAY, DPM, POLICIES, RECTIFIED, SMOOTH
 from reports.stats import mean
 from reports.style import CONTROL, CONTROL_DASH, INK, Looks, ink, key
 
+SEEDS = [DENSE, "seed"]
 WHOSE = ["host", "policy", "method", "model", "reconstruction", "said"]
 MEASURED = ["top1", "difference", "before"]
 COLUMNS = ["claim", *WHOSE, "n", *(f"{name}{end}" for name in MEASURED for end in ("", "_half", "_n"))]
@@ -86,7 +87,7 @@ def before(record: Mapping[str, Any]) -> float:
 def _row(study: Study, own: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     first, records = dicts(own)[0], [study.records[run] for run in own["run"]]
     alone = runs[(runs["group"] == first["group"]) & (runs["model"] == first["model"]) & (runs["policy"] == ALONE)]
-    pairs = own.set_index("seed")["test_top1"] - alone.set_index("seed")["test_top1"]
+    pairs = own.set_index(SEEDS)["test_top1"] - alone.set_index(SEEDS)["test_top1"]
     means = {"top1": mean(own["test_top1"]), "before": mean(own["before"])}
     means["difference"] = mean([] if first["policy"] == ALONE else pairs)
     found = {"claim": False, "host": first["group"], **{name: first[name] for name in WHOSE if name in first}}

@@ -46,12 +46,12 @@ def on_hosts(home: Path, models: tuple[str, ...] = ("cifar_resnet56",)) -> Study
 
 def test_hosts_by_hand(tmp_path: Path) -> None:
     table = hosts.hosts(on_hosts(tmp_path))
-    own = table[~table["claim"]].set_index(["host", "policy"])
-    smooth, rectified = own.loc[("depgraph", "+SP")], own.loc[("depgraph", "+SR")]
+    own = {(row["host"], row["policy"]): row for row in table[~table["claim"]].to_dict("records")}
+    smooth, rectified = own["depgraph", "+SP"], own["depgraph", "+SR"]
     assert (smooth["top1"], smooth["difference"], smooth["before"], smooth["parameters"]) == (91.0, 1.0, 40.0, 0.5)
     assert smooth["difference_half"] == pytest.approx(HALF, abs=1e-6)
     assert (rectified["n"], rectified["difference_n"], rectified["difference"]) == (2, 2, 0.0)
-    assert math.isnan(own.loc[("depgraph", "alone"), "difference"])
+    assert math.isnan(own["depgraph", "alone"]["difference"])
 
 
 def test_the_papers_rows_stand_beside_their_hosts_in_italics(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_papers_numbers_are_those_of_the_claims() -> None:
 def test_the_papers_points_are_drawn_on_its_model_only(tmp_path: Path) -> None:
     canvas = drawn(special.SPECIAL["hosts"](on_hosts(tmp_path)))
     assert "paper's" in [text.get_text() for text in canvas.legends[0].get_texts()]
-    points = [line for line in canvas.axes[0].lines if line.get_marker() == "D" and len(line.get_xdata())]
+    points = [line for line in canvas.axes[0].lines if line.get_marker() == "D" and len(line.get_path().vertices)]
     assert len(points) == 3  # OTOv2's are of another model
 
 
@@ -100,8 +100,9 @@ def sweeps(home: Path) -> Study:
             folder = measured(home, declared, cell, seed)
             released = 0.0 if said["variant"].startswith("SP") else 10.0 * number + seed - 1001
             curves = pd.read_parquet(folder / "curves.parquet")
-            counts = {"method/released": [0.0] * (len(curves) - 1) + [released], "method/stayed": released / 2}
-            curves.assign(**counts).to_parquet(folder / "curves.parquet")
+            curves["method/released"] = [0.0] * (len(curves) - 1) + [released]
+            curves["method/stayed"] = released / 2
+            curves.to_parquet(folder / "curves.parquet")
     return load(Folder(home), "sweeps")
 
 
