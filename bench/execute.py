@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bench import PROTOCOL, judge, machine, measure, models, tasks
+from bench.energy import Meter
 from bench.errors import BenchError
 from bench.loop import Observer, Training, train
 from bench.place import Place
@@ -90,7 +91,9 @@ def execute(
         job.dense_weights, job.held = dense.weights, begun.held
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
         before = judge.dense(run, model, begun)
+        whole_run, meter = not folder.checkpoints(), Meter(device, beside)
         finished = train(job)
+        joules = meter.joules() if whole_run else None  # of a run that was cut off, the rest says nothing
         metrics, layers = judge.measured(run, finished, task, size, device, dense, before)
         judge.require_target(run, metrics)
         metrics |= judge.pruned(job, finished) | {"val_best/top1": judge.best(folder.rows(), metrics)}
@@ -109,9 +112,10 @@ def execute(
             "layers": layers,
             "collapsed": collapsed,
             "phases": job.at.phases,
-            "cost": _cost(run, job, place.records, time.perf_counter() - began, beside),
+            "cost": _cost(run, job, place.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
             "provenance": provenance(device, started, task),
             "test_openings": task.openings,
+            "test_opened": task.opened,
             "attempts": folder.attempts(),
         }
         if keep_weights:

@@ -26,10 +26,11 @@ A record (schema 1) has these keys:
                 val/top1, val/loss, sparsity, weights_left, pq; and, where the method then changed weights,
                 after/val/top1, of what came of it; the last is named "recover" where the run has a recovery
     cost        steps, start_steps and shape_steps (of the runs that it began with), samples, seconds, train_seconds,
-                images_per_second, peak_memory_bytes, runs_beside
+                images_per_second, peak_memory_bytes, runs_beside, energy_joules (of training, by `bench.energy`, or null)
     provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data; of another lab's
                 (`bench.imported`) also imported_from
     test_openings   how often the test split was opened: 0, or 1 for a final
+    test_opened     when that was, and by which process: time (s since 1970), process (id); missing in old ones
     attempts    earlier attempts that failed: reason, when
 
 A measurement of speed has: schema, id, dense (the architecture that the run names, which it is compared with), image_size,

@@ -62,8 +62,12 @@ def _charge(study: Study, entry: Row) -> dict[str, Any]:
         "samples": samples + begun,
         "macs": samples * training_share(study, record) + begun,
         "seconds": cost["train_seconds"] + start.get("train_seconds", 0.0),
-        "energy": cost.get(ENERGY, math.nan) + start.get(ENERGY, 0.0),
+        "energy": _joules(cost) + (_joules(start) if start else 0.0),
     }
+
+
+def _joules(cost: Mapping[str, Any]) -> float:
+    return float(cost[ENERGY]) if cost.get(ENERGY) is not None else math.nan
 
 
 def training_share(study: Study, record: Mapping[str, Any]) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -43,13 +45,18 @@ class Batches(abc.ABC):
 class Task(abc.ABC):
     """A data set in three splits that depend on the task alone, never on the run.
 
-    ``counts`` has the number of images by split; ``digest`` names the data in the provenance; ``openings`` counts how
-    often the test split was opened.
+    ``counts`` has the number of images by split; ``digest`` names the data in the provenance; ``opened`` says of each
+    opening of the test split when it was (time, in seconds since 1970) and by which process (its id).
     """
 
     def __init__(self, info: Info, counts: dict[str, int], digest: str) -> None:
         self.info, self.counts, self.digest = info, counts, digest
-        self.openings = 0
+        self.opened: list[dict[str, float]] = []
+
+    @property
+    def openings(self) -> int:
+        """How often the test split was opened."""
+        return len(self.opened)
 
     @abc.abstractmethod
     def train(self, *, seed: int, batch: int, augment: bool, image_size: int, channels_last: bool) -> Batches:
@@ -64,7 +71,8 @@ class Task(abc.ABC):
         """
         if split not in ("validation", "test"):
             raise one_of("split to evaluate on", split, ("validation", "test"))
-        self.openings += split == "test"
+        if split == "test":
+            self.opened.append({"time": time.time(), "process": os.getpid()})
         return self._evaluation(split, batch, image_size, channels_last)
 
     @abc.abstractmethod

@@ -202,9 +202,12 @@ GRID = (
 )
 
 
+COMPARE = ("compare", "gradual", "epochs=2", "batch=128", "--smoke", "--models", "test_efficientnet")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("words", [STUDY, GRID], ids=["tuned", "grid"])
+@pytest.mark.parametrize("words", [STUDY, GRID, COMPARE], ids=["tuned", "grid", "compared"])
 def test_a_study_killed_again_and_again_ends_as_if_it_never_was(
     words: tuple[str, ...], own_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
