@@ -222,7 +222,12 @@ def test_8_target_zero_is_dense_training_bit_for_bit(name: str) -> None:
 def test_9_what_was_asked_for_is_reached(name: str, sparsity: float, steps: int) -> None:
     method, shape = aimed(name, sparsity), (1, 1, 6, 6)
     job = toy_job(method, steps=steps)
-    model = train(job)
+    try:
+        model = train(job)
+    except Ineffective:  # what cannot be removed is refused, by methods that remove, and before any training
+        assert hasattr(method, "fallback")
+        assert job.at.step == 0
+        return
     facts, _ = measure.summary(
         model,
         prunable=method.prunable(model),

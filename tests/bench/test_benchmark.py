@@ -13,6 +13,7 @@ from bench.sidebyside import Comparison
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_every_method_is_compared():
     bench = Bench("lenet_300_100", Place(home=Path("home"), data=Path("data")), CPU, Scale(1, 1, 0.0, 12, 1))
     told = list[str]()

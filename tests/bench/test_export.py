@@ -116,6 +116,7 @@ def test_exported_files_compute_what_the_model_does(made: tuple[Path, nn.Module]
     assert all(row["model"]["n"] > 0 and row["dense"]["n"] > 0 and row["speedup"] > 0 for row in found["latency"])
 
 
+@pytest.mark.slow
 def test_a_masked_model_is_exported_with_its_zeros(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ def test_layers_that_have_collapsed_are_named(home: Place, dense: Run) -> None:
     assert record["metrics"]["layers/collapsed"] == len(record["collapsed"])
 
 
+@pytest.mark.slow
 def test_zeros_of_a_given_shape_are_held_in_the_recovery_too(home: Place, dense: Run) -> None:
     masked, first = done(home, "oneshot", "final=0.8", "when=0", "allocation=global")
     again = done(home, "dense", f"shape=run:{masked.id}", "recovery=lr")[1]

@@ -187,6 +187,7 @@ def finished(method: str, *settings: str) -> str:
     return str(execute(new_run(method, own), Place())["id"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_smaller_model_and_a_masked_one() -> None:
     place, console = Place(), Console(width=160, record=True)

@@ -109,6 +109,7 @@ def test_a_study_is_mirrored_once_however_often_it_is_synced(place: Place) -> No
     assert done[3]["method.p"] == "0.5"
 
 
+@pytest.mark.slow
 def test_what_a_record_is_labelled_with_is_a_tag(place: Place) -> None:
     record = place.records.record("aaa")
     assert record is not None
@@ -144,6 +145,7 @@ def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Plac
     assert view(place)["trial-sap-toy-0000-s0"][1]["curve/val_top1"] == 2
 
 
+@pytest.mark.slow
 def test_speed_that_is_measured_later_is_added_once(place: Place, tmp_path: Path) -> None:
     sync_study(place, STUDY)
     row = {"model": "pruned", "precision": "fp32", "mode": "eager", "wanted": "auto", "when": T0 / 1000}
@@ -157,6 +159,7 @@ def test_speed_that_is_measured_later_is_added_once(place: Place, tmp_path: Path
     assert Place(home=tmp_path / "fetched").records.speed("aaa") == {"rows": rows}
 
 
+@pytest.mark.slow
 def test_a_store_whose_making_was_cut_off_is_made_anew(place: Place) -> None:
     (place.home / ".mlflow.db.tmp").write_bytes(b"half a database")
     sync_study(place, STUDY)

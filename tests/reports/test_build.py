@@ -73,6 +73,7 @@ def test_numbers_link_to_their_runs(out: Path) -> None:
     assert f'<a class="from" href="#study-1-run-{runs[0]}" data-runs="{" ".join(runs)}">93.00 ± 2.48</a>' in text
 
 
+@pytest.mark.slow
 def test_runs_lead_to_mlflow_where_the_report_is_told_how(home: Path, out: Path, tmp_path: Path) -> None:
     """Nothing else of the page changes, and nothing is loaded from there."""
     run = homes.run_id("pareto-sap", "final", "sap/test_vit", 2, 1000)

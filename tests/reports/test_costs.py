@@ -111,6 +111,7 @@ def test_without_a_dense_model_nothing_is_set_against_it(tmp_path: Path) -> None
     assert set(costs.costs(study)["cost"]) == {"weights_left", "macs_left", "latency"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["costs", "allocation"])
 @pytest.mark.parametrize("models", [("net",), ("net", "other")], ids=len)
 def test_figures_of_costs_are_legible(name: str, models: tuple[str, ...], tmp_path: Path) -> None:

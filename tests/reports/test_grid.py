@@ -88,7 +88,7 @@ def test_what_needs_trials_says_that_there_are_none(study: Study) -> None:
     made = {figure.name: figure for figure in (make(study) for make in figures.makers(study))}
     assert list(made) == [
         *("variants", "accuracy-weights-left", "accuracy-macs-left", "curves", "layers", "pq-rounds"),
-        *("importances", "history"),
+        *("importances", "slices", "history"),
     ]
     for name in ("importances", "history"):
         assert "there are no trials" in made[name].missing
@@ -191,6 +191,7 @@ def crowded(home: Path, name: str, variants: list[homes.Variant], models: list[s
 MANY_VARIANTS = [(f"a long label of variant {i}", "drop", f"group {i % 3}", {}, {}) for i in range(24)]
 
 
+@pytest.mark.slow
 def test_many_variants_stay_legible(tmp_path: Path) -> None:
     study = crowded(tmp_path, "variants", MANY_VARIANTS, ["m"])
     made = {figure.name: figure for figure in (make(study) for make in figures.makers(study))}

@@ -43,6 +43,7 @@ def test_sentences_share_the_width_of_the_page() -> None:
     assert 0.8 < sum(widths) < 1.0
 
 
+@pytest.mark.slow
 def test_the_article_has_every_table_and_every_figure(tmp_path: Path) -> None:
     out = build(homes.full(tmp_path, models=["test_vit"]), tmp_path / "out").parent / "pareto-sap"
     article = (out / "paper.tex").read_text()

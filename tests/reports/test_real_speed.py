@@ -78,6 +78,7 @@ def test_the_promise_is_the_diagonal(tmp_path: Path) -> None:
     assert all([0, 100] in [list(line.get_xdata()) for line in axes.lines] for axes in canvas.axes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("models", [("net",), tuple(f"architecture_{i}" for i in range(8))], ids=len)
 def test_the_figure_is_legible(models: tuple[str, ...], wide: bool, tmp_path: Path) -> None:

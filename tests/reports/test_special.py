@@ -220,6 +220,7 @@ def test_without_results_they_say_so(name: str, tmp_path: Path) -> None:
     assert isinstance(made.table, pd.DataFrame)
 
 
+@pytest.mark.slow
 def test_the_whole_report_of_an_ablation(tmp_path: Path) -> None:
     architectures(tmp_path)
     page = build(tmp_path, tmp_path / "out")

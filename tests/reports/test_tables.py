@@ -99,6 +99,6 @@ def test_latex_uses_booktabs(study: Study) -> None:
         assert rule in text
     assert r"\textit{94.60}" in text
     assert r"\textit{resnet18 (cifar10)}\,\textsuperscript{1}" in text
-    assert r"\textsuperscript{1}\,arXiv:\allowbreak{}2302.05601, figure 4; read off a figure; differs in task and model." in text
+    assert r"\textsuperscript{1}\,arXiv:\allowbreak{}2302.05601, figure 4; read off a figure; differs in task" in text
     columns = text.partition(r"\begin{tabular}")[2].splitlines()
     assert all(line.count(" & ") == 9 for line in columns if line.endswith(r"\\"))

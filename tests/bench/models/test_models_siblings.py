@@ -49,6 +49,7 @@ def test_a_width_is_found(model: str, share: float, miss: float) -> None:
     assert factor == pytest.approx(1, abs=miss)
 
 
+@pytest.mark.slow
 def test_no_width_on_the_grid_is_nearer() -> None:
     wanted = 7000
     best = min(
