@@ -287,7 +287,7 @@ def prunability(
     ] = "",
     jobs: Jobs = 0,
     limit: Annotated[float, typer.Option(min=1, help="seconds for one architecture")] = 600.0,
-    largest: Annotated[float, typer.Option(min=0, help="millions of parameters that it may have")] = 90.0,
+    largest: Annotated[float, typer.Option(min=0, help="millions of parameters that it may have")] = 140.0,
     image_size: Annotated[int, typer.Option(min=8, help="pixels, where it can process them")] = 64,
 ) -> None:
     """Find out which architectures can lose channels, in what share, and if not, why; `bench docs` makes a page of it."""
