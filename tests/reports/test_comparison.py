@@ -11,7 +11,7 @@ import pytest
 from matplotlib.text import Text
 
 from bench.record import Folder
-from reports import card, comparison, formats, improvement, page, profiles, ranking, special
+from reports import card, comparison, damage, formats, improvement, page, profiles, ranking, special, tables
 from reports.build import build
 from reports.figures import Figure
 from reports.load import Study, load
@@ -239,8 +239,10 @@ def test_runs_of_one_seed_are_compared_without_intervals() -> None:
 
 def test_the_page_shows_the_top_group_in_bold(tmp_path: Path) -> None:
     tidy = frame({"net": {"a": [93.0, 93.1, 93.2], "b": [93.05, 92.8, 93.3], "c": [79.9, 80.05, 80.05]}})
-    tables = [comparison.comparison(tidy, "a"), card.table(load(Folder(homes.full(tmp_path)), "pareto-sap"), [], [])]
-    text = page.html([page.Section("compare", [], [], [], tables, {})])
+    study = load(Folder(homes.full(tmp_path)), "pareto-sap")
+    every = [make(study) for make in (tables.finals, damage.table, tables.configurations, tables.failures, tables.runs)]
+    shown = [comparison.comparison(tidy, "a"), card.table(study, every, [])]
+    text = page.html([page.Section("compare", [], [], [], shown, {})])
     assert "<b>93.10 ± 0.25</b>" in text
     assert "<b>93.05 ± 0.62</b>" in text
     assert "<b>80" not in text
