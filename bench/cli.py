@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench.cli_compare import compare
 from bench import cli_data
+from bench.cli_compare import compare
 from bench.errors import BenchError
 
 app = typer.Typer(

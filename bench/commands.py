@@ -284,7 +284,9 @@ def make_report(
     build = plugins.load(plugins.REPORTS, "report").build
     out = out or place.report
     if records is not None and from_mlflow:
-        raise BenchError("records come from a folder or from MLflow, but got both; leave --records or --from-mlflow out")
+        raise BenchError(
+            "records come from a folder or from MLflow, but got both; leave --records or --from-mlflow out"
+        )
     if not from_mlflow:
         with console.status("making the report"):
             shown = links.addresses(place, mlflow, studies) if mlflow else None
