@@ -95,6 +95,7 @@ def view(place: Place) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_study_is_mirrored_once_however_often_it_is_synced(place: Place) -> None:
     for _ in range(2):
         Tracker(place, STUDY, connect(place)).sync()
@@ -135,6 +136,7 @@ def test_a_run_goes_on_and_a_dead_one_is_not_left_running(place: Place) -> None:
     assert points["curve/val_top1"] == 3
 
 
+@pytest.mark.slow
 def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Place) -> None:
     sync_study(place, STUDY)
     client = connect(place)

@@ -142,6 +142,7 @@ def test_a_study_of_failures_only(tmp_path: Path) -> None:
     assert "1 of 1 runs have no result" in text
 
 
+@pytest.mark.slow
 def test_ladder_and_many_layers(tmp_path: Path) -> None:
     cells = {
         f"gradual/wide@{t}": {"method": "gradual", "model": "wide", "target": t, "space": {}, "importances": {}}

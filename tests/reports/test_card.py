@@ -147,6 +147,7 @@ def test_a_recomputed_mean_that_differs_is_found(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_verdict_leads_to_its_evidence_on_the_page(tmp_path: Path) -> None:
     text = build(homes.full(tmp_path, models=["test_vit"]), tmp_path / "out").read_text()
     page = Page(text)
