@@ -35,7 +35,8 @@ def allocation(study: Study) -> pd.DataFrame:
     for entry in dicts(entries):
         rows = pd.DataFrame(study.records[entry["run"]]["layers"])
         if len(rows) and set(rows["name"]) & set(dense[entry["model"]]):
-            found.append(_against(entry, rows, dense[entry["model"]]))
+            own = _against(entry, rows, dense[entry["model"]])
+            found += [own] if (own["left"] < 1).any() else []  # a dense model trained on has nothing to tell
     if not found:
         return pd.DataFrame(columns=COLUMNS)
     rows = pd.concat(found, ignore_index=True)
@@ -86,6 +87,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
         for (model, group), own in table.groupby(["model", "group"], sort=True)
         for part in _at_most(own)
     ]
+    parts = [(name, part.assign(label=_short(part))) for name, part in parts]
     log = float(table["left"].median()) < LOG
     figure, grid = style.panels(len(parts), wide, height=2.1, most=2, names=series.names(parts))
     for (axes,), (name, part) in zip(grid, parts, strict=True):
@@ -104,9 +106,15 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     return figure
 
 
+def _short(rows: pd.DataFrame) -> list[str]:
+    """The names of configurations without the target that their panel is named after."""
+    pairs = zip(rows["label"], rows["group"], strict=True)
+    return [" ".join(name.split(f" {group}")) if group.startswith("@") else name for name, group in pairs]
+
+
 def _at_most(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows in parts that are not too crowded."""
-    return [part for _, part in series.facets(rows.assign(group=""))]
+    return [part.assign(group=rows["group"].iloc[0]) for _, part in series.facets(rows.assign(group=""))]
 
 
 def _axes(axes: Axes, rows: pd.DataFrame, log: bool) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from reports import accuracy, speed, style
+from reports import accuracy, ledger, speed, style
 from reports.figures import Figure, numbers
 from reports.load import CONFIGURATION, Study, dicts, label
 from reports.stats import mean, pareto_front
@@ -25,9 +25,11 @@ AXES = {
     "macs_left": "MACs left (%)",
     "bytes_left": "Bytes left, sparse (%)",
     "latency": "Measured latency (%)",
-    "training": "Training time (%)",
+    "training": "Training MACs (%)",
+    "seconds": "Training time (%)",
 }
 COLUMNS = [*accuracy.WHOSE, "label", "series", "split", "cost", "size", "accuracy", "low", "high", "n", "front"]
+CHARGED = ["model", "plain", "samples", "macs", "seconds"]
 SETTING = ["device", "threads", "precision", "wanted", "mode"]
 FRONT = "#777777"
 WIDE = 5  # the ratio of an axis' ends above which it is logarithmic
@@ -60,20 +62,32 @@ def costs(study: Study) -> pd.DataFrame:
 
 
 def entries(study: Study) -> pd.DataFrame:
-    """The finished finals and controls of a study, with what each costs as a share of the dense control's (NaN: unknown)."""
+    """The finished finals and controls of a study, with what each costs as a share of the dense model's (NaN: unknown).
+
+    Training is what the ledger charges (`reports.ledger`), as a share of the longest training of a dense control.
+    """
     rows = study.done("final", "baseline")
-    seconds = rows["run"].map(lambda run: study.records[run]["cost"].get("train_seconds", math.nan)).astype(float)
     dense = rows["method"] == CONTROL
-    usual = seconds[dense].groupby(rows["model"]).mean()
     whole = rows.loc[dense, "bytes_sparse"].groupby(rows["model"]).mean()
     known = rows["run"].map(lambda run: study.records[run]["metrics"].get("bytes/reference", math.nan)).astype(float)
     times = timed(study)
     latency = rows["run"].map(times).astype(float).mask(dense & bool(times), 1.0)
+    charged = pd.DataFrame([_charged(study, entry) for entry in dicts(rows)], columns=CHARGED, index=rows.index)
+    plain = charged[charged["plain"].astype(bool)]
+    longest = plain[plain["samples"] == plain.groupby("model")["samples"].transform("max")]
+    usual = longest.groupby("model")[["samples", "seconds"]].mean()
     return rows.assign(
         bytes_left=rows["bytes_sparse"] / known.fillna(rows["model"].map(whole)),
         latency=latency,
-        training=seconds / rows["model"].map(usual),
+        training=charged["macs"] / rows["model"].map(usual["samples"]),
+        seconds=charged["seconds"] / rows["model"].map(usual["seconds"]),
     )
+
+
+def _charged(study: Study, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is charged; records that do not say how large the dense model is are not."""
+    known = "params/reference" in study.records[entry["run"]]["metrics"]
+    return ledger.charge(study, entry) if known else {"plain": False}
 
 
 def setting(study: Study) -> dict[str, Any]:
@@ -100,9 +114,10 @@ def figure(study: Study) -> Figure:
     caption = (
         "Test top-1 of finals and of the dense control (dashed, shaded), mean over "
         f"{numbers(table['n'])} seeds with 95 % t intervals (none for one seed), against what each costs as a share of the "
-        "dense model; to the right is cheaper. Line: the Pareto front of all that is shown in a panel. Bytes: 4 for each "
-        "non-zero weight and for positions the smaller of a bit mask and 4-bit indices. Training time: seconds over those of "
-        "the dense control, blurred where several runs shared the machine. "
+        "dense model's; to the right is cheaper. Line: the Pareto front of a panel; an arrow: far below the axis. Bytes: 4 for "
+        "each non-zero weight and for positions the smaller of a bit mask and 4-bit indices. Training is counted with the dense "
+        "model that a run starts from, over the longest training of a dense control: MACs (masks save none), and seconds, "
+        "blurred where several runs shared the machine. "
     )
     if chosen:
         batch = speed.BATCHES.get(chosen["wanted"], f"batch {chosen['wanted']}")

@@ -31,7 +31,7 @@ def ledger(study: Study) -> pd.DataFrame:
     ``tuning_share`` is what all trials of the method were charged, so too; ``seconds`` are of training, ``all_seconds`` of all
     finals and trials; ``energy`` in joules, NaN where it was not read; ``over``: runs above dense training by more than 1 %.
     """
-    charged = [_charge(study, entry) for entry in dicts(study.done("trial", "final", "baseline"))]
+    charged = [charge(study, entry) for entry in dicts(study.done("trial", "final", "baseline"))]
     frame = pd.DataFrame(charged, columns=CHARGED)
     plain = frame[frame["plain"].astype(bool)].groupby("model")["samples"].max()
     frame["budget"] = frame["model"].map(plain).astype(float)
@@ -47,7 +47,8 @@ COLUMNS = ["method", "finals", "trials", "samples", "samples_share", "macs", "ma
 COLUMNS += ["seconds", "all_seconds", "energy", "over", "place"]
 
 
-def _charge(study: Study, entry: Row) -> dict[str, Any]:
+def charge(study: Study, entry: Row) -> dict[str, Any]:
+    """What one run is charged, with the dense model that it starts from; MACs in samples of the dense model."""
     record = study.records[entry["run"]]
     cost, run = record["cost"], record["run"]
     samples = float(cost.get("samples") or cost["steps"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,14 @@ def study_of_costs(home: Path, models: tuple[str, ...] = ("net",)) -> Study:
             test = (10.0 if lost else 80 + 20 * left) + seed - 1001
             homes.final(home, declared, cell, seed, val=90.0, left=left, test=test, rounds=1)
             run = homes.run_id("costs", "final", cell, said["number"], seed)
-            change(home, run, cost={"train_seconds": 15.0})
+            change(home, run, cost={"train_seconds": 15.0}, metrics={"params/reference": 3000})
             if structured:
                 thinner(home, run, left)
             rows = [*pair(1 / left, wanted="auto", batch=64), *pair(9.0, wanted="auto", batch=64, mode="compiled")]
             value = {"schema": 1, "id": run, "smaller": structured, "speedup/theoretical": 2.0, "rows": rows}
             write_json(Folder(home).run(run) / "speed.json", value)
+    for model, seed in itertools.product(models, homes.SEEDS):
+        change(home, homes.run_id("costs", "baseline", f"dense/{model}", 0, seed), metrics={"params/reference": 3000})
     return load(Folder(home), "costs")
 
 
@@ -64,7 +67,7 @@ def test_costs_are_shares_of_the_dense_control_by_hand(tmp_path: Path) -> None:
     table = costs.costs(study_of_costs(tmp_path)).set_index(["label", "cost"])
     half = table.loc["depgraph depgraph 0.5"]
     assert half["size"].to_dict() == pytest.approx(
-        {"weights_left": 0.5, "macs_left": 0.5**0.7, "bytes_left": 0.6, "latency": 0.5, "training": 1.5}
+        {"weights_left": 0.5, "macs_left": 0.5**0.7, "bytes_left": 0.6, "latency": 0.5, "training": 1.0, "seconds": 1.5}
     )
     assert (half["accuracy"] == 90).all()
     assert half.loc["latency", "high"] == pytest.approx(90 + HALF, abs=1e-6)
