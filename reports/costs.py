@@ -115,9 +115,9 @@ def figure(study: Study) -> Figure:
         "Test top-1 of finals and of the dense control (dashed, shaded), mean over "
         f"{numbers(table['n'])} seeds with 95 % t intervals (none for one seed), against what each costs as a share of the "
         "dense model's; to the right is cheaper. Line: the Pareto front of a panel; an arrow: far below the axis. Bytes: 4 for "
-        "each non-zero weight and for positions the smaller of a bit mask and 4-bit indices. Training is counted with the dense "
-        "model that a run starts from, over the longest training of a dense control: MACs (masks save none), and seconds, "
-        "blurred where several runs shared the machine. "
+        "each non-zero weight and for positions the smaller of a bit mask and 4-bit indices. Training is counted with the "
+        "dense model that a run starts from, over the longest training of a dense control: MACs (masks save none), and "
+        "seconds, blurred where several runs shared the machine. "
     )
     if chosen:
         batch = speed.BATCHES.get(chosen["wanted"], f"batch {chosen['wanted']}")
