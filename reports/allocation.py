@@ -109,7 +109,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
 def _short(rows: pd.DataFrame) -> list[str]:
     """The names of configurations without the target that their panel is named after."""
     pairs = zip(rows["label"], rows["group"], strict=True)
-    return [" ".join(name.split(f" {group}")) if group.startswith("@") else name for name, group in pairs]
+    return [name.replace(f" {group}", "") if group.startswith("@") else name for name, group in pairs]
 
 
 def _at_most(rows: pd.DataFrame) -> list[pd.DataFrame]:
