@@ -45,7 +45,8 @@ class Diff:
         """Heads and rows for a terminal: test accuracies, failures, and all that is beyond noise; the files have the rest."""
         rows = [r for r in self.table.rows() if r["beyond"] == "yes" or r["metric"] in ("test top-1", FAILED)]
         several = self.table.frame.duplicated(["study", "kind", "cell", "metric"]).any()
-        columns = [c for c in self.table.columns if c.key != "test" and (several or c.key != "settings")]
+        left_out = {"n_new", "test", "holm", *(() if several else ("settings",))}
+        columns = [c for c in self.table.columns if c.key not in left_out]
         return [c.head for c in columns], [[c.text(row) for c in columns] for row in rows]
 
 
