@@ -104,7 +104,11 @@ def _told(rows: pd.DataFrame) -> str:
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     """For each model a column per sweep: accuracy above, channels below."""
-    plans = table.loc[table["sweep"] != "", ["model", "sweep"]].drop_duplicates()
+    swept = table[table["sweep"] != ""]
+    plans = swept[
+        swept.groupby(["model", "sweep"])["x"].transform("nunique") > 1
+    ]  # of one value there is nothing to see
+    plans = (plans if len(plans) else swept)[["model", "sweep"]].drop_duplicates()
     several = table["model"].nunique() > 1
     titles = {STEPS: "steps", RATE: "release: rate", LENGTH: "release: length"}
     figure, grid = style.panels(len(plans), wide, rows=2, height=2.6)
@@ -115,6 +119,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
         named = [_accuracy(above, some, i, looks) for i, (_, some) in enumerate(own.groupby("name", sort=True))]
         for i, (_, some) in enumerate(own.groupby("name", sort=True)):
             _channels(beneath, some, i, looks)
+        beneath.set_ylim(bottom=-0.05 * max(1.0, beneath.get_ylim()[1]), top=max(1.0, beneath.get_ylim()[1]))
         for axes in (above, beneath):
             if sweep != RATE and (own["x"] > 0).all():
                 style.log_axis(axes.xaxis)
@@ -150,11 +155,9 @@ def _accuracy(axes: Axes, rows: pd.DataFrame, index: int, looks: Looks) -> Line2
 
 def _channels(axes: Axes, rows: pd.DataFrame, index: int, looks: Looks) -> None:
     line = _face(rows, index, looks)
-    for name, filled in zip(COUNTS, (line["color"], "white"), strict=True):
-        half = (rows[f"{name}_high"] - rows[name]).fillna(0)
-        axes.errorbar(
-            rows["x"], rows[name], half, capsize=2, elinewidth=0.8, linewidth=1, markerfacecolor=filled, **line
-        )
+    for name, filled, size in zip(COUNTS, (line["color"], "white"), (6, 3.2), strict=True):
+        half, face = (rows[f"{name}_high"] - rows[name]).fillna(0), ink(markerfacecolor=filled, markersize=size)
+        axes.errorbar(rows["x"], rows[name], half, capsize=2, elinewidth=0.8, linewidth=1, **line | face)
 
 
 def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:

@@ -142,6 +142,14 @@ def test_what_was_released_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_every_point_of_a_sweep_is_seen(tmp_path: Path) -> None:
+    canvas = drawn(special.SPECIAL["decay"](sweeps(tmp_path)))
+    for axes in canvas.axes:
+        low, high = axes.get_ylim()
+        for line in axes.lines:
+            assert all(low <= y <= high for y in np.ravel(line.get_ydata()))
+
+
 @pytest.mark.parametrize("make", [on_hosts, sweeps])
 def test_figures_of_decay_are_legible(make: object, tmp_path: Path) -> None:
     study = make(tmp_path)  # type: ignore[operator]
