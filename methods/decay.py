@@ -49,6 +49,7 @@ from torch.optim import Optimizer
 from bench import plugins
 from bench.claims import Claim
 from bench.config import hp
+from bench.costs import BUDGETS
 from bench.method import Budget, Clock, Method, Phase
 from bench.recipe import Recipe
 from methods._leaving import LAWS, MEMBERS, RECONSTRUCTION, VARIANTS, Leave, decayed_norm, resistance
@@ -103,7 +104,8 @@ class Decay(Method[Any]):
     reconstruction = RECONSTRUCTION
 
     host: str = hp("depgraph", choices=HOSTS, help="the method that says which channels leave, at its defaults")
-    final: float = hp(0.5, low=0, below=1, help="share of the MACs to remove, met within 1 %")
+    final: float = hp(0.5, low=0, below=1, help="share to remove, met within 1 %")
+    budget: str = hp("macs", choices=BUDGETS, help="what `final` counts")
     steps: int = hp(10, low=1, high=1_000_000, help="N, the steps of a decay; 1 is the host")
     law: str = hp("linear", choices=LAWS, help="how the length falls")
     members: str = hp(
@@ -201,7 +203,14 @@ class Decay(Method[Any]):
 def _host(method: Decay) -> Method[Any]:
     own = {f.name: getattr(method, f.name) for f in fields(Leave) if f.name != "how"}
     cls: type[Method[Any]] = plugins.load(plugins.METHODS, method.host).METHOD
-    return cls.from_dict({"final": method.final, "leave": Leave(how="decay", **own), "fallback": method.fallback})
+    return cls.from_dict(
+        {
+            "final": method.final,
+            "budget": method.budget,
+            "leave": Leave(how="decay", **own),
+            "fallback": method.fallback,
+        }
+    )
 
 
 METHOD = Decay
