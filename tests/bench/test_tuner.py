@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bench.config import hp
 from bench.errors import BenchError
 from bench.method import Method
-from bench.tuner import Tuner, _at, check_space, open_storage
+from bench.storages import open_storage
+from bench.tuner import Tuner, _at, check_space
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,3 @@ def test_quasi_random_values_lie_in_their_distribution(x: float) -> None:
 
 def test_each_whole_number_has_its_share() -> None:
     assert [_at(IntDistribution(1, 4), (i + 0.5) / 4) for i in range(4)] == [1, 2, 3, 4]
-
-
-def test_a_server_that_is_down_is_one_line_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(BenchError) as caught:
-        open_storage("postgresql://me:secret@127.0.0.1:1/db", tmp_path / "x")
-    assert "secret" not in str(caught.value)
