@@ -1,34 +1,35 @@
-"""How a study is answered: tuned trials, or a grid's variants; then finals with seeds of their own.
+"""How a study is answered: it is declared, workers work until nothing is left, and its end is written down.
 
-    declare -> dense models to start from, where the study has such a stage -> for each cell, generations of trials: ask, run,
-    tell -> choose on validation -> finals, baselines and controls, test
-
-In a grid there are no trials: every variant goes to the finals. Whatever a cell computes is found again by its run's id, so
-the same command goes on where it stopped and computes nothing twice.
+What there is to compute, and in which order, is `bench.agenda`'s; `bench.crew` is a worker. Here is what one process does: it
+holds the study, and is its first worker or starts others (`bench.engines`). Whatever was computed is found again by its
+run's id, so the same command goes on where it stopped and computes nothing twice.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from bench import plugins, select, tasks
-from bench.cell import Cell
+from bench import agenda
+from bench.agenda import Agenda, all_failed
+from bench.crew import Crew, Order, journal
 from bench.declaration import declaration
-from bench.derived import derive
-from bench.errors import BenchError
-from bench.method import Method
+from bench.errors import BenchError, Corrupt
 from bench.place import Place
-from bench.planned import Note, begun, finals, start_of
 from bench.pool import Outcome, Pool
 from bench.record import read_json, write_json
-from bench.spec import Run
+from bench.storages import open_storage, transient
 from bench.study import Study
-from bench.tuner import Tuner, open_storage
+
+if TYPE_CHECKING:
+    from bench.engines import Engine
+
+LOOK_EVERY = 1.0  # seconds between two looks at what other workers have done
 
 
 @dataclass
@@ -36,46 +37,78 @@ class Result:
     """What a study came to."""
 
     name: str
-    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by cell: number, params, values
+    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by cell: entries of the chosen trials
     failures: Counter[str] = field(default_factory=Counter)  # reasons of the entries that failed
     computed: int = 0  # runs that were not on record before
 
 
 @dataclass
 class Conductor:
-    """Carries a study out. ``expect`` is told how many more runs than the trials there will be."""
+    """Carries a study out, by itself or with an engine's workers. ``expect`` is told how many more runs than the trials there
+    will be; ``say`` what a person should know meanwhile."""
 
     study: Study
     place: Place
     pool: Pool
     expect: Callable[[int], None] = lambda more: None
+    say: Callable[[str], None] = lambda text: None
+    engine: Engine | None = None
 
     def conduct(self) -> Result:
         """All trials, the choice, all finals.
 
         Raises:
             BenchError: every trial failed, or every run of a grid (with the reasons), the study is held by another process,
-                or the disk is full.
+                the disk is full, or no worker can be started.
             KeyboardInterrupt: after Ctrl-C; everything finished is kept.
         """
         with self._hold():
-            result = Result(self.study.name)
-            tuners = self._tuners()
-            self._declare(tuners, final=False)
-            if self.study.dense is not None:
-                self._compute(list(begun(self.study, tuned=bool(tuners))), result)
-            while work := self._generations(tuners):
-                self._trials(work, tuners, result)
-            if tuners:
-                self._require_some("trial")
-            self._finals(result)
-            if not tuners:
-                self._require_some("final")
-            result.failures = self._failures()
-            self._declare(tuners, final=True)
-            if tuners:
+            storage = open_storage(self.place.storage, journal(self.place.records, self.study.name))
+            again = self._again()
+            self._declare(None)
+            agenda.declare(storage, self.study, again=again)
+            work = Agenda(self.study, self.place, storage, self.expect)
+            crew = Crew(work, self.pool, self.say)
+            computed = self._lead(work, self.engine) if self.engine is not None else crew.work() and crew.computed
+            self._forget_former(work)
+            result = Result(self.study.name, work.chosen, self._failures(), computed)
+            if not work.tuners:
+                self._require_final()
+            self._declare(work)
+            if work.tuners:
                 write_json(self.place.home / "studies" / self.study.name / "best.json", result.chosen)
             return result
+
+    def _lead(self, work: Agenda, engine: Engine) -> int:
+        """Start workers and look after them until nothing is left; returns how many tasks they told."""
+        order = Order(self.study.name, self.place.home, self.place.data, 1)
+        order = replace(order, hang_seconds=self.pool.hang_seconds, checkpoint_seconds=self.pool.checkpoint_seconds)
+        before = {note.label for note, *_ in work.told()}
+        known = set(before)
+        engine.start(replace(order, device=self.pool.device))
+        try:
+            while not self._look(work, known):
+                for line in engine.tend():
+                    self.say(line)
+                time.sleep(LOOK_EVERY)
+        finally:
+            engine.stop()
+        return len(known - before)
+
+    def _look(self, work: Agenda, known: set[str]) -> bool:
+        """Tell what has ended since the last look; whether nothing is left."""
+        try:
+            over = work.over
+            for note, well, run, reason in work.told():
+                if note.label not in known:
+                    known.add(note.label)
+                    outcome = Outcome(note.run, "finished" if well else "failed", "", reason)
+                    self.pool.watch(note.label, "ended", replace(outcome, run=note.run) if run else outcome)
+        except Exception as error:
+            if not transient(error):
+                raise
+            return False
+        return over
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:
@@ -86,161 +119,46 @@ class Conductor:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise BenchError(
-                    f"one process conducts a study, but another holds {self.study.name!r}; wait for it, or stop it"
+                    f"one process conducts a study, but another holds {self.study.name!r}; wait for it, stop it, or help "
+                    f"it with `bench work {self.study.name}`"
                 ) from None
             yield
 
-    def _tuners(self) -> dict[str, Tuner]:
-        study = self.study
-        if study.kind == "grid" or not study.trials:
-            return {}
-        storage = open_storage(self.place.storage, self.place.home / "studies" / study.name / "optuna.journal")
-        tuners = {}
-        for cell in study.cells():
-            tuners[cell.key] = Tuner(
-                storage,
-                f"{study.name}/{cell.key}",
-                cell.space,
-                study.directions,
-                default=cell.base.to_dict(),
-                sampler=study.sampler,
-                seed=study.seed,
-                trials=cell.trials,
-            )
-        return tuners
+    def _again(self) -> bool:
+        """Whether the study came to its end before, but with runs besides the trials that failed, or that are lost."""
+        path = self.place.home / "studies" / self.study.name / "study.json"
+        with contextlib.suppress(Corrupt):
+            if not path.exists() or read_json(path)["state"] != "finished":
+                return False
+        entries = [e for e in self.place.records.entries(self.study.name) if e["kind"] != "trial"]
+        return any(e["state"] == "failed" or not self._kept(e["run"]) for e in entries)
 
-    def _generations(self, tuners: Mapping[str, Tuner]) -> dict[tuple[str, int], dict[str, Any]]:
-        """The next trials of every cell, by cell and number, with their parameters."""
-        return {
-            (key, number): params
-            for key, tuner in tuners.items()
-            for number, params in tuner.generation(self.study.generation).items()
-        }
+    def _kept(self, run: str) -> bool:
+        folder = self.place.records.run(run)
+        return (folder / "record.json").exists() and (folder / "model.safetensors").exists()
 
-    def _trials(
-        self, work: Mapping[tuple[str, int], dict[str, Any]], tuners: Mapping[str, Tuner], result: Result
-    ) -> None:
-        cells, runs = {c.key: c for c in self.study.cells()}, list[tuple[str, Run]]()
-        outcomes = dict[str, Outcome]()
-        for (key, number), params in work.items():
-            label = f"{key} trial {number}"
-            try:
-                run = cells[key].run(params, self.study.seed, start=start_of(self.study, cells[key], self.study.seed))
-            except BenchError as error:  # a combination that the method refuses
-                outcomes[label] = Outcome(
-                    self.study.run(cells[key].base, cells[key].model, 0), "failed", "", str(error)
-                )
-                continue
-            runs.append((label, run))
-            self._note(self._trial(key, number, run, params), run, "running")
-        outcomes |= self.pool.run(runs)
-        for (key, number), params in work.items():  # told in order, whatever the order of ending was
-            outcome = outcomes[f"{key} trial {number}"]
-            values = self._values(outcome)
-            tuners[key].tell(number, values, run=outcome.run.id, reason=outcome.reason)
-            state = "finished" if values else "failed"
-            note = self._trial(key, number, outcome.run, params)
-            self._note(note, outcome.run, state, values=values, reason=outcome.reason)
-            result.computed += not outcome.cached
-
-    def _trial(self, key: str, number: int, run: Run, params: Mapping[str, Any]) -> Note:
-        return Note("trial", key, number, run, params, (self.study.seed, self.study.seed))
-
-    def _require_some(self, kind: str) -> None:
-        found = [e for e in self.place.records.entries(self.study.name) if e["kind"] == kind]
+    def _require_final(self) -> None:
+        found = [e for e in self.place.records.entries(self.study.name) if e["kind"] == "final"]
         if not any(e["state"] == "finished" for e in found):
-            reasons = "; ".join(f"{n} x {reason}" for reason, n in self._failures().most_common(3))
-            raise BenchError(f"a study needs one finished {kind} at least, but all {len(found)} failed: {reasons}")
+            raise all_failed("final", [str(e["reason"]) for e in found])
 
     def _failures(self) -> Counter[str]:
         entries = self.place.records.entries(self.study.name)
         return Counter(str(e["reason"]) for e in entries if e["state"] == "failed")
 
-    def _values(self, outcome: Outcome) -> list[float] | None:
-        if outcome.state != "finished":
-            return None
-        metrics = (self.place.records.record(outcome.run.id) or {})["metrics"]
-        return [metrics["val/top1"], metrics[self.study.cost]][: len(self.study.objectives)]
-
-    def _choose(self, cell: Cell) -> list[dict[str, Any]]:
-        """The configurations that go to the finals: a function of validation numbers only."""
-        trials = [
-            e
-            for e in self.place.records.entries(self.study.name)
-            if e["kind"] == "trial" and e["cell"] == cell.key and e["state"] == "finished"
-        ]
-        if self.study.kind == "ladder":
-            picked = select.best([t["values"][0] for t in trials])
-        else:
-            chance = 100 / tasks.info(self.study.task, self.place.data).classes
-            picked = select.spread([(t["values"][0], t["values"][1]) for t in trials], self.study.finals, chance)
-        return [trials[i] for i in picked]
-
-    def _finals(self, result: Result) -> None:
-        tuned = [cell for cell in self.study.cells() if cell.trials]
-        result.chosen = {cell.key: self._choose(cell) for cell in tuned}
-        planned = list(finals(self.study, result.chosen))
-        self._forget_former({(n.cell, n.number) for n in planned if n.kind == "final"})
-        self._compute(planned, result)
-        self._compute(list(self._following(planned)), result)
-
-    def _compute(self, planned: Sequence[Note], result: Result) -> None:
-        notes = {n.label: n for n in planned}
-        for n in notes.values():
-            self._note(n, n.run, "running")
-        self.expect(len(notes))
-        outcomes = self.pool.run([(label, n.run) for label, n in notes.items()], keep_weights=True)
-        for label, n in notes.items():
-            outcome = outcomes[label]
-            self._note(n, outcome.run, outcome.state, reason=outcome.reason)
-            result.computed += not outcome.cached
-
-    def _following(self, planned: Sequence[Note]) -> Iterator[Note]:
-        """The controls that follow from the finals that are finished."""
-        plain: Method[Any] | None = None
-        for name in self.study.derived:
-            plain = plain or plugins.load(plugins.METHODS, self.study.controls[0]).METHOD()
-            for n in planned:
-                record = self.place.records.record(n.run.id) if n.kind == "final" else None
-                if record is None or record["status"] != "finished":
-                    continue
-                made = derive(name, n.run, record, plain, self.study.scratch)
-                if made is not None:
-                    whose = n.run.method.name + n.cell.removeprefix(f"{n.run.method.name}/{n.run.model}").replace(
-                        ":", " "
-                    )
-                    cell = f"{name}/{n.run.model}:{whose}"
-                    yield Note("baseline", cell, n.number, made, {"of": n.run.id}, n.seeds, n.cell)
-
-    def _forget_former(self, chosen: set[tuple[str, int]]) -> None:
+    def _forget_former(self, work: Agenda) -> None:
         """Finals of configurations that more trials have replaced are no part of the study's answer any more."""
+        chosen = {(note.cell, note.number) for note, *_ in work.told() if note.kind == "final"}
         for entry in list(self.place.records.entries(self.study.name)):
             if entry["kind"] == "final" and (entry["cell"], entry["number"]) not in chosen:
                 self.place.records.drop_entry(self.study.name, entry)
 
-    def _note(self, note: Note, run: Run, state: str, values: Sequence[float] | None = None, reason: str = "") -> None:
-        dense, seed = note.seeds
-        entry = {
-            "kind": note.kind,
-            "cell": note.cell,
-            "number": note.number,
-            "seed": seed,
-            "run": run.id,
-            "params": dict(note.params),
-            "values": list(values) if values else None,
-            "state": state,
-            "reason": reason or None,
-            **({"of": note.of} if note.of else {}),
-            **({"dense_seed": dense} if dense != seed else {}),
-        }
-        self.place.records.write_entry(self.study.name, entry)
-
-    def _declare(self, tuners: Mapping[str, Tuner], *, final: bool) -> None:
+    def _declare(self, done: Agenda | None) -> None:
         """Write study.json; that of a frozen study is what it was when it started, or it is refused."""
-        study, done = self.study, tuners if final else {}
+        study, tuners = self.study, done.tuners if done is not None else {}
         path = self.place.home / "studies" / study.name / "study.json"
-        importances = {key: tuner.importances(study.objectives) for key, tuner in done.items()}
-        told = declaration(study, importances, state="finished" if final else "running")
+        importances = {key: tuner.importances(study.objectives) for key, tuner in tuners.items()}
+        told = declaration(study, importances, state="running" if done is None else "finished")
         before = read_json(path).get("frozen") if study.frozen and path.exists() else told["frozen"]
         if before != told["frozen"]:
             raise BenchError(

@@ -18,6 +18,10 @@ class Corrupt(BenchError):
     """A file is there, but its content is not what was written."""
 
 
+class Held(BenchError):
+    """Another process computes this run now; it is not this one's turn."""
+
+
 class Diverged(BenchError):
     """The loss stopped being a finite number."""
 

@@ -39,7 +39,26 @@ class Note:
     def label(self) -> str:
         """What it is called while it is computed."""
         dense, seed = self.seeds
+        if self.kind == "trial":
+            return f"{self.cell} trial {self.number}"
         return f"{self.cell} {self.kind} {self.number} seed {seed}" + (f" of dense {dense}" if dense != seed else "")
+
+    def entry(self, run: Run, state: str, values: Sequence[float] | None = None, reason: str = "") -> dict[str, Any]:
+        """It as an entry of the study's records (`bench.record`); ``run`` is the one that was computed in the end."""
+        dense, seed = self.seeds
+        return {
+            "kind": self.kind,
+            "cell": self.cell,
+            "number": self.number,
+            "seed": seed,
+            "run": run.id,
+            "params": dict(self.params),
+            "values": list(values) if values else None,
+            "state": state,
+            "reason": reason or None,
+            **({"of": self.of} if self.of else {}),
+            **({"dense_seed": dense} if dense != seed else {}),
+        }
 
 
 def begun(study: Study, *, tuned: bool) -> Iterator[Note]:

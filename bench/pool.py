@@ -5,6 +5,7 @@ A fork server that has torch and timm imported already starts a process in milli
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -19,7 +20,7 @@ from bench.errors import BenchError
 from bench.place import Place
 from bench.spec import Run
 from bench.store import RunFolder
-from bench.worker import CRASHED, DISK_FULL, HUNG, OUT_OF_MEMORY, REFUSED, Options, work
+from bench.worker import CRASHED, DISK_FULL, ELSEWHERE, HUNG, OUT_OF_MEMORY, REFUSED, Options, work
 
 CRASH_RETRIES = 2
 MOST_MICRO_BATCHES = 16
@@ -46,6 +47,7 @@ class _Child:
     label: str
     run: Run
     slot: int
+    keep: bool
     process: ForkServerProcess
     pipe: Connection
     heard: float = field(default_factory=time.monotonic)
@@ -63,39 +65,81 @@ class Pool:
     checkpoint_seconds: float = 30.0
     watch: Watcher = lambda *_: None
     device: str = ""
+    threads: int = 0  # of each run; 0: its share of the cores
 
     def __post_init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["bench.worker"])
+        self._children: list[_Child] = []
+
+    @property
+    def free(self) -> int:
+        """How many more runs can start."""
+        return self.jobs - len(self._children)
+
+    @property
+    def busy(self) -> set[str]:
+        """The ids of the runs that are being computed."""
+        return {child.run.id for child in self._children}
 
     def run(self, work_list: Sequence[tuple[str, Run]], *, keep_weights: bool = False) -> dict[str, Outcome]:
         """Compute labelled runs and return how each ended; finished ones are read, not computed again.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, once every child has written its checkpoint.
-            BenchError: the disk is full.
+            BenchError: the disk is full, or another process computes one of these runs.
         """
         waiting, outcomes = list(reversed(work_list)), dict[str, Outcome]()
-        children: list[_Child] = []
         try:
-            while waiting or children:
-                free = sorted(set(range(self.jobs)) - {c.slot for c in children})
-                busy = {c.run.id for c in children}
-                while free and (item := _next(waiting, busy)) is not None:
-                    if (cached := self._cached(item[1], keep_weights)) is not None:
-                        self._end(outcomes, item[0], cached)
-                        continue
-                    children.append(self._start(*item, free.pop(0), keep_weights))
-                    busy.add(item[1].id)
-                for child in self._listen(children):
-                    children.remove(child)
-                    again = self._judge(child, outcomes)
-                    if again is not None:
-                        waiting.append((child.label, again))
-        except BaseException:
-            self._stop(children)
-            raise
+            while waiting or self._children:
+                while self.free and (item := _next(waiting, self.busy)) is not None:
+                    if (cached := self.start(*item, keep_weights=keep_weights)) is not None:
+                        outcomes[item[0]] = cached
+                ended = self.poll()
+                for outcome in ended.values():
+                    if outcome.kind == ELSEWHERE:
+                        raise BenchError(outcome.reason)
+                outcomes |= ended
+        finally:
+            self.stop()
         return outcomes
+
+    def start(self, label: str, run: Run, *, keep_weights: bool = False) -> Outcome | None:
+        """Start one run in a free slot; if it is on record, return how it ended instead."""
+        if (cached := self._cached(run, keep_weights)) is not None:
+            return self._ended(label, cached)
+        slot = min(set(range(self.jobs)) - {child.slot for child in self._children})
+        self._children.append(self._begin(label, run, slot, keep_weights))
+        return None
+
+    def poll(self) -> dict[str, Outcome]:
+        """Take in messages for half a second at most; return how runs ended meanwhile, by label."""
+        outcomes = dict[str, Outcome]()
+        if not self._children:
+            time.sleep(0.1)
+        for child in self._listen(self._children):
+            self._children.remove(child)
+            again = self._judge(child, outcomes)
+            if again is not None:
+                self._children.append(self._begin(child.label, again, child.slot, child.keep))
+        return outcomes
+
+    def cancel(self, label: str) -> None:
+        """End the run of a label, with a checkpoint; nothing is told of it."""
+        ended = [child for child in self._children if child.label == label]
+        self._children = [child for child in self._children if child.label != label]
+        _end(ended)
+
+    def halt(self) -> None:
+        """Ask all runs to write a checkpoint and end, without waiting; `cancel` them before the next `poll`."""
+        for child in list(self._children):
+            with contextlib.suppress(OSError):
+                child.pipe.send("stop")
+
+    def stop(self) -> None:
+        """End all runs, each with a checkpoint."""
+        ended, self._children = self._children, []
+        _end(ended)
 
     def _cached(self, run: Run, keep_weights: bool) -> Outcome | None:
         folder = RunFolder(self.place.records.run(run.id))
@@ -106,7 +150,7 @@ class Pool:
             return None
         return Outcome(run, "finished", cached=True)
 
-    def _start(self, label: str, run: Run, slot: int, keep_weights: bool) -> _Child:
+    def _begin(self, label: str, run: Run, slot: int, keep_weights: bool) -> _Child:
         ours, theirs = self._context.Pipe()
         cores = len(os.sched_getaffinity(0))
         options = Options(
@@ -114,14 +158,14 @@ class Pool:
             keep_weights=keep_weights,
             beside=self.jobs,
             gpu=self.gpus[slot % len(self.gpus)] if self.gpus else None,
-            threads=max(1, cores // self.jobs),
+            threads=self.threads or max(1, cores // self.jobs),
         )
         placed = replace(run, device=self.device) if self.device else run
         process = self._context.Process(target=work, args=(placed.to_dict(), self.place, options, theirs))
         process.start()
         theirs.close()
         self.watch(label, "started", run.id)
-        return _Child(label, run, slot, process, ours)
+        return _Child(label, run, slot, keep_weights, process, ours)
 
     def _listen(self, children: list[_Child]) -> list[_Child]:
         """Take in messages for a moment; return the children that have ended (or hang, and were killed)."""
@@ -160,11 +204,14 @@ class Pool:
         """Note how a child ended; return a run to try again, or None."""
         verdict = child.verdict or ("failed", CRASHED, _death(child.process.exitcode))
         if verdict[0] == "done":
-            self._end(outcomes, child.label, Outcome(child.run, "finished"))
+            outcomes[child.label] = self._ended(child.label, Outcome(child.run, "finished"))
             return None
         if verdict[0] == "stopped":
             raise KeyboardInterrupt
         _, kind, reason = verdict
+        if kind == ELSEWHERE:
+            outcomes[child.label] = Outcome(child.run, "failed", kind, reason)
+            return None
         if kind == DISK_FULL:
             raise BenchError(reason)
         folder = RunFolder(self.place.records.run(child.run.id))
@@ -177,26 +224,27 @@ class Pool:
             from bench.execute import failed
 
             failed(child.run, self.place, f"{kind}: {reason}")
-        self._end(outcomes, child.label, Outcome(child.run, "failed", kind, reason))
+        outcomes[child.label] = self._ended(child.label, Outcome(child.run, "failed", kind, reason))
         return None
 
-    def _end(self, outcomes: dict[str, Outcome], label: str, outcome: Outcome) -> None:
-        outcomes[label] = outcome
+    def _ended(self, label: str, outcome: Outcome) -> Outcome:
         self.watch(label, "ended", outcome)
+        return outcome
 
-    def _stop(self, children: list[_Child]) -> None:
-        """Ask all children to write a checkpoint and end; those that do not within 20 s are killed."""
-        for child in children:
-            try:
-                child.pipe.send("stop")
-            except OSError:
-                continue
-        until = time.monotonic() + 20
-        for child in children:
-            child.process.join(max(0.0, until - time.monotonic()))
-            if child.process.is_alive():
-                child.process.kill()
-                child.process.join()
+
+def _end(children: Sequence[_Child]) -> None:
+    """Ask children to write a checkpoint and end; those that do not within 20 s are killed."""
+    for child in children:
+        try:
+            child.pipe.send("stop")
+        except OSError:
+            continue
+    until = time.monotonic() + 20
+    for child in children:
+        child.process.join(max(0.0, until - time.monotonic()))
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
 
 
 def _next(waiting: list[tuple[str, Run]], busy: set[str]) -> tuple[str, Run] | None:

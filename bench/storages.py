@@ -6,6 +6,8 @@ known of a worker that has died) are told by heartbeats that the database's own 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import time
@@ -51,15 +53,29 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
     """
     if url is None:
         journal.parent.mkdir(parents=True, exist_ok=True)
-        _mend(journal)
+        _alone(journal)
         return JournalStorage(JournalFileBackend(str(journal)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return _proxy(url) if url.startswith("grpc://") else _database(url)
 
 
+_USERS: dict[Path, int] = {}  # files that stay open, as their locks are ours as long as they are
+
+
+def _alone(journal: Path) -> None:
+    """Mend the journal if no other process uses it; this one counts as a user until it ends."""
+    if journal not in _USERS:
+        _USERS[journal] = os.open(journal.with_name(f".{journal.name}.users"), os.O_CREAT | os.O_RDWR)
+    file = _USERS[journal]
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _mend(journal)
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
 def _mend(journal: Path) -> None:
-    """Drop a half-written last line (never acted upon), and a lock left behind; only the holder of the study calls this."""
+    """Drop a half-written last line (never acted upon), and a lock left behind."""
     journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
     if journal.exists():
         content = journal.read_bytes()

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bench.errors import BenchError
+from bench.errors import Held
 from bench.record import read_json, read_rows, write_bytes, write_json
 
 _MAGIC = b"bench-checkpoint-1 "
@@ -37,7 +37,7 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise BenchError(
+                raise Held(
                     f"a run is computed by one process at a time, but {self.path.name} is held by another; "
                     "wait for it, or stop that one"
                 ) from None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bench import PROTOCOL, derived, plugins
@@ -161,6 +161,21 @@ class Study:
             raise BenchError("each cell sets `recovery` itself, but it is among the settings; use --recoveries")
         if self.baseline and self.baseline not in names:
             raise one_of("baseline", self.baseline, names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON has them: what a worker on another machine makes the study from."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Study:
+        """The study of `to_dict`."""
+        told: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        told["variants"] = tuple(Variant(**{**v, "settings": tuple(v["settings"])}) for v in values["variants"])
+        told["baselines"] = tuple(Baseline(**{**b, "settings": tuple(b["settings"])}) for b in values["baselines"])
+        told["own"] = {name: tuple(settings) for name, settings in values["own"].items()}
+        return cls(**told)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:

@@ -1,8 +1,8 @@
-"""Tuning with Optuna, which only this room imports: spaces that are checked, asks that are reproducible, importances.
+"""Tuning with Optuna: spaces that are checked, configurations that are reproducible, importances.
 
-Trials are asked for in generations: all trials of a generation know the results of earlier generations only, and each
-ask seeds its sampler from (study seed, cell, trial number). So the configurations depend neither on how many runs go
-side by side, nor on the order in which they end, nor on a kill in between.
+Trials come in generations: those of a generation know the results of earlier generations only, and each configuration seeds its
+sampler from (study seed, cell, trial number). So configurations depend neither on how many runs go side by side, nor on the
+order in which they end, nor on a kill in between.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,16 +24,16 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats.qmc import Halton
 
+from bench.board import Board, Claim
 from bench.config import inside, rule
 from bench.errors import BenchError, one_of
 from bench.method import Method
 from bench.seeds import address
-from bench.storages import open_storage as open_storage  # the conductor finds it here
 
 Space = Mapping[str, BaseDistribution]
 SAMPLERS = ("tpe", "random", "qmc")
@@ -87,34 +88,16 @@ def readable(distribution: BaseDistribution) -> str:
     return f"{distribution.low:g} ... {distribution.high:g}{', log' if distribution.log else ''}"
 
 
-class QuasiRandomSampler(BaseSampler):
-    """Halton's sequence (scrambled) as a pure function of the trial's number: the same points for any number of workers.
+def quasi_random(seed: int, space: Space, number: int) -> dict[str, Any]:
+    """The point of a number in Halton's sequence (scrambled by ``seed``): the same for any number of workers.
 
     Optuna's own `QMCSampler` draws its first trials at random and counts in the storage.
     """
-
-    def __init__(self, seed: int, space: Space) -> None:
-        self._seed, self._space = seed, dict(space)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole space."""
-        return self._space
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """The point of the trial's number."""
-        if not search_space:
-            return {}
-        halton = Halton(len(search_space), scramble=True, rng=np.random.default_rng(self._seed))
-        point = halton.fast_forward(trial.number).random(1)[0] if trial.number else halton.random(1)[0]
-        return {name: _at(d, float(x)) for (name, d), x in zip(sorted(search_space.items()), point, strict=True)}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Never needed: the whole space is sampled together."""
-        raise BenchError(f"a quasi-random point holds the whole space, but {param_name!r} is not in it")
+    if not space:
+        return {}
+    halton = Halton(len(space), scramble=True, rng=np.random.default_rng(seed))
+    point = halton.fast_forward(number).random(1)[0] if number else halton.random(1)[0]
+    return {name: _at(d, float(x)) for (name, d), x in zip(sorted(space.items()), point, strict=True)}
 
 
 def _at(distribution: BaseDistribution, x: float) -> Any:
@@ -132,98 +115,99 @@ def _at(distribution: BaseDistribution, x: float) -> Any:
     return round(value) if isinstance(distribution, IntDistribution) else value
 
 
-def make_sampler(kind: str, seed: int, number: int, trials: int, space: Space) -> BaseSampler:
-    """The sampler that asks for one trial; "qmc" is the quasi-random one, whose sequence the seed fixes."""
-    own = address(seed, "sampler", number) % 2**32
-    if kind == "qmc":
-        return QuasiRandomSampler(seed, space)
-    if kind == "random":
-        return RandomSampler(seed=own)
-    if kind == "tpe":
-        return TPESampler(seed=own, n_startup_trials=max(4, min(10, trials // 2)), multivariate=True)
-    raise one_of("sampler", kind, SAMPLERS)
-
-
+@dataclass
 class Tuner:
-    """The trials of one cell of a study."""
+    """The trials of one cell of a study: which configuration each number has, and what they came to.
 
-    def __init__(
-        self,
-        storage: BaseStorage,
-        name: str,
-        space: Space,
-        directions: Sequence[Literal["minimize", "maximize"]],
-        *,
-        default: Mapping[str, Any],
-        sampler: str,
-        seed: int,
-        trials: int,
-    ) -> None:
-        self.space, self.kind, self.seed, self.trials = dict(space), sampler, address(seed, name), trials
-        self.study = optuna.create_study(
-            storage=storage, study_name=name, directions=list(directions), load_if_exists=True
-        )
-        if not self.study.get_trials(deepcopy=False):
-            self.study.enqueue_trial({k: default[k] for k in self.space})
+    A configuration is a function of the cell's seed, the trial's number and the results of earlier generations: it depends
+    neither on who asks, nor on how many ask at once, nor on which trials of its own generation have ended.
+    """
 
-    def open_trials(self) -> dict[int, dict[str, Any]]:
-        """Trials that were asked for and not told, by number: those in progress, or cut off by a kill."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return {t.number: dict(t.params) for t in running if set(t.params) == set(self.space)}
+    storage: BaseStorage
+    name: str
+    space: Space
+    directions: Sequence[Literal["minimize", "maximize"]]
+    default: Mapping[str, Any]
+    sampler: str
+    seed: int
+    trials: int
+    size: int = 4
 
-    @property
-    def told(self) -> int:
-        """How many trials have ended, one way or the other."""
-        return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise one_of("sampler", self.sampler, SAMPLERS)
+        self.seed = address(self.seed, self.name)
+        self.board = Board(self.storage, self.name, self.trials, self.directions)
+        self._memory: tuple[int, optuna.Study | None] = (-1, None)
 
-    def generation(self, size: int) -> dict[int, dict[str, Any]]:
-        """The next trials to compute, by number: what is left of a generation that was cut off, filled up with new asks.
+    def claim(self, owner: str) -> tuple[Claim, dict[str, Any]] | None:
+        """The next trial that no worker has, with its configuration; None where there is none now."""
+        claim = self.board.claim(owner, self._end())
+        return None if claim is None else (claim, self.configuration(claim))
 
-        A generation is the block of numbers k*size ... (k+1)*size - 1, cut at the number of trials.
-        """
-        self._drop_torn()
-        told, found = self.told, self.open_trials()
-        end = min((told // size + 1) * size, self.trials)
-        while told + len(found) < end:
-            number = told + len(found)
-            self.study.sampler = make_sampler(self.kind, self.seed, number, self.trials, self.space)
-            trial = self.study.ask(self.space)
-            found[trial.number] = dict(trial.params)
-        return found
+    def _end(self) -> int:
+        """The end of the generation that is open: block k*size ... (k+1)*size - 1. Only TPE looks at results at all."""
+        if self.sampler != "tpe":
+            return self.trials
+        told, block = self.board.ended(), 0
+        while block < self.trials and all(n in told for n in range(block, min(block + self.size, self.trials))):
+            block += self.size
+        return min(block + self.size, self.trials)
 
-    def _drop_torn(self) -> None:
-        """A kill between an ask and its parameters leaves a trial without them; ask those parameters now."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if set(trial.params) != set(self.space):
-                self.study.sampler = make_sampler(self.kind, self.seed, trial.number, self.trials, self.space)
-                live = optuna.trial.Trial(self.study, trial._trial_id)
-                for name, distribution in self.space.items():
-                    live._suggest(name, distribution)
+    def configuration(self, claim: Claim) -> dict[str, Any]:
+        """The configuration of a claimed trial; it is written down there, unless a former owner has done so."""
+        known = self.storage.get_trial(claim.trial).params
+        if set(known) == set(self.space):
+            return {name: known[name] for name in self.space}
+        asked = self._ask(claim.number)
+        for name, distribution in self.space.items():
+            if name not in known:
+                inner = distribution.to_internal_repr(asked[name])
+                self.storage.set_trial_param(claim.trial, name, inner, distribution)
+        return asked
 
-    def tell(self, number: int, values: Sequence[float] | None, **attributes: Any) -> None:
-        """The result of a trial (None: it failed); telling a trial that has ended already changes nothing."""
-        trial = next(t for t in self.study.get_trials(deepcopy=False) if t.number == number)
-        if trial.state != TrialState.RUNNING:
-            return
-        for key, value in attributes.items():
-            self.study._storage.set_trial_user_attr(trial._trial_id, key, value)
-        if values is None:
-            self.study.tell(number, state=TrialState.FAIL)
+    def _ask(self, number: int) -> dict[str, Any]:
+        if number == 0:
+            return {name: self.default[name] for name in self.space}
+        if self.sampler == "qmc":
+            return quasi_random(self.seed, self.space, number)
+        own = address(self.seed, "sampler", number) % 2**32
+        if self.sampler == "random":
+            study = optuna.create_study(sampler=RandomSampler(seed=own))
         else:
-            self.study.tell(number, list(values))
+            study = self._history(number // self.size * self.size)
+            startup = max(4, min(10, self.trials // 2))
+            study.sampler = TPESampler(seed=own, n_startup_trials=startup, multivariate=True)
+        params = study.ask(dict(self.space)).params
+        return {name: params[name] for name in self.space}
+
+    def _history(self, end: int) -> optuna.Study:
+        """The results of the trials before ``end``, by themselves."""
+        if self._memory[0] != end or self._memory[1] is None:
+            study = optuna.create_study(directions=list(self.directions))
+            told = [t for n, t in sorted(self.board.ended().items()) if n < end]
+            study.add_trials([t for t in told if t.state == TrialState.COMPLETE])
+            self._memory = (end, study)
+        assert self._memory[1] is not None
+        return self._memory[1]
+
+    def results(self) -> list[tuple[int, dict[str, Any], list[float]]]:
+        """Number, configuration and values of the trials that did not fail, by number."""
+        told = [(n, t) for n, t in sorted(self.board.ended().items()) if t.state == TrialState.COMPLETE]
+        return [(n, {name: t.params[name] for name in self.space}, list(t.values)) for n, t in told]
 
     def importances(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """Each parameter's share in explaining each objective (fANOVA); empty while there are fewer than 4 results."""
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = self.results()
         if len(complete) < 4 or not self.space:
             return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.seed % 2**32)
         found = {}
         for index, name in enumerate(names):
-            values = {t.values[index] for t in complete}
-            if len(values) > 1:
+            if len({values[index] for *_, values in complete}) > 1:
                 value = functools.partial(_value, index=index)
-                found[name] = optuna.importance.get_param_importances(self.study, evaluator=evaluator, target=value)
+                study = self.board.study
+                found[name] = optuna.importance.get_param_importances(study, evaluator=evaluator, target=value)
         return {name: {k: round(float(v), 6) for k, v in shares.items()} for name, shares in found.items()}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import BenchError, Diverged, Ineffective
+from bench.errors import BenchError, Diverged, Held, Ineffective
 from bench.execute import execute
 from bench.loop import Event, Stopped
 from bench.place import Place
@@ -30,6 +30,7 @@ TELL_EVERY = 0.25  # seconds between two progress messages
 # Kinds of failure. Only these two can go away by trying again.
 OUT_OF_MEMORY, CRASHED = "out of memory", "crashed"
 DIVERGED, INEFFECTIVE, REFUSED, DISK_FULL, HUNG = "diverged", "missed its target", "refused", "disk full", "hung"
+ELSEWHERE = "held by another"  # no failure: another process computes this run now
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def explain(error: BaseException, place: Place, run: dict[str, Any]) -> tuple[st
         return DIVERGED, str(error)
     if isinstance(error, Ineffective):
         return INEFFECTIVE, str(error)
+    if isinstance(error, Held):
+        return ELSEWHERE, str(error)
     if isinstance(error, BenchError):
         return REFUSED, str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

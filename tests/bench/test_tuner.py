@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
+from bench.board import Claim
 from bench.config import hp
 from bench.errors import BenchError
 from bench.method import Method
@@ -40,65 +41,91 @@ DEFAULT = {"share": 0.5, "rate": 0.1, "count": 3, "law": "a"}
 
 def tuner(tmp_path: Path, sampler: str = "tpe", trials: int = 12) -> Tuner:
     storage = open_storage(None, tmp_path / "optuna.journal")
-    directions = ("maximize", "minimize")
-    return Tuner(storage, "s/c", SPACE, directions, default=DEFAULT, sampler=sampler, seed=0, trials=trials)
+    return Tuner(storage, "s/c", SPACE, ("maximize", "minimize"), DEFAULT, sampler, seed=0, trials=trials)
 
 
 def score(params: dict[str, Any]) -> list[float]:
     return [100 * (1 - (params["share"] - 0.3) ** 2), params["share"]]
 
 
-def conduct(tmp_path: Path, sampler: str = "tpe", cut: int | None = None) -> list[dict[str, Any]]:
-    """All 12 trials in generations of 4; ``cut``: the process dies after that many tells, and another goes on."""
-    told = 0
-    one = tuner(tmp_path, sampler)
-    while work := one.generation(4):
-        for number, params in work.items():
+def generation(one: Tuner, owner: str = "me") -> list[tuple[Claim, dict[str, Any]]]:
+    return list(iter(lambda: one.claim(owner), None))  # type: ignore[arg-type]
+
+
+def conduct(
+    tmp_path: Path, sampler: str = "tpe", backwards: bool = False, cut: int | None = None
+) -> list[dict[str, Any]]:
+    """All 12 trials in generations of 4, told in order or backwards; ``cut``: the process dies after that many tells, and
+    another goes on."""
+    told, one = 0, tuner(tmp_path, sampler)
+    while work := generation(one):
+        for claim, params in reversed(work) if backwards else work:
             if cut is not None and told == cut:
                 one, cut = tuner(tmp_path, sampler), None
+                for left in one.board.trials():
+                    one.board._free(left._trial_id)
                 break
-            one.tell(number, score(params))
+            assert one.board.tell(claim, score(params), {})
             told += 1
-    return [dict(t.params) for t in one.study.get_trials()]
+    return [dict(t.params) for t in one.board.study.get_trials()]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_a_kill_between_tells_changes_no_configuration(tmp_path: Path, sampler: str) -> None:
-    for name in ("whole", "cut"):
+def test_neither_the_order_of_ending_nor_a_kill_changes_a_configuration(tmp_path: Path, sampler: str) -> None:
+    for name in ("whole", "backwards", "cut"):
         (tmp_path / name).mkdir()
     whole = conduct(tmp_path / "whole", sampler)
     assert len(whole) == 12
     assert whole[0] == DEFAULT
     assert len({str(p) for p in whole}) == 12
+    assert conduct(tmp_path / "backwards", sampler, backwards=True) == whole
     assert conduct(tmp_path / "cut", sampler, cut=6) == whole
+
+
+def test_a_generation_waits_for_the_one_before(tmp_path: Path) -> None:
+    one = tuner(tmp_path)
+    first = generation(one)
+    assert [claim.number for claim, _ in first] == [0, 1, 2, 3]
+    for claim, params in first[1:]:
+        one.board.tell(claim, score(params), {})
+    assert one.claim("other") is None
+    one.board.tell(first[0][0], None, {"reason": "diverged"})
+    found = one.claim("other")
+    assert found is not None
+    assert found[0].number == 4
+
+
+def test_what_looks_at_no_results_waits_for_none(tmp_path: Path) -> None:
+    assert len(generation(tuner(tmp_path, "qmc"))) == 12
 
 
 def test_a_journal_cut_short_is_mended(tmp_path: Path) -> None:
     one = tuner(tmp_path)
-    for number, params in one.generation(4).items():
-        one.tell(number, score(params))
+    for claim, params in generation(one):
+        one.board.tell(claim, score(params), {})
     journal = tmp_path / "optuna.journal"
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "wor')
     (tmp_path / "optuna.journal.lock").symlink_to(journal)  # left behind by the same kill
     again = tuner(tmp_path)
-    assert again.told == 4
-    assert sorted(again.generation(4)) == [4, 5, 6, 7]
+    assert len(again.board.ended()) == 4
+    assert [claim.number for claim, _ in generation(again)] == [4, 5, 6, 7]
 
 
 def test_a_failed_trial_counts_and_is_not_asked_again(tmp_path: Path) -> None:
     one = tuner(tmp_path, trials=2)
-    for number in one.generation(4):
-        one.tell(number, None, reason="diverged")
-    assert one.generation(4) == {}
-    assert one.told == 2
+    for claim, _ in generation(one):
+        one.board.tell(claim, None, {"reason": "diverged"})
+    assert generation(one) == []
+    assert one.board.over
+    assert one.results() == []
 
 
 def test_importances_name_the_knob_that_matters(tmp_path: Path) -> None:
     one = tuner(tmp_path)
-    while work := one.generation(4):
-        for number, params in work.items():
-            one.tell(number, score(params))
+    while work := generation(one):
+        for claim, params in work:
+            one.board.tell(claim, score(params), {})
     found = one.importances(("accuracy", "weights_left"))
     assert max(found["weights_left"], key=lambda k: found["weights_left"][k]) == "share"
     assert sum(found["weights_left"].values()) == pytest.approx(1, abs=1e-5)
