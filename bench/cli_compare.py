@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from bench import cli_work
+
 
 def compare(
     methods: Annotated[str | None, typer.Argument(help="methods, with commas; none: the study's")] = None,
@@ -33,6 +35,14 @@ def compare(
     dry_run: Annotated[bool, typer.Option(help="print the plan with its cost, and stop")] = False,
     hang_after: Annotated[float, typer.Option(min=1, help="seconds without a step after which a run hangs")] = 900.0,
     checkpoint_every: Annotated[float, typer.Option(min=0, help="seconds between two checkpoints")] = 30.0,
+    on: cli_work.On = "local",
+    workers: cli_work.Workers = 1,
+    cpus: cli_work.Cpus = 1,
+    gpus_each: cli_work.GpusEach = 0,
+    memory: cli_work.Memory = 0,
+    minutes: cli_work.Minutes = 0,
+    ray_address: cli_work.Address = "",
+    sbatch: cli_work.Sbatch = None,
 ) -> None:
     """Compare methods fairly: one frozen study, equal steps and trials, paired seeds, baselines unasked, a ledger.
 
@@ -58,9 +68,20 @@ def compare(
         probe.plan(console, declared, device, side)
     if dry_run:
         return
+    engine = cli_work.engine_of(
+        on,
+        workers=workers,
+        cpus=cpus,
+        gpus_each=gpus_each,
+        memory=memory,
+        minutes=minutes,
+        ray_address=ray_address,
+        sbatch=sbatch,
+    )
     commands.conduct(
         console,
         declared,
+        engine=engine,
         device=device,
         jobs=side,
         gpus=dealt,

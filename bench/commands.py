@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -27,6 +27,9 @@ from bench.progress import Display
 from bench.seeds import generator
 from bench.spec import Run, new_run
 from bench.study import Study
+
+if TYPE_CHECKING:
+    from bench.engines import Engine
 
 
 def run(
@@ -197,6 +200,7 @@ def conduct(
     report: bool,
     hang_seconds: float,
     checkpoint_seconds: float,
+    engine: Engine | None = None,
 ) -> None:
     """Carry a study out, then say where everything is."""
     place = Place()
@@ -206,7 +210,7 @@ def conduct(
     known = sum(cell.trials for cell in cells)
     with _mirror(console, place, study.name, track) as mirror, Display(console, total=known) as display:
         pool = Pool(place, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
-        result = Conductor(study, place, pool, expect=display.expect).conduct()
+        result = Conductor(study, place, pool, display.expect, display.say, engine).conduct()
     if study.speed:  # now that nothing else runs
         _time(console, place, study, device)
         if mirror is not None:

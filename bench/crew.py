@@ -46,7 +46,8 @@ class Crew:
     _held: dict[str, Job] = field(default_factory=dict)
     _parked: list[Job] = field(default_factory=list)
     _untold: dict[str, Outcome] = field(default_factory=dict)
-    _beats: int = 0
+    _lost: set[str] = field(default_factory=set)  # labels of what was taken over, by the thread that beats
+    _late: list[Job] = field(default_factory=list)  # what was held for too long without a sign of life
     _alive: float = field(default_factory=time.monotonic)
     _expired: float = 0.0
     _away: bool = False
@@ -61,7 +62,8 @@ class Crew:
             KeyboardInterrupt: after Ctrl-C, once every run has written its checkpoint.
             BenchError: the disk is full, or no trial of the study came to anything.
         """
-        threading.Thread(target=self._guard, daemon=True).start()
+        for thread in (self._beat, self._guard):
+            threading.Thread(target=thread, daemon=True).start()
         try:
             while not _STOP.is_set() and not self._over():
                 self._turn()
@@ -72,7 +74,7 @@ class Crew:
         return self.told
 
     def _over(self) -> bool:
-        if self._held:
+        if self._held or self._late:
             return False
         over = False
         with self._patience():
@@ -82,7 +84,7 @@ class Crew:
     def _turn(self) -> None:
         with self._patience():
             self._tell()
-            self._beat()
+            self._lose()
             self._expire()
             self._fill()
         if self._halted:
@@ -92,11 +94,22 @@ class Crew:
             _STOP.wait(self._idle)
             self._idle = min(1.5 * self._idle, IDLE[1])
 
+    def _beat(self) -> None:
+        """A thread: signs of life for all that is held."""
+        every, count = lease()[0], 0
+        while not self._done.wait(every):
+            count, began = count + 1, time.monotonic()
+            with contextlib.suppress(Exception):  # whatever is wrong with the storage, the others meet it too
+                for label, job in list(self._held.items()):
+                    if not job.board.beat(job.claim, count) and self._held.get(label) is job:
+                        self._lost.add(label)
+                self._alive = began
+
     def _guard(self) -> None:
-        """In a thread, as a call to a storage behind a cut network may take long: whoever reaches the storage will have our
+        """A thread, as any call to a storage behind a cut network may take long: whoever reaches the storage will have our
         tasks soon, so our runs stop before."""
         while not self._done.wait(0.5):
-            if self._held and time.monotonic() - self._alive > lease()[1]:
+            if self._held and not self._halted and time.monotonic() - self._alive > lease()[1]:
                 self._halted = True
                 self.pool.halt()
 
@@ -137,18 +150,15 @@ class Crew:
             self.told += 1
             self.computed += not outcome.cached
 
-    def _beat(self) -> None:
-        """Signs of life for all that is held; what was taken over is let go."""
-        if not self._held:
-            self._alive = time.monotonic()
-        if time.monotonic() - self._alive < lease()[0]:
-            return
-        self._beats += 1
-        for label, job in list(self._held.items()):
-            if not job.board.beat(job.claim, self._beats):
-                self.say(f"{label}: another worker has taken it over")
-                self._drop(label)
-        self._alive = time.monotonic()
+    def _lose(self) -> None:
+        """Let go what was taken over, and give back what we were late with."""
+        for label in self._lost & set(self._held):
+            self.say(f"{label}: another worker has taken it over")
+            self._drop(label)
+        self._lost.clear()
+        while self._late:
+            self._late[-1].board.release(self._late[-1].claim)
+            self._late.pop()
 
     def _expire(self) -> None:
         if self._expired and time.monotonic() - self._expired < lease()[0]:
@@ -197,8 +207,9 @@ class Crew:
         self.pool.cancel(label)
 
     def _let_go(self) -> None:
-        """Forget what is held; it is claimed again like any other task."""
+        """Stop what is held; when the storage is back it is claimed again like any other task."""
         self.say("no sign of life for as long as a lease lasts: runs stop at a checkpoint until the storage is back")
+        self._late += self._held.values()
         for label in list(self._held):
             self._drop(label)
         self._halted, self._alive = False, time.monotonic()

@@ -36,6 +36,9 @@ def list_(console: Console, what: str, pattern: str) -> None:
             *((n, tasks.info(n, Place().data).about) for n in tasks.names()),
             ("folder:PATH", "any image folder with train and test (or val)"),
         ],
+        "begun": lambda: [
+            (n, f"{(s := Place().records.study(n))['state']}: {s['question']}") for n in Place().records.studies()
+        ],
         "models": lambda: [(n, "ours" if n in models.families() else "timm") for n in models.names(pattern)],
     }
     if what not in kinds:
