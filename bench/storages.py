@@ -28,7 +28,7 @@ from bench.machine import mask_secrets
 HEARTBEAT, GRACE = 10, 60  # seconds between two signs of life, and without one until a trial's worker counts as dead
 CONNECT = 10  # seconds that a server may take to answer
 ATTEMPTS = 5  # at making the tables, which several workers may do at once
-_EXTRA = "pip install 'prunebench[servers]'"
+EXTRA = "pip install 'prunebench[servers]'"
 _LASTING = re.compile(
     r"authentication failed|no password supplied|role \S+ is not permitted|no pg_hba.conf entry|permission denied"
     r"|does not exist|no such (?:table|column)|syntax error|readonly|unable to open",
@@ -126,7 +126,7 @@ def _refused(url: str, error: BaseException) -> BenchError:
     """What is wrong with a database, in one line without its password."""
     shown, text = mask_secrets(url), " ".join(str(e) for e in _chain(error))
     if isinstance(error, (ImportError, exc.NoSuchModuleError)):
-        return BenchError(f"the Optuna storage needs its driver, but {shown} has none here; {_EXTRA}")
+        return BenchError(f"the Optuna storage needs its driver, but {shown} has none here; {EXTRA}")
     if isinstance(error, exc.ArgumentError):
         return BenchError(
             "BENCH_OPTUNA must be a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, but cannot be read as one; "
@@ -158,7 +158,7 @@ def _proxy(url: str) -> BaseStorage:
         proxy = Proxy(host=match[1], port=int(match[2]))
         proxy.wait_server_ready(CONNECT)
     except ImportError:
-        raise BenchError(f"the Optuna storage {url} needs gRPC, which is not installed; {_EXTRA}") from None
+        raise BenchError(f"the Optuna storage {url} needs gRPC, which is not installed; {EXTRA}") from None
     except ConnectionError:
         raise BenchError(
             f"the Optuna storage must answer, but {url} does not; start `bench proxy`, or unset BENCH_OPTUNA for a file"
