@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench import cli_data
+from bench import cli_data, cli_servers
 from bench.cli_compare import compare
 from bench.errors import BenchError
 
@@ -179,6 +179,8 @@ def report(
 
 app.command()(cli_data.export_data)
 app.command()(cli_data.import_data)
+app.command()(cli_servers.servers)
+app.command()(cli_servers.proxy)
 
 
 @app.command()
