@@ -360,6 +360,10 @@ def ui(console: Console, host: str, port: int) -> None:
     place = Place()
     if not tracking.available():
         raise BenchError("the UI needs mlflow, which is not installed; `pip install mlflow`")
+    if place.tracking_uri.startswith(("http://", "https://")):
+        raise BenchError(
+            f"the UI is for a store, but a server has its own page: {machine.mask_secrets(place.tracking_uri)}"
+        )
     tracking.connect(place)  # makes the store, or says what is wrong with it
     console.print(f"MLflow UI: http://{host}:{port}  (Ctrl-C ends it)")
     program = shutil.which(
@@ -368,8 +372,6 @@ def ui(console: Console, host: str, port: int) -> None:
     command = [
         program or "mlflow",
         "ui",
-        "--backend-store-uri",
-        place.tracking_uri,
         "--host",
         host,
         "--port",
@@ -377,6 +379,7 @@ def ui(console: Console, host: str, port: int) -> None:
     ]
     with contextlib.suppress(KeyboardInterrupt):
         root = ["--default-artifact-root", str(place.artifacts)] if place.artifacts else []
-        ended = subprocess.run([*command, *root], check=False)
+        store = {**os.environ, "MLFLOW_BACKEND_STORE_URI": place.tracking_uri}  # others can read a command line
+        ended = subprocess.run([*command, *root], env=store, check=False)
         if ended.returncode > 0:
             raise BenchError(f"the UI must find its port free, but it ended at once on {host}:{port}; try --port")

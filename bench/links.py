@@ -6,6 +6,7 @@ does not ask has the same bytes wherever its records lie.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ def addresses(place: Place, base: str, studies: Sequence[str] = ()) -> dict[str,
         raise BenchError(
             f"MLflow's address begins with http:// or https://, but got {base!r}; give --mlflow http://127.0.0.1:5000"
         )
+    base = re.sub(r"^(https?://)[^/]*@", r"\1", base)  # a page is handed on: no account belongs into it
     client, found = tracking.connect(place), dict[str, dict[str, str]]()
     for experiment in client.search_experiments():
         if studies and experiment.name not in studies:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import psutil
 import torch
@@ -21,7 +22,12 @@ import bench
 from bench.errors import BenchError
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
-_URL_PASSWORD = re.compile(r"""(://[^:/@\s"']*:)[^\s"']*@""")
+ADDRESSES = ("BENCH_OPTUNA", "BENCH_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+SECRETS = (
+    *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD"),
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "FSSPEC_S3_SECRET"),
+)
+_URL_PASSWORD = re.compile(r"""(://[^:/\s"']*:)[^\s"']*@""")
 _SETTING = re.compile(r"""((?:password|passwd|token|secret)=)[^&\s"']+""", re.IGNORECASE)
 
 
@@ -139,6 +145,16 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def _given() -> list[str]:
+    """The secrets in the environment, as they are and as a URL writes them, the longest first; none is too short to tell."""
+    found = {os.environ.get(name, "") for name in SECRETS}
+    for name in ADDRESSES:
+        if match := re.search(r"://[^:/]*:(.*)@", os.environ.get(name, "")):
+            found |= {match[1], unquote(match[1])}
+    found |= {quote(secret, safe="") for secret in found}
+    return sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True)
+
+
 def command() -> str:
     """The command line of this process, the home folder as ``~`` and secrets masked."""
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -147,8 +163,11 @@ def command() -> str:
 
 
 def mask_secrets(text: str) -> str:
-    """``text`` with passwords in URLs, and values of password=, passwd=, token= and secret=, replaced by ``***``.
+    """``text`` with passwords in URLs, values of password=, passwd=, token= and secret=, and whatever secret this process was
+    given in its environment, replaced by ``***``.
 
     When in doubt it masks too much: a password may hold "@", "/" and ":".
     """
+    for secret in _given():
+        text = text.replace(secret, "***")
     return _SETTING.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))

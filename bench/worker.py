@@ -22,6 +22,7 @@ import torch
 from bench.errors import BenchError, Diverged, Held, Ineffective
 from bench.execute import execute
 from bench.loop import Event, Stopped
+from bench.machine import mask_secrets
 from bench.place import Place
 from bench.spec import Run
 
@@ -55,7 +56,7 @@ def work(run: dict[str, Any], place: Place, options: Options, pipe: Connection) 
     try:
         _send(pipe, _compute(run, place, options, pipe, stop))
     except BaseException as error:
-        _send(pipe, ("failed", *explain(error, place, run)))
+        _send(pipe, ("failed", *map(mask_secrets, explain(error, place, run))))
     sys.stdout.flush()
 
 
@@ -133,7 +134,7 @@ def explain(error: BaseException, place: Place, run: dict[str, Any]) -> tuple[st
     where = place.home / "errors" / f"{os.getpid()}.txt"
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        where.write_text(f"{run}\n{traceback.format_exc()}")
+        where.write_text(mask_secrets(f"{run}\n{traceback.format_exc()}"))
     except OSError:
         return CRASHED, _line(error)
     return CRASHED, f"{_line(error)} (details in {where})"

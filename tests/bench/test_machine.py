@@ -129,6 +129,17 @@ def test_secrets(text, masked):
     assert machine.mask_secrets(text) == masked
 
 
+def test_a_name_with_an_at_sign_hides_no_password() -> None:
+    assert machine.mask_secrets("http://ada@lab.org:s3cret@host/x") == "http://ada@lab.org:***@host/x"
+
+
+def test_what_the_environment_holds_is_masked_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_OPTUNA", "postgresql://ada:pa%40ss%2Fw@db/optuna")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "o&ther")
+    told = machine.mask_secrets("bad password 'pa@ss/w' (pa%40ss%2Fw), o&ther and o%26ther")
+    assert told == "bad password '***' (***), *** and ***"
+
+
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'"), min_size=1)
 
 
