@@ -56,6 +56,11 @@ def main() -> None:
     except OSError as error:
         errors.print(f"[red]error:[/] {_plain(_os_error(error))}", soft_wrap=True)
         sys.exit(1)
+    except Exception:  # a mistake of ours: all of the trace, but no password that a library put into its words
+        import traceback
+
+        errors.print(_plain(traceback.format_exc()), soft_wrap=True, highlight=False)
+        sys.exit(1)
 
 
 def _plain(text: str) -> str:
