@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench import cli_data, cli_servers
+from bench import cli_data, cli_servers, cli_store, cli_work
 from bench.cli_compare import compare
 from bench.errors import BenchError
 
@@ -120,6 +120,14 @@ def study(
     dry_run: Annotated[bool, typer.Option(help="print what would run and what it would cost, and stop")] = False,
     hang_after: Hang = 900.0,
     checkpoint_every: Every = 30.0,
+    on: cli_work.On = "local",
+    workers: cli_work.Workers = 1,
+    cpus: cli_work.Cpus = 1,
+    gpus_each: cli_work.GpusEach = 0,
+    memory: cli_work.Memory = 0,
+    minutes: cli_work.Minutes = 0,
+    ray_address: cli_work.Address = "",
+    sbatch: cli_work.Sbatch = None,
 ) -> None:
     """Tune a method with Optuna, then run the chosen configurations again with fresh seeds on the test split.
 
@@ -142,9 +150,20 @@ def study(
 
         probe.plan(console, declared, device, jobs or default_jobs(_gpus(gpus)))
         return
+    engine = cli_work.engine_of(
+        on,
+        workers=workers,
+        cpus=cpus,
+        gpus_each=gpus_each,
+        memory=memory,
+        minutes=minutes,
+        ray_address=ray_address,
+        sbatch=sbatch,
+    )
     commands.conduct(
         console,
         declared,
+        engine=engine,
         device=device,
         jobs=jobs or default_jobs(_gpus(gpus)),
         gpus=_gpus(gpus),
@@ -156,6 +175,7 @@ def study(
 
 
 app.command()(compare)
+app.command()(cli_work.work)
 
 
 @app.command()
@@ -166,7 +186,9 @@ def report(
     diff: Annotated[
         tuple[str, str] | None, typer.Option(help="old and new: two folders of results, or two studies, to compare")
     ] = None,
-    records: Annotated[str, typer.Option(help="another folder of results, such as one brought from elsewhere")] = "",
+    records: Annotated[
+        str, typer.Option(help="another folder of results, or the URL of a shared store such as s3://bucket/prefix")
+    ] = "",
     mlflow: Annotated[
         str, typer.Option(help="where the MLflow UI answers, such as http://127.0.0.1:5000: runs then link to it")
     ] = "",
@@ -177,13 +199,16 @@ def report(
         return
     from bench import commands
 
-    where, home = Path(out).absolute() if out else None, Path(records).absolute() if records else None
-    page = commands.make_report(console, tuple(studies or ()), where, from_mlflow, records=home, mlflow=mlflow)
+    where = Path(out).absolute() if out else None
+    with cli_store.folder(records) as home:
+        page = commands.make_report(console, tuple(studies or ()), where, from_mlflow, records=home, mlflow=mlflow)
     console.print(f"report: {page}", soft_wrap=True)
 
 
 app.command()(cli_data.export_data)
 app.command()(cli_data.import_data)
+app.command()(cli_store.push)
+app.command()(cli_store.pull)
 app.command()(cli_servers.servers)
 app.command()(cli_servers.proxy)
 
@@ -260,10 +285,10 @@ def load(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, models, tasks or studies")] = "methods",
+    what: Annotated[str, typer.Argument(help="methods, models, tasks, studies, or begun (studies)")] = "methods",
     pattern: Annotated[str, typer.Argument(help="for models: a pattern such as '*resnet*'")] = "*",
 ) -> None:
-    """List methods, models, tasks or studies."""
+    """List methods, models, tasks, studies, or the studies that were begun here."""
     from bench import explain
 
     explain.list_(console, what, pattern)
@@ -312,13 +337,14 @@ def prunability(
 @app.command()
 def sync(
     records: Annotated[
-        str, typer.Option(help="another folder of results, such as one brought from another machine")
+        str, typer.Option(help="another folder of results, or the URL of a shared store such as s3://bucket/prefix")
     ] = "",
 ) -> None:
     """Replay into MLflow what it missed; any number of times, without doubling anything."""
     from bench import commands
 
-    commands.sync(console, Path(records).absolute() if records else None)
+    with cli_store.folder(records, weights=True) as home:
+        commands.sync(console, home)
 
 
 @app.command()
