@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,15 @@ def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
         wanted_size=size,
         pretrained=run.start == "timm",
     )
+    _fetch_parents(run, place)
     return info, model, size, begin_(run, model, place.records)
+
+
+def _fetch_parents(run: Run, place: Place) -> None:
+    """Runs that this one starts from, which another worker may have computed."""
+    for text in (run.start, run.shape):
+        if text.startswith((START_RUN, SHUFFLED)) and (depot := place.depot) is not None:
+            depot.pull_run(place.home, text.partition(":")[2], weights=True)
 
 
 def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
@@ -68,7 +77,7 @@ def execute(
     ``beside`` is how many runs share the machine (it is recorded: it blurs seconds and latencies).
     """
     folder = RunFolder(place.records.run(run.id))
-    with folder.lock():
+    with folder.lock(), _shared(place, folder, keep_weights):
         done = folder.record()
         if done is not None and done["status"] == "finished" and _has_weights(folder, keep_weights):
             return done
@@ -123,6 +132,15 @@ def execute(
             write_json(folder.path / "plan.json", _whole_plan(plan, job.kept))
         folder.close(record)
         return record
+
+
+def _shared(place: Place, folder: RunFolder, weights: bool) -> contextlib.AbstractContextManager[None]:
+    """Where a depot is, the run is shared with it while it is computed."""
+    if (depot := place.depot) is None:
+        return contextlib.nullcontext()
+    from bench.sharing import shared  # here, because most homes need none
+
+    return shared(depot, folder.path, weights=weights)
 
 
 def _whole_plan(plan: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +227,10 @@ def failed(run: Run, place: Place, reason: str) -> dict[str, Any]:
         "attempts": folder.attempts(),
     }
     write_json(folder.path / "record.json", record)
+    if (depot := place.depot) is not None:
+        from bench.sharing import offer
+
+        offer(depot, folder.path)
     return record
 
 

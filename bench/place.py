@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.record import Folder
+
+if TYPE_CHECKING:
+    from bench.depot import Depot
 
 
 def _path(variable: str, default: str) -> Path:
@@ -16,10 +20,12 @@ def _path(variable: str, default: str) -> Path:
 @dataclass(frozen=True)
 class Place:
     """``home`` holds everything that runs make (`$BENCH_HOME`, default ./results), ``data`` the data sets
-    (`$BENCH_DATA`, default ./data)."""
+    (`$BENCH_DATA`, default ./data), and ``store`` is what workers share whose homes are their own (`$BENCH_STORE`, default
+    nothing: then the home is all there is)."""
 
     home: Path = field(default_factory=lambda: _path("BENCH_HOME", "results"))
     data: Path = field(default_factory=lambda: _path("BENCH_DATA", "data"))
+    store: str = field(default_factory=lambda: os.environ.get("BENCH_STORE", ""), repr=False)  # may hold a password
 
     @property
     def records(self) -> Folder:
@@ -51,3 +57,12 @@ class Place:
     def storage(self) -> str | None:
         """Optuna: `$BENCH_OPTUNA` (a database URL); None is a journal file in each study's folder, the default."""
         return os.environ.get("BENCH_OPTUNA") or None
+
+    @property
+    def depot(self) -> Depot | None:
+        """The shared store, at a URL of fsspec; None where there is none."""
+        if not self.store:
+            return None
+        from bench.depot import Depot  # here, because most homes need none
+
+        return Depot(self.store)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bench.errors import Held
+from bench.errors import Corrupt, Held
 from bench.record import read_json, read_rows, write_bytes, write_json
 
 _MAGIC = b"bench-checkpoint-1 "
-_KEPT = 2
+KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class RunFolder:
         payload = buffer.getvalue()
         head = _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n"
         write_bytes(self.path / f"checkpoint-{step:09d}.pt", head + payload)
-        for old in self.checkpoints()[:-_KEPT]:
+        for old in self.checkpoints()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def checkpoints(self) -> list[Path]:
@@ -91,12 +92,14 @@ class RunFolder:
         return sorted(self.path.glob("checkpoint-*.pt"))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint whose checksum holds, on the CPU; broken ones are removed. None where there is none."""
+        """The newest checkpoint whose checksum holds, on the CPU; broken ones are removed. None where there is none.
+
+        Raises:
+            Corrupt: it holds something else than tensors and plain values, which nobody loads: it may come from elsewhere.
+        """
         for path in reversed(self.checkpoints()):
-            head, _, payload = path.read_bytes().partition(b"\n")
-            if head == _MAGIC + hashlib.sha256(payload).hexdigest().encode():
-                state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-                return state
+            if (payload := checked(path.read_bytes())) is not None:
+                return _plain(payload, path)
             path.unlink()
         return None
 
@@ -120,3 +123,20 @@ class RunFolder:
         for path in self.checkpoints():
             path.unlink(missing_ok=True)
         (self.path / "curves.jsonl").unlink(missing_ok=True)
+
+
+def checked(data: bytes) -> bytes | None:
+    """What a file of a checkpoint holds, still packed; None if its checksum does not hold."""
+    head, _, payload = data.partition(b"\n")
+    return payload if head == _MAGIC + hashlib.sha256(payload).hexdigest().encode() else None
+
+
+def _plain(payload: bytes, path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError):
+        raise Corrupt(
+            f"a checkpoint holds tensors and plain values, but {path} holds something else and was not loaded; find out who "
+            "wrote it, and remove it here and in the shared store"
+        ) from None
+    return state
