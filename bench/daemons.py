@@ -20,6 +20,7 @@ from bench.errors import BenchError
 from bench.machine import mask_secrets
 
 WAIT = 300.0  # seconds for a server to answer: importing MLflow and making its tables on a busy machine takes a while
+_started: dict[int, subprocess.Popen[bytes]] = {}  # by this process, which has to take note of their end
 GRACE = 15.0  # seconds to end in, before the process is killed
 
 
@@ -87,6 +88,7 @@ class Daemon:
                     stderr=log,
                     start_new_session=True,
                 )
+            _started[child.pid] = child
             with contextlib.suppress(psutil.NoSuchProcess):
                 born = psutil.Process(child.pid).create_time()
                 private(self._note, json.dumps({"pid": child.pid, "born": born, "command": list(self.command)}))
@@ -130,4 +132,6 @@ class Daemon:
                 _, family = psutil.wait_procs(family, timeout=GRACE)
                 if not family:
                     break
+            if (child := _started.pop(process.pid, None)) is not None:
+                child.wait()
         self._note.unlink(missing_ok=True)
