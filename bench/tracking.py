@@ -24,15 +24,16 @@ from typing import Any
 
 import pandas as pd
 
+from bench.changed import ENDED, LOOSE, Looker
 from bench.errors import BenchError
 from bench.machine import mask_secrets
 from bench.place import Place
 from bench.record import Folder, entry_name, read_json
 from bench.store import RunFolder
 
-BATCH = 1000  # metrics to a request, MLflow's limit
-LOOSE = "runs"  # the experiment of runs that belong to no study
+METRICS, OTHERS = 800, 100  # metrics, and parameters or tags, to a request: of all together MLflow takes 1000
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
+FETCHED = ("record.json", "curves.parquet", "speed.json", "entry.json")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "RUNNING", "killed": "KILLED"}
 
 
@@ -102,6 +103,7 @@ class Tracker:
 
     def __post_init__(self) -> None:
         """Find or create the experiment and the parent run, and read what is there."""
+        self.looker = Looker(self.place.records, self.study)
         found = self.client.get_experiment_by_name(self.study)
         if found is None:
             folder = (self.place.artifacts / self.study).as_uri() if self.place.artifacts else None
@@ -111,13 +113,11 @@ class Tracker:
                 self.client.restore_experiment(found.experiment_id)
             self.experiment = found.experiment_id
         for run in self._search():
-            tags = run.data.tags
-            seen = _Seen(
-                run.info.run_id, run.info.status, int(tags.get("bench.synced", -1)), tags.get("bench.state", "")
-            )
-            seen.speed = tags.get("bench.speed", "")
+            tags, params = run.data.tags, frozenset(run.data.params)
+            step, state = int(tags.get("bench.synced", -1)), tags.get("bench.state", "")
+            seen = _Seen(run.info.run_id, run.info.status, step, state, tags.get("bench.speed", ""), params)
             if tags.get("bench.role") == "study":
-                self.parent = run.info.run_id
+                self.parent, self.known[""] = run.info.run_id, seen
             elif "bench.entry" in tags:
                 self.known[tags["bench.entry"]] = seen
 
@@ -132,17 +132,22 @@ class Tracker:
 
     def sync(self, *, over: bool = False) -> int:
         """Bring the server up to date; returns how many runs were touched. ``over``: nothing is being computed any more,
-        so what has not ended is marked as killed."""
-        touched = 0
-        loose = self.study == LOOSE
+        so what has not ended is marked as killed.
+
+        What has ended, and was synced once, is looked at again only when its entry is written again, or all is ``over``
+        (its speed may have been measured since).
+        """
         self._sync_parent(over=over)
-        entries = loose_entries(self.place.records) if loose else list(self.place.records.entries(self.study))
-        for entry in entries:
-            touched += self._sync_entry(entry, over=over)
-        self._mark_former({entry_name(e) for e in entries})
+        entries = self.looker.look(closely=over)
+        looked = {entry_name(entry) for entry in entries}
+        touched = sum(self._sync_entry(entry, over=over) for entry in entries)
+        if over:
+            left = [(self.known[name], run) for name, run in self.looker.names.items() if name not in looked]
+            touched += sum(self._sync_speed(seen, run) for seen, run in left)
+        self._mark_former(self.looker.names)
         return touched
 
-    def _mark_former(self, present: set[str]) -> None:
+    def _mark_former(self, present: Mapping[str, str]) -> None:
         """Finals that more trials have replaced stay in the view, but are fetched no more."""
         for name, seen in self.known.items():
             if name.startswith("final-") and name not in present and seen.state != "former":
@@ -158,43 +163,46 @@ class Tracker:
                 "mlflow.note.content": declaration.get("question", ""),
             }
             run = self.client.create_run(self.experiment, run_name=self.study, tags=tags)
-            self.parent = run.info.run_id
-        state = declaration.get("state", "running")
+            self.parent, self.known[""] = run.info.run_id, _Seen(run.info.run_id, "RUNNING", 0, "")
+        state, seen = declaration.get("state", "running"), self.known[""]
         status = "FINISHED" if state == "finished" or self.study == LOOSE else "KILLED" if over else "RUNNING"
-        if declaration and self.known.get("", _Seen("", "", 0, "")).state != state:
+        if declaration and seen.state != state:
             keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
-            _log_params(self.client, self.parent, {k: declaration[k] for k in keys})
+            self._log(seen, params={k: declaration[k] for k in keys})
             self._artifact(self.parent, "study.json", declaration)
-        self.known[""] = _Seen(self.parent, status, 0, state)
-        _set_status(self.client, self.parent, status)
+            seen.state = state
+        self._set_status(seen, status)
 
     def _sync_entry(self, entry: Mapping[str, Any], *, over: bool) -> bool:
         name, folder = entry_name(dict(entry)), RunFolder(self.place.records.run(entry["run"]))
-        seen = self.known.get(name)
-        if seen is not None and seen.state == entry["state"] and entry["state"] in ("finished", "failed"):
+        seen, ended = self.known.get(name), entry["state"] in ENDED
+        if seen is not None and ended and (seen.state, seen.status) == (entry["state"], _STATUS[entry["state"]]):
             return self._sync_speed(seen, entry["run"])
         record = folder.record() if entry["state"] != "running" else None
-        seen = seen or self._create(name, entry, folder)
-        self.known[name] = seen
-        if seen.status != "RUNNING":
-            _set_status(self.client, seen.run_id, "RUNNING")  # taken up again; and metrics need an active run
-        self._sync_curves(seen, entry["run"])
-        if record is not None and entry["state"] in ("finished", "failed"):
-            self._sync_record(seen, entry, record, folder)
+        seen = self.known[name] = seen or self._create(name, entry)
+        path = folder.path / "run.json"
+        params = _flat(read_json(path)["run"]) if not seen.params and path.exists() else {}
+        rows, metrics, tags = self._curves(seen, entry["run"])
+        if record is not None and ended:
+            params |= _flat(record["run"])
+            metrics += _results(record)
+            tags |= _told(record)
         elif entry["state"] == "failed":
-            self.client.set_tag(seen.run_id, "bench.reason", str(entry["reason"])[:5000])
-        ended = entry["state"] in ("finished", "failed")
+            tags["bench.reason"] = str(entry["reason"])[:5000]
+        self._log(seen, metrics, params, tags)
+        seen.step = rows or seen.step
         state = entry["state"] if ended else "killed" if over and not folder.busy else "running"
         if ended:
-            self._artifact(seen.run_id, "entry.json", dict(entry))
-            self.client.set_tag(seen.run_id, "bench.state", state)
+            self._files(seen.run_id, entry, record, folder)
             self._sync_speed(seen, entry["run"])
-        seen.state, seen.status = state, _STATUS[state]
-        finished = (record or {}).get("provenance", {}).get("finished")
-        _set_status(self.client, seen.run_id, seen.status, finished)
+        self._set_status(seen, _STATUS[state], (record or {}).get("provenance", {}).get("finished"))
+        if ended:  # last: what has it is complete
+            self.client.set_tag(seen.run_id, "bench.state", state)
+            seen.params = frozenset()
+        seen.state = state
         return True
 
-    def _create(self, name: str, entry: Mapping[str, Any], folder: RunFolder) -> _Seen:
+    def _create(self, name: str, entry: Mapping[str, Any]) -> _Seen:
         tags = {
             "mlflow.parentRunId": self.parent,
             "bench.entry": name,
@@ -205,16 +213,14 @@ class Tracker:
             "bench.study": self.study,
         }
         run = self.client.create_run(self.experiment, run_name=name, tags=tags)
-        path = folder.path / "run.json"
-        if path.exists():
-            _log_params(self.client, run.info.run_id, _flat(read_json(path)["run"]))
         return _Seen(run.info.run_id, "RUNNING", -1, "")
 
-    def _sync_curves(self, seen: _Seen, run_id: str) -> None:
+    def _curves(self, seen: _Seen, run_id: str) -> tuple[int, list[Any], dict[str, str]]:
+        """What is new of a run's curves: the last step (0: nothing is), the numbers, and the tag that says so."""
         curves = self.place.records.curves(run_id)
         rows = curves[curves["step"] > seen.step] if len(curves) else curves
         if not len(rows):
-            return
+            return 0, [], {}
         from mlflow.entities import Metric
 
         metrics = [
@@ -223,43 +229,54 @@ class Tracker:
             for key, value in row.items()
             if key not in ("step", "phase", "time") and _finite(value)
         ]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(seen.run_id, metrics=metrics[start : start + BATCH])
-        seen.step = int(rows["step"].max())
-        self.client.set_tag(seen.run_id, "bench.synced", str(seen.step))
+        step = int(rows["step"].max())
+        return step, metrics, {"bench.synced": str(step)}
 
-    def _sync_record(self, seen: _Seen, entry: Mapping[str, Any], record: Mapping[str, Any], folder: RunFolder) -> None:
-        from mlflow.entities import Metric, RunTag
+    def _log(
+        self,
+        seen: _Seen,
+        metrics: Sequence[Any] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add numbers, parameters that are not there yet (once written they cannot be changed) and tags, in as few requests
+        as may be; tags go with the last, as they say what is there."""
+        from mlflow.entities import Param, RunTag
 
-        _log_params(self.client, seen.run_id, _flat(record["run"]))
-        when, step = int(record["provenance"].get("finished", 0) * 1000), int(record["cost"].get("steps", 0))
-        numbers = {**_numbers("result", record["metrics"]), **_numbers("result/cost", record["cost"])}
-        metrics = [Metric(k, float(v), when, step) for k, v in numbers.items() if _finite(v)]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(seen.run_id, metrics=metrics[start : start + BATCH])
-        tags = {"bench.status": record["status"], "bench.commit": str(record["provenance"].get("commit", ""))}
-        where = record["provenance"]
-        tags |= {f"bench.version.{k}": str(v) for k, v in where.get("versions", {}).items()}
-        tags |= {f"bench.hardware.{k}": str(v) for k, v in where.get("hardware", {}).items()}
-        if record.get("label"):
-            tags["bench.label"] = str(record["label"])
-        if record["reason"]:
-            tags["bench.reason"] = str(record["reason"])[:5000]
-        self.client.log_batch(seen.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-        self._files(seen.run_id, entry, record, folder)
+        missing = [Param(k, str(v)[:6000]) for k, v in (params or {}).items() if k not in seen.params]
+        last = [RunTag(k, v) for k, v in (tags or {}).items()]
+        count = max(math.ceil(len(metrics) / METRICS), math.ceil(len(missing) / OTHERS), bool(last))
+        for i in range(count):
+            some = metrics[i * METRICS : (i + 1) * METRICS]
+            few = missing[i * OTHERS : (i + 1) * OTHERS]
+            self.client.log_batch(seen.run_id, metrics=some, params=few, tags=last if i == count - 1 else [])
+        seen.params |= {param.key for param in missing}
 
-    def _files(self, run_id: str, entry: Mapping[str, Any], record: Mapping[str, Any], folder: RunFolder) -> None:
-        """The record itself, its curves, its layers; weights for finals only."""
-        names = ["record.json", "curves.parquet"]
-        if entry["kind"] in ("final", "baseline", "run"):
+    def _set_status(self, seen: _Seen, status: str, finished: float | None = None) -> None:
+        if seen.status == status:
+            return
+        if status == "RUNNING":  # taken up again
+            self.client.update_run(seen.run_id, status=status)
+        else:
+            when = int(finished * 1000) if finished else None
+            self.client.set_terminated(seen.run_id, status=status, end_time=when)
+        seen.status = status
+
+    def _files(
+        self, run_id: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None, folder: RunFolder
+    ) -> None:
+        """The entry; the record itself, its curves, its layers; weights for finals only."""
+        names = ["record.json", "curves.parquet"] if record is not None else []
+        if record is not None and entry["kind"] in ("final", "baseline", "run"):
             names += ["plan.json", "model.safetensors"]
         with tempfile.TemporaryDirectory() as temporary:
             for name in names:
                 if (folder.path / name).exists():
                     os.symlink(folder.path / name, Path(temporary) / name)
-            if record["layers"]:
+            if record is not None and record["layers"]:
                 layers = pd.DataFrame(record["layers"])
                 layers.to_csv(Path(temporary) / "layers.csv", index=False)
+            (Path(temporary) / "entry.json").write_text(_json(entry))
             self.client.log_artifacts(run_id, temporary)
 
     def _sync_speed(self, seen: _Seen, run_id: str) -> bool:
@@ -285,7 +302,7 @@ class Tracker:
 
     def _artifact(self, run_id: str, name: str, value: Mapping[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as temporary:
-            (Path(temporary) / name).write_text(json.dumps(value, indent=1) + "\n")
+            (Path(temporary) / name).write_text(_json(value))
             self.client.log_artifacts(run_id, temporary)
 
     def report(self, folder: Path) -> None:
@@ -295,38 +312,20 @@ class Tracker:
 
 @dataclass
 class _Seen:
-    """What the server has of an entry: its run, status, the last step of its curves, the state and the speed last synced."""
+    """What the server has of an entry: its run, status, the last step of its curves, the state and the speed last synced, and
+    the names of its parameters."""
 
     run_id: str
     status: str
     step: int
     state: str
     speed: str = ""
+    params: frozenset[str] = frozenset()
 
 
 def loose_entries(records: Folder) -> list[dict[str, Any]]:
     """Runs that no study lists (made by `bench run`), as entries."""
-    listed = {e["run"] for s in records.studies() for e in records.entries(s)}
-    found = []
-    for run_id in records.run_ids():
-        path = records.run(run_id) / "run.json"
-        if run_id in listed or not path.exists():
-            continue
-        run, record = read_json(path)["run"], records.record(run_id)
-        found.append(
-            {
-                "kind": "run",
-                "cell": f"{run['method']['name']}/{run['model']}/{run_id}",
-                "number": 0,
-                "seed": run["seed"],
-                "run": run_id,
-                "params": {},
-                "values": None,
-                "state": record["status"] if record else "running",
-                "reason": record["reason"] if record else None,
-            }
-        )
-    return found
+    return Looker(records, LOOSE).look()
 
 
 def sync_study(place: Place, study: str, *, over: bool = True) -> int:
@@ -363,7 +362,7 @@ class Mirror:
 
     def _once(self, *, over: bool) -> None:
         try:
-            if self.study != LOOSE and self.study not in self.place.records.studies():
+            if self.study != LOOSE and not (self.place.home / "studies" / self.study / "study.json").exists():
                 return
             self._tracker = self._tracker or Tracker(self.place, self.study, connect(self.place))
             self._tracker.sync(over=over)
@@ -398,13 +397,11 @@ def fetch(place: Place, into: Path, studies: Sequence[str] = ()) -> list[str]:
         if tracker is None or not tracker.parent or experiment.name == LOOSE:
             continue
         folder = Folder(into)
-        _download(client, tracker.parent, "study.json", into / "studies" / experiment.name)
+        _download(client, tracker.parent, ("study.json",), into / "studies" / experiment.name)
         for run in tracker._search():
             if run.data.tags.get("bench.state") in ("finished", "failed"):
                 target = folder.run(run.data.tags["bench.run"])
-                for name in ("record.json", "curves.parquet", "speed.json"):
-                    _download(client, run.info.run_id, name, target)
-                _download(client, run.info.run_id, "entry.json", target)
+                _download(client, run.info.run_id, FETCHED, target)
                 folder.write_entry(experiment.name, read_json(target / "entry.json"))
                 (target / "entry.json").unlink()
         names.append(experiment.name)
@@ -416,10 +413,12 @@ def _is_ours(client: Any, experiment: Any) -> bool:
     return bool(found)
 
 
-def _download(client: Any, run_id: str, name: str, into: Path) -> None:
-    if name in {a.path for a in client.list_artifacts(run_id)}:
-        into.mkdir(parents=True, exist_ok=True)
-        client.download_artifacts(run_id, name, str(into))
+def _download(client: Any, run_id: str, names: Sequence[str], into: Path) -> None:
+    there = {artifact.path for artifact in client.list_artifacts(run_id)}
+    into.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if name in there:
+            client.download_artifacts(run_id, name, str(into))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -437,18 +436,27 @@ def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _log_params(client: Any, run_id: str, values: Mapping[str, Any]) -> None:
-    """Add parameters that are not there yet (a parameter once written cannot be changed)."""
-    from mlflow.entities import Param
-
-    there = client.get_run(run_id).data.params
-    missing = [Param(k, str(v)[:6000]) for k, v in values.items() if k not in there]
-    for start in range(0, len(missing), 100):
-        client.log_batch(run_id, params=missing[start : start + 100])
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1) + "\n"
 
 
-def _set_status(client: Any, run_id: str, status: str, finished: float | None = None) -> None:
-    if status == "RUNNING":
-        client.update_run(run_id, status=status)
-    else:
-        client.set_terminated(run_id, status=status, end_time=int(finished * 1000) if finished else None)
+def _results(record: Mapping[str, Any]) -> list[Any]:
+    """What a run came to, as MLflow's numbers."""
+    from mlflow.entities import Metric
+
+    when, step = int(record["provenance"].get("finished", 0) * 1000), int(record["cost"].get("steps", 0))
+    numbers = {**_numbers("result", record["metrics"]), **_numbers("result/cost", record["cost"])}
+    return [Metric(k, float(v), when, step) for k, v in numbers.items() if _finite(v)]
+
+
+def _told(record: Mapping[str, Any]) -> dict[str, str]:
+    """How a run ended and where it was computed, as tags."""
+    where = record["provenance"]
+    tags = {"bench.status": record["status"], "bench.commit": str(where.get("commit", ""))}
+    tags |= {f"bench.version.{k}": str(v) for k, v in where.get("versions", {}).items()}
+    tags |= {f"bench.hardware.{k}": str(v) for k, v in where.get("hardware", {}).items()}
+    if record.get("label"):
+        tags["bench.label"] = str(record["label"])
+    if record["reason"]:
+        tags["bench.reason"] = str(record["reason"])[:5000]
+    return tags

@@ -180,6 +180,41 @@ def test_records_come_back_from_the_store(place: Place, tmp_path: Path) -> None:
     assert len(back.curves("aaa")) == 2
 
 
+class Counted:
+    """A client whose calls are counted."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.calls = client, list[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self.client, name)
+
+
+def test_what_has_not_changed_costs_no_request(place: Place) -> None:
+    client = Counted(connect(place))
+    tracker = Tracker(place, STUDY, client)
+    tracker.sync()
+    assert client.calls.count("log_batch") == 3  # the study, the finished trial, the other's curves
+    client.calls.clear()
+    for _ in range(3):
+        tracker.sync()
+    assert not client.calls
+    make_run(place, "bbb", [10, 20], ended=False)
+    tracker.sync()
+    assert client.calls == ["log_batch"]
+
+
+def test_a_run_whose_end_was_cut_off_is_ended_later(place: Place) -> None:
+    """The tag that says that all is there is written last."""
+    sync_study(place, STUDY)
+    client = connect(place)
+    run_id = view(place)["trial-sap-toy-0000-s0"][4]
+    client.update_run(run_id, status="RUNNING")
+    sync_study(place, STUDY)
+    assert view(place)["trial-sap-toy-0000-s0"][0] == "FINISHED"
+
+
 def test_another_machines_folder_syncs_into_this_store(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
