@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,14 +21,23 @@ SIZES = {"weights_left": "Weights left (%)", "macs_left": "MACs left (%)"}
 SERIES = ["trial", "front", "final", "control"]
 WHOSE = ["model", "group", "method", "reconstruction", "said", "number"]
 COLUMNS = ["model", "group", "method", "reconstruction", "said", "label", "series", "number", "split"]
-COLUMNS += ["size", "accuracy", "low", "high", "n"]
+COLUMNS += ["size", "accuracy", "low", "high", "n", "front"]
+FRONT = ink(color=INK, linewidth=1, linestyle=(0, (1, 1)))
+CURVE = 3  # points of a method from which on they are joined
+SIDEWAYS = 0.05  # of its place that a point is moved at most, so that bars do not hide each other
+DRAWN = (
+    f"Points of a method are joined where there are {CURVE} or more, and moved sideways by at most {100 * SIDEWAYS:g} % of "
+    "their place, so that bars do not hide each other (the CSV has the places). Hollow and grey: what was injected beside the "
+    "methods. Staircase: the Pareto front; an arrow: far below the axis."
+)
 
 
 def accuracy_against(study: Study, size: str) -> pd.DataFrame:
     """One row per point to draw; ``size`` (a share, 0 to 1) is "weights_left" or "macs_left", accuracy is in per cent.
 
     ``series`` is "trial" (validation), "front" (the trials of a method on a model that no other beats, by rising size),
-    "final" or "control" (one row per configuration: mean over its seeds with a 95 % t interval, NaN for one seed).
+    "final" or "control" (one row per configuration: mean over its seeds with a 95 % t interval, NaN for one seed); of these
+    ``front`` are those that none of the model beats. Controls derived from a final are left out: they are of its size.
     """
     trials = study.done("trial").dropna(subset=[size, "val_top1"])
     points = trials[WHOSE].assign(size=trials[size], accuracy=trials["val_top1"], label=list(map(label, dicts(trials))))
@@ -36,11 +46,27 @@ def accuracy_against(study: Study, size: str) -> pd.DataFrame:
         group.iloc[pareto_front(group["size"].tolist(), group["accuracy"].tolist())].assign(series="front")
         for _, group in points.groupby(["model", "method"], sort=True)
     ]
-    finals = [_final(rows, size) for _, rows in study.done("final", "baseline").groupby(CONFIGURATION, sort=True)]
+    finals = [_final(rows, size) for _, rows in underived(study).groupby(CONFIGURATION, sort=True)]
     parts = [points, *fronts, pd.DataFrame(finals)]
     table = pd.concat([p for p in parts if len(p)] or [points], ignore_index=True)
     table["group"] = table["group"] if study.grid else ""  # a ladder's rungs are told apart by their size
-    return table.reindex(columns=COLUMNS).sort_values(["model", "method"], kind="stable", ignore_index=True)
+    table = table.reindex(columns=COLUMNS).sort_values(["model", "method"], kind="stable", ignore_index=True)
+    return table.assign(front=beaten_by_none(table[table["series"].isin(("final", "control"))], ["model"], table.index))
+
+
+def underived(study: Study) -> pd.DataFrame:
+    """The finished finals and controls, but for those that follow from another run."""
+    rows = study.done("final", "baseline")
+    return rows[(rows["kind"] == "final") | ~rows["variant"].str.startswith("of ")]
+
+
+def beaten_by_none(rows: pd.DataFrame, by: list[str], index: pd.Index) -> pd.Series:
+    """Which of the rows no other row of the same ``by`` beats (smaller and at least as accurate, on test where some are)."""
+    found = pd.Series(False, index=index)
+    for _, panel in rows.groupby(by):
+        known = panel[panel["split"] == "test"] if (panel["split"] == "test").any() else panel
+        found[known.index[pareto_front(known["size"].tolist(), known["accuracy"].tolist())]] = True
+    return found
 
 
 def _final(rows: pd.DataFrame, size: str) -> dict[str, object]:
@@ -60,10 +86,11 @@ def _final(rows: pd.DataFrame, size: str) -> dict[str, object]:
 
 
 def floor(rows: pd.DataFrame) -> float:
-    """The lowest accuracy worth a place on the axis: trials far below the front, the finals and the control are not."""
-    worth = rows.loc[rows["series"] != "trial", ["accuracy", "low", "high"]]
-    low, high = float(worth.min().min()), float(worth.max().max())
-    return max(0.0, low - max(2.0, 0.3 * (high - low)))
+    """The lowest accuracy worth a place on the axis: what is far below the best of the finals, the control and the front."""
+    shown = rows.loc[rows["series"] != "trial", "accuracy"]
+    low = style.worth(shown)
+    least = float(shown.min()) if len(shown) else 0.0
+    return max(0.0, low if least < low else least - max(2.0, 0.3 * (float(shown.max()) - least)))
 
 
 def draw(table: pd.DataFrame, size: str, looks: Looks, wide: bool) -> Figure:
@@ -96,6 +123,8 @@ def markers(table: pd.DataFrame, looks: Looks) -> dict[tuple[str, str], str]:
 
 def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> None:
     lowest = floor(rows)
+    if not (rows["series"] == "trial").any():
+        staircase(axes, rows[rows["front"]])
     for method, own in rows.groupby("method", sort=True):
         look = looks[str(method)]
         for series, points in own.groupby("series"):
@@ -107,10 +136,28 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[st
                 )
             elif series == "trial":
                 _trials(axes, points, lowest, look)
-            else:
-                for group, some in points.groupby("group", sort=False):
-                    finals(axes, some, Look(look.colour, faces[str(method), str(group)]))
+    every_final(axes, rows[rows["series"] == "final"], lowest, looks, faces)
     style.accuracy_axis(axes, "Top-1 accuracy (%)", lowest)
+
+
+def staircase(axes: Axes, front: pd.DataFrame) -> None:
+    """The Pareto front of a panel."""
+    steps = front.sort_values("size")
+    axes.plot(100 * steps["size"], steps["accuracy"], drawstyle="steps-post", **FRONT)
+
+
+def every_final(
+    axes: Axes, rows: pd.DataFrame, lowest: float, looks: Looks, faces: Mapping[tuple[str, str], str]
+) -> None:
+    """The finals of a panel, methods a little beside each other; an arrow for each that lies below ``lowest`` (per cent)."""
+    groups = list(rows.groupby(["method", "group"], sort=True))
+    for place, ((method, group), own) in enumerate(groups):
+        look = replace(looks[str(method)], marker=faces[str(method), str(group)])
+        crowded = len(groups) > 2 and len(own) > 1
+        moved = 1 + SIDEWAYS * (2 * (place + 0.5) / len(groups) - 1) if crowded else 1.0
+        some = own.assign(size=own["size"] * moved).sort_values("size")
+        finals(axes, some[some["accuracy"] >= lowest], look, joined=own["size"].nunique() >= CURVE)
+        style.below(axes, 100 * some.loc[some["accuracy"] < lowest, "size"], lowest, look.colour)
 
 
 def _trials(axes: Axes, points: pd.DataFrame, lowest: float, look: Look) -> None:
@@ -120,12 +167,15 @@ def _trials(axes: Axes, points: pd.DataFrame, lowest: float, look: Look) -> None
     axes.plot(100 * below["size"], [lowest] * len(below), marker=CARETDOWN, **faint)
 
 
-def finals(axes: Axes, points: pd.DataFrame, look: Look) -> None:
-    """Points with their intervals, at what is left in per cent."""
+def finals(axes: Axes, points: pd.DataFrame, look: Look, *, joined: bool = False) -> None:
+    """Points with their intervals, at what is left in per cent; ``joined`` by a line, as they rise in size."""
     half = (points["high"] - points["accuracy"]).fillna(0)
-    face = ink(color=look.colour, markeredgecolor=INK, markeredgewidth=0.7, markersize=5.5, zorder=4)
-    bars = ink(ecolor=INK, elinewidth=0.8, capsize=2)
-    axes.errorbar(100 * points["size"], points["accuracy"], half, fmt=look.marker, **face, **bars)
+    edge = look.colour if look.hollow else INK
+    face = ink(markeredgewidth=0.6) | ink(
+        **look.mark(), markeredgecolor=edge, markersize=4.5, zorder=3 if look.hollow else 4
+    )
+    line = ink(linestyle="-" if joined else "none", linewidth=0.7, elinewidth=0.6)
+    axes.errorbar(100 * points["size"], points["accuracy"], half, **face, **line)
 
 
 def control(axes: Axes, row: pd.Series) -> None:
@@ -141,13 +191,15 @@ def named(table: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str
     for row in dicts(table.drop_duplicates(["method", "group", "said"])):
         if row["method"] != CONTROL:
             name = f"{called(row)}: {row['group']}" if several and row["group"] else called(row)
-            face = ink(color=looks[row["method"]].colour, marker=faces[row["method"], row["group"]], linestyle="none")
-            found.append(key(name, **face))
-    return found
+            look = replace(looks[row["method"]], marker=faces[row["method"], row["group"]])
+            found.append(key(name, **look.mark(), linestyle="none"))
+    return sorted(found, key=lambda line: line.get_markerfacecolor() == "white")
 
 
 def _handles(table: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> list[Line2D]:
     found = named(table, looks, faces)
+    if not (table["series"] == "trial").any():
+        found.append(key("Pareto front", **FRONT))
     present = table.drop_duplicates(["series", "split"]).sort_values("series", key=lambda s: s.map(SERIES.index))
     for series, split in zip(present["series"], present["split"], strict=True):
         if series == "trial":

@@ -12,14 +12,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.markers import CARETDOWN
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reports import series, style
 from reports.figures import Figure, numbers
 from reports.load import CONFIGURATION, Study, dicts, label
-from reports.style import CONTROL, Looks, ink
+from reports.style import CONTROL, Looks, ink, key
 
-WHO = ["model", "group", "method", "reconstruction", "said", "label", "order", *CONFIGURATION]
+WHO = ["model", "group", "variant", "method", "reconstruction", "said", "label", "order", *CONFIGURATION]
 COLUMNS = [*WHO, "place", "name", "weights", "prunable", "left", "low", "high", "n"]
 LOG = 0.2  # with less left at the middle, the axis is logarithmic
 LEAST = 0.001  # of a layer, the end of a logarithmic axis
@@ -74,7 +74,8 @@ def figure(study: Study) -> Figure:
     caption = (
         "Share of the weights of each layer of the dense model that is left, by zeros and by channels removed alike, from "
         f"input to output, mean over {numbers(table['n'])} seeds. A panel for each {several}; hollow: layers that the method "
-        f"may not prune; an arrow: less than {100 * LEAST:g} % is left. At most {series.MOST} configurations share a panel."
+        f"may not prune; an arrow: less than {100 * LEAST:g} % is left. Left out: controls that follow from another run, and "
+        "what leaves every layer whole."
     )
     missing = "" if len(table) else "no pruned model is finished yet, or none can be set against its dense model"
     return Figure("allocation", "What is left of each layer", caption, table, lambda *a: draw(table, *a), missing)
@@ -87,29 +88,29 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
         for (model, group), own in table.groupby(["model", "group"], sort=True)
         for part in _at_most(own)
     ]
-    parts = [(name, part.assign(label=_short(part))) for name, part in parts]
+    parts = [(name, part.assign(label=series.short(part))) for name, part in parts]
     log = float(table["left"].median()) < LOG
-    figure, grid = style.panels(len(parts), wide, height=2.1, most=2, names=series.names(parts))
+    together = series.shared(parts, looks)
+    above = [] if together else series.names(parts)
+    figure, grid = style.panels(len(parts), wide, height=1.9, most=2, narrow=2 if together else 1, names=above)
     for (axes,), (name, part) in zip(grid, parts, strict=True):
         named = []
-        for rows, colour, dash in series.configurations(part, looks):
-            marker, shown = looks[rows["method"].iloc[0]].marker, rows["left"].clip(LEAST if log else 0)
-            line = ink(color=colour, linestyle=dash, linewidth=0.9, label=rows["label"].iloc[0])
-            face = ink(color=colour, marker=marker, markersize=3)
-            named += axes.plot(rows["place"], 100 * shown, **line, **ink(marker=marker, markersize=3))
+        for rows, look, dash in series.configurations(part, looks):
+            shown = rows["left"].clip(LEAST if log else 0)
+            face = ink(**look.mark(), markersize=3)
+            line = ink(linestyle=dash, linewidth=0.9, label=rows["label"].iloc[0])
+            named += axes.plot(rows["place"], 100 * shown, **face, **line)
             fixed = ~rows["prunable"].astype(bool)
-            axes.plot(rows["place"][fixed], 100 * shown[fixed], linestyle="none", markerfacecolor="white", **face)
+            hollow = face | ink(markerfacecolor="white", linestyle="none")
+            axes.plot(rows["place"][fixed], 100 * shown[fixed], **hollow)
             below = rows[rows["left"] < LEAST] if log else rows[:0]
-            axes.plot(below["place"], [100 * LEAST] * len(below), CARETDOWN, color=colour, markersize=4)
+            axes.plot(below["place"], [100 * LEAST] * len(below), CARETDOWN, color=look.colour, markersize=4)
         _axes(axes, part, log)
-        style.title(axes, name, named)
+        style.title(axes, name, [] if together else named)
+    if together:
+        handles = [key(name, **look.mark(), markersize=3, linestyle=dash) for name, look, dash in together]
+        style.legend(figure, handles, wide)
     return figure
-
-
-def _short(rows: pd.DataFrame) -> list[str]:
-    """The names of configurations without the target that their panel is named after."""
-    pairs = zip(rows["label"], rows["group"], strict=True)
-    return [name.replace(f" {group}", "") if group.startswith("@") else name for name, group in pairs]
 
 
 def _at_most(rows: pd.DataFrame) -> list[pd.DataFrame]:
@@ -122,6 +123,7 @@ def _axes(axes: Axes, rows: pd.DataFrame, log: bool) -> None:
     last = int(rows["place"].max())
     axes.set_xlim(-0.6, last + 0.6)
     axes.set_xlabel("Layer, from input to output")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if log:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))

@@ -18,7 +18,7 @@ from reports import article, card, columns, damage, figures, formats, page, spec
 from reports.diff import diff
 from reports.facts import facts, warnings
 from reports.figures import Figure, marked
-from reports.load import DAGGER, Study, load, methods
+from reports.load import DAGGER, Study, injected, load, methods
 from reports.manual import render as manual
 from reports.style import WIDTHS, Looks, looks, note, paper, render
 from reports.trace import traced
@@ -65,7 +65,9 @@ def build(
             raise one_of("study", name, known)
     chosen = sorted(set(studies)) or known
     read = [load(folder, name) for name in chosen]
-    look = looks(sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}))
+    look = looks(
+        sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}), injected(read)
+    )
     steps, total = itertools.count(), sum(len(makers(study)) + 1 for study in read)  # the figures, then the tables
 
     def tell(what: str) -> None:

@@ -123,10 +123,12 @@ def failures(found: Evidence) -> Verdict:
     """Rule 31: what failed is listed with its reason."""
     entries = found.study.entries
     lost = entries[~entries["state"].isin(("finished", "running"))]
+    running = int((entries["state"] == "running").sum())
+    ended, rest = len(entries) - running, f"; {running} more are under way or were cut off" if running else ""
     if not len(lost):
-        return Verdict(NONE, f"none of {counted(len(entries), 'run')} failed", "failures")
+        return Verdict(NONE, f"none of {counted(ended, 'run')} failed{rest}", "failures")
     silent = int((lost["reason"].fillna("") == "").sum())
-    text = f"{len(lost)} of {counted(len(entries), 'run')} failed, {silent} without a reason"
+    text = f"{len(lost)} of {counted(ended, 'run')} failed, {silent} without a reason{rest}"
     return judged(not silent, text, "failures")
 
 

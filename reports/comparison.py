@@ -21,6 +21,7 @@ __all__ = ["ALONE", "baseline", "cell", "comparable", "comparison", "identities"
 
 ALONE = "to compare, two methods need results in one cell, at one budget"
 MARK = "≠"
+SPREAD = 1e-9  # points: the standard deviation below which seeds do not differ
 FAILED = "A failed run has no score: it is in no mean, and counts as worse than every score where only order matters."
 
 
@@ -71,7 +72,8 @@ def comparison(frame: pd.DataFrame, against_what: str, score: str = "test top-1"
         "apart, and bold is all that is not significantly worse than the best: paired t tests on the differences seed by seed, "
         "corrected by Holm over all pairs of the cell, at 0.05; they take differences as normal, and tell little apart with "
         f"few seeds. Versus {other}: mean difference ± half its 95 % t interval, uncorrected. Detectable: the smallest true "
-        f"difference to {other} that as many seeds, spreading as these do, would show in {100 * POWER:.0f} % of cases. "
+        f"difference to {other} that as many seeds, spreading as these do, would show in {100 * POWER:.0f} % of cases. ± 0.00: "
+        "these seeds do not differ, as accuracies of a small test set move in steps; that is no precision. "
         f"Scores without a partner of the same seed, left out of both: {int(shown['unpaired'].sum())}. {FAILED}"
         f"{SIZED if sized else ''}"
     )
@@ -100,7 +102,8 @@ def _in_cells(frame: pd.DataFrame, against_what: str) -> pd.DataFrame:
                 found, unpaired = differences(own, method, against_what)
                 over = mean(found)
                 row = {"cell": where, "method": method, "pairs": over.n, "unpaired": unpaired, "difference": over.mean}
-                rows.append({**row, "difference_half": over.half, "detectable": detectable(over.std, over.n)})
+                seen = detectable(over.std, over.n) if over.std > SPREAD else math.nan
+                rows.append({**row, "difference_half": over.half, "detectable": seen})
     columns = ["cell", "method", "pairs", "unpaired", "difference", "difference_half", "detectable"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -215,8 +218,11 @@ def signed(key: str, half: str = "") -> Callable[[Row], str]:
     """A number with its sign, and the half width of its interval where there is one."""
 
     def shown(row: Row) -> str:
-        size = interval(key, half)({**row, "": None, key: abs(row[key])}) if there(row[key]) else "–"
-        return size if size == "–" else f"{'−' if row[key] < 0 else '+'}{size}"
+        if not there(row[key]):
+            return "–"
+        size = interval(key, half)({**row, "": None, key: abs(row[key])})
+        sign = "" if round(row[key], 2) == 0 else "−" if row[key] < 0 else "+"
+        return f"{sign}{size}"
 
     return shown
 

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure as Canvas
 from reports import accuracy, ledger, speed, style
 from reports.figures import Figure, numbers
 from reports.load import CONFIGURATION, Study, dicts, label
-from reports.stats import mean, pareto_front
-from reports.style import CONTROL, CONTROL_DASH, INK, Look, Looks, key
+from reports.stats import mean
+from reports.style import CONTROL, CONTROL_DASH, INK, Looks, key
 
 AXES = {
     "weights_left": "Weights left (%)",
@@ -31,7 +31,6 @@ AXES = {
 COLUMNS = [*accuracy.WHOSE, "label", "series", "split", "cost", "size", "accuracy", "low", "high", "n", "front"]
 CHARGED = ["model", "plain", "samples", "macs", "seconds"]
 SETTING = ["device", "threads", "precision", "wanted", "mode"]
-FRONT = "#777777"
 WIDE = 5  # the ratio of an axis' ends above which it is logarithmic
 
 
@@ -51,10 +50,7 @@ def costs(study: Study) -> pd.DataFrame:
         whose |= {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n}
         rows += [{**whose, "cost": cost, "size": own[cost].mean()} for cost in AXES if own[cost].notna().any()]
     table = pd.DataFrame(rows, columns=COLUMNS).dropna(subset="accuracy", ignore_index=True)
-    for _, panel in table.groupby(["model", "cost"]):
-        known = panel[panel["split"] == "test"] if (panel["split"] == "test").any() else panel
-        best = known.iloc[pareto_front(known["size"].tolist(), known["accuracy"].tolist())]
-        table.loc[best.index, "front"] = True
+    table["front"] = accuracy.beaten_by_none(table, ["model", "cost"], table.index)
     place = table["cost"].map(list(AXES).index)
     return table.assign(place=place).sort_values(["model", "place", "method"], kind="stable", ignore_index=True)[
         COLUMNS
@@ -62,11 +58,12 @@ def costs(study: Study) -> pd.DataFrame:
 
 
 def entries(study: Study) -> pd.DataFrame:
-    """The finished finals and controls of a study, with what each costs as a share of the dense model's (NaN: unknown).
+    """The finished finals and controls of a study, but for those derived from another run, with what each costs as a share of
+    the dense model's (NaN: unknown).
 
     Training is what the ledger charges (`reports.ledger`), as a share of the longest training of a dense control.
     """
-    rows = study.done("final", "baseline")
+    rows = accuracy.underived(study)
     dense = rows["method"] == CONTROL
     whole = rows.loc[dense, "bytes_sparse"].groupby(rows["model"]).mean()
     known = rows["run"].map(lambda run: study.records[run]["metrics"].get("bytes/reference", math.nan)).astype(float)
@@ -114,7 +111,7 @@ def figure(study: Study) -> Figure:
     caption = (
         "Test top-1 of finals and of the dense control (dashed, shaded), mean over "
         f"{numbers(table['n'])} seeds with 95 % t intervals (none for one seed), against what each costs as a share of the "
-        "dense model's; to the right is cheaper. Line: the Pareto front of a panel; an arrow: far below the axis. Bytes: 4 for "
+        f"dense model's; to the right is cheaper. {accuracy.DRAWN} Bytes: 4 for "
         "each non-zero weight and for positions the smaller of a bit mask and 4-bit indices. Training is counted with the "
         "dense model that a run starts from, over the longest training of a dense control: MACs (masks save none), and "
         "seconds, blurred where several runs shared the machine. "
@@ -141,14 +138,15 @@ def _untimed(study: Study) -> str:
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
-    """A panel per cost; for several models a column of panels each."""
+    """A panel per cost that has no figure of its own; for several models a column of panels each."""
     models, faces = list(table["model"].unique()), accuracy.markers(table, looks)
-    shown = [cost for cost in AXES if (table.loc[table["series"] == "final", "cost"] == cost).any()]
+    known = [cost for cost in AXES if (table.loc[table["series"] == "final", "cost"] == cost).any()]
+    shown = [cost for cost in known if cost not in accuracy.SIZES] or known
     if len(models) == 1:
-        figure, grid = style.panels(len(shown), wide, height=2.2)
+        figure, grid = style.panels(len(shown), wide, height=1.9, most=2, narrow=2)
         places = [(axes, models[0], cost) for (axes,), cost in zip(grid, shown, strict=True)]
     else:
-        figure, grid = style.panels(len(models), wide, rows=len(shown), height=2.6)
+        figure, grid = style.panels(len(models), wide, rows=len(shown), height=2.3 if wide else 2.1, narrow=2)
         places = [(axes, m, c) for own, m in zip(grid, models, strict=True) for axes, c in zip(own, shown, strict=True)]
     for axes, model, cost in places:
         _panel(axes, table[(table["model"] == model) & (table["cost"] == cost)], looks, faces)
@@ -156,7 +154,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
         if cost == shown[0]:
             style.title(axes, model)
     handles = accuracy.named(table, looks, faces)
-    handles.append(key("Pareto front", color=FRONT, linewidth=1))
+    handles.append(key("Pareto front", **accuracy.FRONT))
     if (table["series"] == "control").any():
         handles.append(key(CONTROL, color=INK, linestyle=CONTROL_DASH, linewidth=0.9))
     style.legend(figure, handles, wide)
@@ -164,15 +162,11 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> None:
-    front = rows[rows["front"]].sort_values("size")
-    axes.plot(100 * front["size"], front["accuracy"], drawstyle="steps-post", color=FRONT, linewidth=1)
+    accuracy.staircase(axes, rows[rows["front"]])
     for _, control in rows[rows["series"] == "control"].iterrows():
         accuracy.control(axes, control)
     lowest = style.worth(rows["accuracy"])
-    for (method, group), own in rows[rows["series"] == "final"].groupby(["method", "group"], sort=True):
-        look = Look(looks[str(method)].colour, faces[str(method), str(group)])
-        accuracy.finals(axes, own[own["accuracy"] >= lowest], look)
-        style.below(axes, 100 * own.loc[own["accuracy"] < lowest, "size"], lowest, look.colour)
+    accuracy.every_final(axes, rows[rows["series"] == "final"], lowest, looks, faces)
     _cost_axis(axes, rows["size"])
     style.accuracy_axis(axes, "Top-1 accuracy (%)", lowest if (rows["accuracy"] < lowest).any() else None)
 

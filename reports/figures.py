@@ -12,7 +12,7 @@ from reports import accuracy, rounds, search, series, variants
 from reports.load import NOTE, Study
 from reports.style import Looks
 
-UNTUNED = "the variants of a grid are declared, so there are no trials and nothing is tuned"
+UNTUNED = "every configuration is declared, so there are no trials and nothing is tuned"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
     says why and the table is empty."""
     sizes = [lambda study, size=size: _accuracy(study, size) for size in accuracy.SIZES]
     grid = [_variants] if study.grid else []
-    return [*grid, *sizes, _curves, _layers, _rounds, _importances, _slices, _history]
+    asked = study.declared.get("figures", ())
+    layers = [] if "allocation" in asked else [_layers]  # which shows what is left of them, of smaller models too
+    phases = [] if "comparison" in asked else [_rounds]  # of methods of which hardly one has rounds to look at
+    return [*grid, *sizes, _curves, *layers, *phases, _importances, _slices, _history]
 
 
 def marked(figure: Figure, study: Study) -> Figure:
@@ -66,14 +69,15 @@ def _accuracy(study: Study, size: str) -> Figure:
     table = accuracy.accuracy_against(study, size)
     counts = table.loc[table["series"].isin(("final", "control")), "n"]
     finals = f"are means over {numbers(counts)} seeds on the test split" if len(counts) else "are not there yet"
-    caption = (
-        ""
-        if study.grid
-        else "Light points: every finished trial (validation, one seed), an arrow where it lies below the axis. "
-        "Line: the trials of a method that no other beats. "
-    )
     shown = "the variants" if study.grid else "finals"
-    caption += f"Large points: {shown} and the dense control {finals}, with 95 % t intervals (none for one seed)."
+    means = f"{shown} and the dense control (dashed, shaded) {finals}, with 95 % t intervals (none for one seed)."
+    caption = f"{means[0].upper()}{means[1:]} {accuracy.DRAWN}"
+    if (table["series"] == "trial").any():
+        caption = (
+            "Light points: every finished trial (validation, one seed), an arrow where it lies below the axis. Line: the "
+            f"trials of a method that no other beats. Large points: {means} They are moved sideways a little where they are "
+            "many."
+        )
     what = accuracy.SIZES[size].removesuffix(" (%)")
     missing = "" if len(table) else "no run has ended with a result yet"
     name = f"accuracy-{size.replace('_', '-')}"
@@ -89,9 +93,11 @@ def _accuracy(study: Study, size: str) -> Figure:
 
 def _curves(study: Study) -> Figure:
     table = series.validation_curves(study)
+    chosen = "; #k is the trial that was chosen" if study.tuned else ""
     caption = (
-        f"Validation top-1 at the end of each epoch, mean over {numbers(table['n'])} seeds with a 95 % t "
-        f"interval{'' if study.grid else '; #k is the trial that was chosen'}. A method that rewinds starts anew in each round."
+        f"Validation top-1 at the end of each epoch, mean over {numbers(table['n'])} seeds; bands are 95 % t intervals, where "
+        f"at most {series.BANDS} lines share a panel (the CSV has all){chosen}. A method that rewinds starts anew in each "
+        f"round. {series.BEGUN}"
     )
     missing = "" if len(table) else "no run has written curves yet"
     return Figure("curves", "Validation curves", caption, table, lambda *a: series.draw_curves(table, *a), missing)
@@ -101,7 +107,7 @@ def _layers(study: Study) -> Figure:
     table = series.layer_sparsity(study)
     caption = (
         "Share of zero weights in each layer of the finished model, from input to output, mean over "
-        f"{numbers(table['n'])} seeds. Hollow: layers that the method may not prune."
+        f"{numbers(table['n'])} seeds. Hollow: layers that the method may not prune. {series.LEFT_OUT}"
     )
     missing = "" if len(table) else "no pruned model is finished yet"
     return Figure("layers", "Sparsity per layer", caption, table, lambda *a: series.draw_layers(table, *a), missing)
@@ -122,7 +128,7 @@ def _rounds(study: Study) -> Figure:
 def _importances(study: Study) -> Figure:
     table = search.importances(study)
     missing = "" if len(table) else "importances are computed when a study has ended with four results or more"
-    missing = UNTUNED if study.grid else missing
+    missing = missing if study.tuned else UNTUNED
     caption = (
         "Optuna's estimate of the share of each tuned parameter in the variance of each objective over the trials."
     )
@@ -133,9 +139,8 @@ def _importances(study: Study) -> Figure:
 
 def _slices(study: Study) -> Figure:
     table = search.slices(study)
-    missing = (
-        UNTUNED if study.grid else "" if table["accuracy"].notna().any() else "no trial has ended with a result yet"
-    )
+    missing = "" if table["accuracy"].notna().any() else "no trial has ended with a result yet"
+    missing = missing if study.tuned else UNTUNED
     hidden = int(table.loc[table["rank"] >= search.KNOBS, "parameter"].nunique())
     most = f"The {search.KNOBS} most important parameters of each cell; the CSV has all. " if hidden else ""
     caption = (
@@ -154,7 +159,7 @@ def _history(study: Study) -> Figure:
     caption = (
         f"Validation top-1 of each trial in the order of asking ({len(table)} ended, {failed} failed), and {reached}."
     )
-    missing = "" if len(table) else UNTUNED if study.grid else "no trial has ended yet"
+    missing = "" if len(table) else "no trial has ended yet" if study.tuned else UNTUNED
     return Figure(
         "history", "Optimisation history", caption, table, lambda *a: search.draw_history(table, pareto, *a), missing
     )

@@ -17,7 +17,7 @@ from bench.record import Folder, write_bytes, write_text
 from reports import figures, special
 from reports.figures import Figure, marked
 from reports.formats import csv
-from reports.load import Study, load, methods
+from reports.load import Study, injected, load, methods
 from reports.style import looks, paper, render
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def write(home: Path = RECORDS, out: Path = OUT) -> list[Path]:
     paths = []
     for name, study, figure in found:
         with paper():
-            drawing = render(figure.draw(looks(methods([study])), True))["svg"]
+            drawing = render(figure.draw(looks(methods([study]), injected([study])), True))["svg"]
         write_bytes(out / f"{name}.svg", drawing)
         write_text(out / f"{name}.csv", csv(figure.table))
         paths.append(out / f"{name}.svg")

@@ -57,9 +57,9 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     for place, row in enumerate(dicts(table)):
         look = looks[row["method"]]
         ends = [[row["probability"] - row["low"]], [row["high"] - row["probability"]]]
-        bars = ink(color=look.colour, elinewidth=0.9, capsize=1.5, markersize=4)
+        bars = ink(**look.mark(), elinewidth=0.9, capsize=1.5, markersize=4)
         drawn = None if math.isnan(row["low"]) else ends
-        axes.errorbar([row["probability"]], [place], xerr=drawn, fmt=look.marker, **bars)
+        axes.errorbar([row["probability"]], [place], xerr=drawn, **bars)
     axes.axvline(0.5, color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(len(table) - 0.4, -0.6)

@@ -28,10 +28,10 @@ METRICS = {
 
 COLUMNS = ("kind", "cell", "method", "model", "target", "number", "seed", "run", "state", "reason", "params", "values")
 DENSE = "dense_seed"
-WHOSE = ("reconstruction", "said", "variant", "group", "order")
+WHOSE = ("reconstruction", "said", "variant", "group", "order", "tuned")
 """Further columns: whether the method is a reconstruction (from the declaration), and what the record is labelled with; of a
 grid the variant, its group and its place among the variants; elsewhere the variant is "", the place -1, and the group a
-ladder's target."""
+ladder's target; and whether the study has trials, so that a configuration is one of them."""
 
 CONFIGURATION = ["cell", "kind", "number"]
 """What tells one configuration of a study from another; its runs differ by their seed only."""
@@ -61,6 +61,11 @@ class Study:
     def grid(self) -> bool:
         """Whether its configurations are declared variants: no trials, nothing tuned."""
         return bool(self.declared.get("kind") == "grid")
+
+    @property
+    def tuned(self) -> bool:
+        """Whether there are trials, so that a configuration is one of them: "#5"."""
+        return not self.grid and self.declared.get("trials") != 0
 
     def reconstructed(self, method: str) -> bool:
         """Whether a method is a reconstruction, in some of its configurations at least."""
@@ -95,7 +100,7 @@ class Study:
         found = []
         for entry in dicts(entries):
             rows = self.curves(entry["run"]) if key == "curves" else pd.DataFrame(self.records[entry["run"]][key])
-            whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed")}
+            whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed", "run")}
             found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
         return pd.concat(found, ignore_index=True) if any(map(len, found)) else pd.DataFrame()
 
@@ -119,14 +124,16 @@ def called_cell(entry: Mapping[str, Any]) -> str:
 
 
 def label(entry: Mapping[str, Any]) -> str:
-    """The short name of an entry's configuration: "sap #5", "gradual @0.9 #5" (5: the trial), or "drop† away only"."""
+    """The short name of an entry's configuration: "sap #5", "gradual @0.9 #5" (5: the trial), "sap @0.9" where nothing is
+    tuned, or "drop† away only"."""
     if entry["kind"] == "baseline":
         own = entry["variant"] if str(entry["variant"]).startswith("of ") else entry["group"]
         return f"{called(entry)} {own}".rstrip()
     if entry["order"] >= 0:
         return f"{called(entry)} {entry['variant']}".rstrip()
     target = f" @{entry['target']:g}" if not math.isnan(entry["target"]) else ""
-    return f"{called(entry)}{target} #{entry['number']} {entry['variant']}".rstrip()
+    trial = f" #{entry['number']}" if entry.get("tuned", True) else ""
+    return f"{called(entry)}{target}{trial} {entry['variant']}".rstrip()
 
 
 def load(folder: Folder, name: str) -> Study:
@@ -169,7 +176,7 @@ def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping
     own[DENSE] = entry.get(DENSE, entry["seed"])
     own |= {"state": state, "params": params, "values": entry.get("values") or []}
     own |= {"reconstruction": _reconstructed(cell, declared), **_place(entry, cell, declared)}
-    own["said"] = (record or {}).get("label", "")
+    own |= {"said": (record or {}).get("label", ""), "tuned": declared.get("trials") != 0}
     metrics, cost = (record["metrics"], record["cost"]) if record else ({}, {})
     return own | {k: metrics.get(m, math.nan) for k, m in METRICS.items()} | {"seconds": cost.get("seconds", math.nan)}
 
@@ -192,5 +199,15 @@ def _place(entry: Mapping[str, Any], cell: Mapping[str, Any], declared: Mapping[
 
 
 def methods(studies: Iterable[Study]) -> list[str]:
-    """The methods in some studies, sorted."""
-    return sorted({m for study in studies for m in (*study.entries["method"], *study.declared["methods"])})
+    """The methods in some studies, sorted, without what was injected beside them."""
+    read = list(studies)
+    every = {m for study in read for m in (*study.entries["method"], *study.declared["methods"])}
+    return sorted(every - {*injected(read)})
+
+
+def injected(studies: Iterable[Study]) -> list[str]:
+    """The baselines and derived controls of some studies, sorted, that are a method of none of them."""
+    read = list(studies)
+    asked = {m for study in read for m in study.declared["methods"]}
+    found = [study.entries.loc[study.entries["kind"] == "baseline", "method"] for study in read]
+    return sorted({m for names in found for m in names} - asked)

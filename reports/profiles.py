@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from reports.figures import Figure, numbers
 from reports.load import dicts
 from reports.statistics.bootstrap import profile
 from reports.statistics.frame import strata
-from reports.style import Looks, ink, key
+from reports.style import Look, Looks, ink, key
 
 TAUS = 201
 MOST = 8  # methods whose bands can be told apart
@@ -64,6 +65,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, score: str = "test top-1
     lines = math.ceil(len(labels) / (4 if wide else 2))
     canvas, [[axes]] = style.panels(1, wide, height=2.0 + 0.14 * lines + 0.04 * len(labels))
     named = [_line(axes, table, label, place, looks) for place, label in enumerate(labels)]
+    named.sort(key=lambda line: line.get_markerfacecolor() == "white")
     axes.set_xlabel(f"τ: {score}")
     axes.set_ylabel("Share of runs above τ")
     axes.set_xlim(table["tau"].min(), table["tau"].max())
@@ -75,21 +77,22 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, score: str = "test top-1
 
 def _line(axes: Axes, table: pd.DataFrame, label: str, place: int, looks: Looks) -> Line2D:
     rows = table[table["label"] == label]
-    colour, marker, dash = _inks(table, label, looks)
-    line = ink(color=colour, linestyle=dash, marker=marker, markersize=3.5, linewidth=1)
+    look, dash = _inks(table, label, looks)
+    line = ink(**look.mark(), linestyle=dash, markersize=3.5, linewidth=1, drawstyle="steps-post")
     spots = np.searchsorted(
         rows["tau"], rows["tau"].iloc[0] + np.ptp(rows["tau"]) * (np.arange(8) + (place % 7) / 7) / 8
     )
     axes.plot(rows["tau"], rows["share"], **line, markevery=spots.tolist())
     if table["label"].nunique() <= MOST:
-        axes.fill_between(rows["tau"], rows["low"], rows["high"], color=colour, alpha=0.12, linewidth=0)
+        axes.fill_between(rows["tau"], rows["low"], rows["high"], color=look.colour, alpha=0.12, linewidth=0)
     return key(label, **line)
 
 
-def _inks(table: pd.DataFrame, label: str, looks: Looks) -> tuple[str, str, style.Dash]:
-    """Colour, marker and dashes: a method's own, and of several variants of one method the shades and dashes differ."""
+def _inks(table: pd.DataFrame, label: str, looks: Looks) -> tuple[Look, style.Dash]:
+    """Look and dashes: a method's own, and of several variants of one method the shades and dashes differ."""
     whose = {row["label"]: row["method"] for row in dicts(table.drop_duplicates("label"))}
     alike = [other for other, method in whose.items() if method == whose[label]]
     look, index = looks[whose[label]], alike.index(label)
-    colour = style.shade(look.colour, index, len(alike)) if len(alike) > 1 else look.colour
-    return colour, look.marker, style.LINES[index % len(style.LINES)]
+    if len(alike) > 1:
+        look = replace(look, colour=style.shade(look.colour, index, len(alike)))
+    return look, style.LINES[index % len(style.LINES)]

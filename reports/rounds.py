@@ -110,8 +110,8 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, *, left: bool = False) -
     figure, grid = style.panels(len(parts), wide, rows=len(values), height=2.4 if not left else 2.1, names=names(parts))
     for panel, (name, part) in zip(grid, parts, strict=True):
         named = []
-        for rows, colour, dash in configurations(part, looks):
-            lines = [_line(axes, rows, value, colour, dash) for axes, value in zip(panel, values, strict=True)]
+        for rows, look, dash in configurations(part, looks):
+            lines = [_line(axes, rows, value, look.colour, dash) for axes, value in zip(panel, values, strict=True)]
             named.append(lines[0])
         for axes in panel[:-1]:
             axes.sharex(panel[-1])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from reports import (
     allocation,
+    cells,
     comparison,
     costs,
     decay,
@@ -158,6 +159,7 @@ SPECIAL: Mapping[str, Callable[[Study], Figure]] = {
     "equilibrium": _equilibrium,
     "sap-phases": _sap_phases,
     "prunable": _prunable,
+    "comparison": cells.figure,
     "profiles": lambda study: profiles.figure(comparison.tidy(study)),
     "ranks": lambda study: ranking.figure(comparison.tidy(study)),
     "improvement": _improvement,

@@ -48,9 +48,10 @@ def speed(study: Study) -> pd.DataFrame:
 
 def _numbers(dense: dict[str, Any], pruned: dict[str, Any]) -> dict[str, Any]:
     """What a pair of rows says; the lower quartile of a ratio is the upper one of its inverse."""
-    same = {name: pruned[name] for name in ("ratio", "ratio_q1", "ratio_q3", "rounds", "images_per_s", "busy")}
+    same = {name: pruned[name] for name in ("ratio", "ratio_q1", "ratio_q3", "rounds", "images_per_s")}
     return {
         **same,
+        "busy": pruned.get("busy", math.nan),  # which the first files lack
         **{"latency": 1 / pruned["ratio"], "low": 1 / pruned["ratio_q3"], "high": 1 / pruned["ratio_q1"]},
         **{"thrown": dense["thrown"] + pruned["thrown"]},
         **{"dense_ms": dense["median_ms"], "pruned_ms": pruned["median_ms"]},

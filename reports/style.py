@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ COLUMN, PAGE = 3.3, 6.9  # inches
 AXIS = 0.5  # inches that the axis of a panel takes
 NAME = 9.6  # points that a row of names above a panel takes
 MANY = 12  # panels
+DENSE = 400  # points in a panel; more are drawn as an image, in PDF and SVG too
 WIDTHS = {"page": PAGE, "column": COLUMN}
 # Okabe & Ito (2008): told apart with any colour vision; dark and light alternate so that they differ in grey too. Then four
 # of Tol's (2021, muted). With six markers, thirty methods have looks of their own.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933", "#332288", "#44AA99")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+GREYS = ("#5a5a5a", "#9a9a9a")  # of what was injected: hollow, so that the methods in question stand out
 Dash = str | tuple[int, tuple[float, ...]]
 Colour = str
 CONTROL_DASH: Dash = (0, (4, 2))
@@ -46,15 +48,28 @@ class Look:
 
     colour: str
     marker: str
+    hollow: bool = False
+
+    @property
+    def face(self) -> str:
+        """What the marker is filled with."""
+        return "white" if self.hollow else self.colour
+
+    def mark(self) -> dict[str, Any]:
+        """Matplotlib's settings of the marker."""
+        edge = {"markeredgewidth": 0.7} if self.hollow else {}
+        return {"color": self.colour, "marker": self.marker, "markerfacecolor": self.face, **edge}
 
 
 Looks = Mapping[str, Look]
 
 
-def looks(methods: Sequence[str]) -> Looks:
-    """A look for each method, by its place among all methods of a report; the dense control is ink."""
-    others = [m for m in methods if m != CONTROL]
+def looks(methods: Sequence[str], injected: Sequence[str] = ()) -> Looks:
+    """A look for each method, by its place among all methods of a report; what was injected beside them is grey and hollow,
+    and the dense control is ink."""
+    others, greys = [m for m in methods if m != CONTROL], [m for m in injected if m not in (*methods, CONTROL)]
     found = {m: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, m in enumerate(others)}
+    found |= {m: Look(GREYS[i % len(GREYS)], MARKERS[i % len(MARKERS)], hollow=True) for i, m in enumerate(greys)}
     return {**found, CONTROL: Look(INK, "x")}
 
 
@@ -73,15 +88,16 @@ def panels(
     height: float = 2.1,
     most: int = 3,
     least: float = 0.0,
+    narrow: int = 1,
     names: Sequence[Sequence[str]] = (),
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``count`` panels of ``rows`` axes each, as ``[panel][row]``.
 
-    At page width up to ``most`` panels stand side by side; in a column they stand below each other. Where they are many,
-    more stand side by side, and they are lower, but not lower than ``least``. ``names`` are those that stand above each
+    At page width up to ``most`` panels stand side by side, and in a column up to ``narrow``; others below them. Where they are
+    many, more stand side by side, and they are lower, but not lower than ``least``. ``names`` are those that stand above each
     panel (see `title`): where they need much room, the figure grows.
     """
-    across = (most + (count > MANY) if wide else 1 + (count > MANY // 2)) if count > 1 else 1
+    across = (most + (count > MANY) if wide else max(narrow, 1 + (count > MANY // 2))) if count > 1 else 1
     across = min(count, across)
     down, width = math.ceil(count / across), PAGE if wide else COLUMN
     tall = max(least, (height if rows == 1 else 0.72 * height) * (1.0 if down <= 4 else 0.8))
@@ -108,6 +124,11 @@ def ink(**settings: Any) -> dict[str, Any]:
     return settings
 
 
+def dense(points: Sized) -> bool:
+    """Whether so many points are better drawn as an image: as shapes they would make a file large and slow to show."""
+    return len(points) > DENSE
+
+
 def key(label: str, **settings: Any) -> Line2D:
     """An entry of a legend, by default a line."""
     return Line2D([], [], label=label, **settings)
@@ -115,7 +136,7 @@ def key(label: str, **settings: Any) -> Line2D:
 
 def title(axes: Axes, text: str, named: Sequence[Artist] = ()) -> None:
     """A panel's title, at its left end, cut where it would not fit; between it and the panel, the names of its lines."""
-    rows, most = _names(axes, named) if named else 0, min(60, int(18 * panel_width(axes)))
+    rows, most = _names(axes, named) if named else 0, min(60, int(19 * panel_width(axes)))
     axes.set_title(_cut(text, most), loc="left", fontweight="bold", pad=4 + NAME * rows)
 
 

@@ -86,7 +86,7 @@ def _claim(method: str, claim: Row, study: Study) -> dict[str, Any]:
 
 def finals(study: Study) -> Table:
     """Our finals, with the papers' claims beside them in italics."""
-    chosen = "" if study.grid else "; #k is the trial that was chosen"
+    chosen = "; #k is the trial that was chosen" if study.tuned else ""
     caption = (
         "Mean over n seeds that tuning never used, ± half the width of the 95 % t interval (no interval for one "
         "seed). Test top-1 was read once per run; validation top-1 is of the same runs. Sparsity is over prunable weights, "

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.record import Folder, write_json
+from bench.record import Folder, read_json, write_json
 from reports import formats, special, speed
 from reports.load import Study, load
 from tests.reports import homes
@@ -64,6 +64,16 @@ def test_masked_models_are_counted_and_left_out(tmp_path: Path) -> None:
 
 def test_a_busy_machine_is_told(tmp_path: Path) -> None:
     assert "Just before 10 of them other work used" in speed.figure(real_speed(tmp_path, busy=0.5)).caption
+
+
+def test_files_that_do_not_say_how_busy_it_was_are_read(tmp_path: Path) -> None:
+    folder = real_speed(tmp_path).folder
+    for path in folder.home.glob("runs/*/speed.json"):
+        value = read_json(path)
+        write_json(path, {**value, "rows": [{k: v for k, v in row.items() if k != "busy"} for row in value["rows"]]})
+    study = load(folder, "speed")
+    assert "blurred" not in speed.figure(study).caption
+    assert speed.listing(study).frame["busy"].isna().all()
 
 
 def test_roundings_stand_in_their_order(tmp_path: Path) -> None:
