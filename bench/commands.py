@@ -309,7 +309,7 @@ def make_report(
 
 def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -> None:
     """Print a checkpoint's scores: a run by its id, or a file of weights for a model of the zoo."""
-    from bench import execute, measure
+    from bench import execute, loading, measure
 
     if split not in ("validation", "test"):
         raise one_of("split", split, ("validation", "test"))
@@ -318,8 +318,8 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
         record = place.records.record(what)
         assert record is not None
         one = Run.from_dict(record["run"]).with_values(settings)
-        model, plan = execute.load_model(place.records.run(what))
-        size, dense = plan["image_size"], record["metrics"].get("weights/reference")
+        loaded = loading.read(place.records.run(what))
+        model, size, dense = loaded.model, loaded.plan["image_size"], record["metrics"].get("weights/reference")
     else:
         if not Path(what).expanduser().is_file():
             raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")

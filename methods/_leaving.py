@@ -118,10 +118,11 @@ def _ratio(top: Tensor, bottom: Tensor) -> Tensor:
 class Channels(masks.Masked):
     """The state of a structured method: by group root, what is gone and what is leaving; and, once removed, the plan.
 
-    ``gone``, ``leaving``: bool (C,). ``age``: decay steps done. ``initial``: lengths when the decay began. ``streak``:
-    steps of resistance in a row. ``free``: the step from which a channel can be chosen. ``spared``: which
-    were released at some time. ``ends``: the step after which
-    nothing of the group is leaving. ``released`` counts. The groups themselves are found again at each start.
+    ``gone``, ``leaving``: bool (C,). ``age``: decay steps done. ``initial``: lengths when the decay began. ``streak``: steps
+    of resistance in a row. ``free``: the step from which a channel can be chosen. ``spared``: which were released at some
+    time. ``ends``: the step after which nothing of the group is leaving. ``released`` counts. ``cut``: how many were in the
+    middle of their decay when the model became smaller, as its steps did not fit into the phase. The groups themselves are
+    found again at each start.
     """
 
     gone: dict[str, Tensor] = field(default_factory=dict)
@@ -133,6 +134,7 @@ class Channels(masks.Masked):
     spared: dict[str, Tensor] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
     due: list[int] = field(default_factory=list)
+    cut: int = 0
     released: Tensor | None = None
     plan: Plan | None = None
     groups: list[Group] = field(default_factory=list, metadata={"saved": False})

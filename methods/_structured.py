@@ -59,11 +59,19 @@ class Structured(Method[State], abc.ABC):
             costs = self._costs(model, example, find(model, example))
         except Ineffective as error:
             if self.fallback == "refuse":
-                raise Ineffective(f"{error}, or fallback=mask") from None
+                raise Ineffective(f"{error}{self._or_masked(model, example)}") from None
             costs = self._costs(model, example, groups.outputs(model, example))
         state = new_channels(cls, costs.groups, example.device)
         state.costs = costs
         return state
+
+    def _or_masked(self, model: nn.Module, example: Tensor) -> str:
+        """The other remedy, where it is one."""
+        try:
+            self._costs(model, example, groups.outputs(model, example))
+        except Ineffective:
+            return ""
+        return ", or fallback=mask"
 
     def _costs(self, model: nn.Module, example: Tensor, found: list[Group]) -> Costs:
         """The costs by those groups that the method touches, which must be able to lose what is wanted."""
@@ -132,6 +140,7 @@ class Structured(Method[State], abc.ABC):
         """Meet the target exactly, with whatever is still leaving cut off, and make the model smaller; what can only be masked
         stays masked."""
         chosen = self.chosen(state, model, clock, self.final)
+        state.cut = sum(int(leaving.sum()) for leaving in state.leaving.values())
         for group in state.groups:
             state.gone[group.root] = chosen[group.root].to(state.gone[group.root].device)
             state.leaving[group.root] = torch.zeros_like(state.gone[group.root])
@@ -174,12 +183,14 @@ class Structured(Method[State], abc.ABC):
         return 1 - left / metrics["params/reference"] if self.budget == "params" else None
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """Channels gone, on their way out, released so far (each time counts), and how many of the released still stay."""
+        """Channels gone, on their way out, released so far (each time counts), how many of the released still stay, and how many
+        were cut off in the middle of a decay."""
         stay = {root: spared & ~state.given_up(root) for root, spared in state.spared.items()}
         gone, leaving, stayed = (
             sum(float(t.sum()) for t in found.values()) for found in (state.gone, state.leaving, stay)
         )
-        return {"gone": gone, "leaving": leaving, "released": float(state.released or 0), "stayed": stayed}
+        counts = {"gone": gone, "leaving": leaving, "released": float(state.released or 0), "stayed": stayed}
+        return counts | {"cut": float(state.cut)}
 
 
 def _nothing(model: nn.Module, example: Tensor) -> list[Group]:

@@ -6,7 +6,8 @@ Let w be all parameters of the channel, and l = |w| when the host chose it. Afte
     w <- (1 - n/N) * l * w / |w|
 
 and at n = N the channel is gone: exactly zero, frozen, without momentum. The first of the N is taken where the host would
-remove, so N = 1 is the host, bit for bit. A channel that is leaving counts as gone in the host's budget.
+remove, so N = 1 is the host, bit for bit. A channel that is leaving counts as gone in the host's budget. What is still
+leaving when the host makes the model smaller is cut off: N must fit into the phase, and the curve `cut` counts what did not.
 
 Self-rectifying (`rectify`) is a reconstruction: of its criteria only the names are known. Before each optimiser step, with
 the channel's gradient g and rho = -<g, w> / |w| (positive where descent would lengthen it, so that it resists),

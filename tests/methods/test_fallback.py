@@ -70,6 +70,16 @@ def test_a_model_from_which_nothing_can_leave_is_refused_at_once(method: Method[
         method.attach(Stuck(), toy_batch("refused")[0])
 
 
+def test_masking_is_no_remedy_without_gates() -> None:
+    class Plain(ToyNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn1 = torch.nn.Identity()
+
+    with pytest.raises(Ineffective, match="choose another model$"):
+        methods.load("gate_decorator").METHOD(learn=0.0).attach(Plain(), toy_batch("refused")[0])
+
+
 def test_a_model_that_cannot_lose_enough_is_refused_at_once() -> None:
     class Half(ToyNet):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
