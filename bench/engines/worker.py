@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def work(order: Order, signals: Sequence[signal.Signals]) -> Ended:
         got.append(number)
         crew.ask_to_stop()
 
+    sys.argv = ["bench", "work", order.study]  # records say what was run, and a cluster's own words are long
     _shield(signals)
     over = threading.Event()
     threading.Thread(target=_insist, args=(got, over), daemon=True).start()

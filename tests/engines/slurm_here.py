@@ -20,7 +20,7 @@ CONFIGURATION = """
 ClusterName=here
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 CredType=cred/munge
 SlurmUser=root
 SlurmctldPort={ports[0]}
