@@ -195,6 +195,9 @@ class Agenda:
         return made
 
     def _derived(self, name: str, plain: Method[Any], n: Note) -> list[Note]:
+        depot = self.place.depot
+        if depot is not None:
+            depot.pull_run(self.place.home, n.run.id)
         record = self.place.records.record(n.run.id)
         if record is None or record["status"] != "finished":
             return []

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bench.engines import Engine
 
 LOOK_EVERY = 1.0  # seconds between two looks at what other workers have done
+GATHER_EVERY = 15.0  # seconds between two times that their records are fetched from the depot
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Conductor:
     expect: Callable[[int], None] = lambda more: None
     say: Callable[[str], None] = lambda text: None
     engine: Engine | None = None
+    _gathered: float = 0.0
 
     def conduct(self) -> Result:
         """All trials, the choice, all finals.
@@ -70,6 +72,7 @@ class Conductor:
             work = Agenda(self.study, self.place, storage, self.expect)
             crew = Crew(work, self.pool, self.say)
             computed = self._lead(work, self.engine) if self.engine is not None else crew.work() and crew.computed
+            self._gather()
             self._forget_former(work)
             result = Result(self.study.name, work.chosen, self._failures(), computed)
             if not work.tuners:
@@ -90,6 +93,8 @@ class Conductor:
             while not self._look(work, known):
                 for line in engine.tend():
                     self.say(line)
+                if self._due():
+                    self._gather(last=False)
                 time.sleep(LOOK_EVERY)
         finally:
             engine.stop()
@@ -109,6 +114,23 @@ class Conductor:
                 raise
             return False
         return over
+
+    def _due(self) -> bool:
+        """Whether it is time to fetch what workers have sent."""
+        now = time.monotonic()
+        due = now - self._gathered > GATHER_EVERY
+        self._gathered = now if due else self._gathered
+        return due
+
+    def _gather(self, *, last: bool = True) -> None:
+        """Fetch the entries and records of workers that have homes of their own; weights only when nothing is left."""
+        if (depot := self.place.depot) is None:
+            return
+        try:
+            depot.push_study(self.place.home, self.study.name)
+            depot.pull(self.place.home, (self.study.name,), weights=last)
+        except BenchError as error:
+            self.say(f"{error}; it is fetched later, or by `bench pull`")
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:

@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.agenda import Agenda, Job, declared
 from bench.board import token
+from bench.errors import BenchError
 from bench.place import Place
 from bench.pool import Outcome, Pool
 from bench.record import Folder
@@ -48,6 +50,7 @@ class Crew:
     _untold: dict[str, Outcome] = field(default_factory=dict)
     _lost: set[str] = field(default_factory=set)  # labels of what was taken over, by the thread that beats
     _late: list[Job] = field(default_factory=list)  # what was held for too long without a sign of life
+    _unsent: list[dict[str, Any]] = field(default_factory=list)  # entries that the depot has not got yet
     _alive: float = field(default_factory=time.monotonic)
     _expired: float = 0.0
     _away: bool = False
@@ -62,6 +65,7 @@ class Crew:
             KeyboardInterrupt: after Ctrl-C, once every run has written its checkpoint.
             BenchError: the disk is full, or no trial of the study came to anything.
         """
+        self._depot = self.agenda.place.depot
         for thread in (self._beat, self._guard):
             threading.Thread(target=thread, daemon=True).start()
         try:
@@ -71,6 +75,7 @@ class Crew:
             self._done.set()
             self.pool.stop()
             self._give_back()
+            self._send()
         return self.told
 
     def _over(self) -> bool:
@@ -87,6 +92,7 @@ class Crew:
             self._lose()
             self._expire()
             self._fill()
+        self._send()
         if self._halted:
             self._let_go()
         self._untold |= self.pool.poll()
@@ -145,7 +151,7 @@ class Crew:
         if outcome.state == "finished":
             values = self.agenda.values(job.note, (records.record(outcome.run.id) or {})["metrics"])
         state, shown = "finished" if values else "failed", values if job.note.kind == "trial" else None
-        records.write_entry(self.agenda.study.name, job.note.entry(outcome.run, state, shown, outcome.reason))
+        self._note(job.note.entry(outcome.run, state, shown, outcome.reason))
         if job.board.tell(job.claim, values, {"run": outcome.run.id, "reason": outcome.reason}):
             self.told += 1
             self.computed += not outcome.cached
@@ -195,10 +201,24 @@ class Crew:
         return run in self.pool.busy or RunFolder(self.agenda.place.records.run(run)).busy
 
     def _start(self, job: Job) -> None:
-        self.agenda.place.records.write_entry(self.agenda.study.name, job.note.entry(job.note.run, "running"))
+        self._note(job.note.entry(job.note.run, "running"))
         cached = self.pool.start(job.note.label, job.note.run, keep_weights=job.keep)
         if cached is not None:
             self._untold[job.note.label] = cached
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        self.agenda.place.records.write_entry(self.agenda.study.name, entry)
+        self._unsent.append(entry)
+
+    def _send(self) -> None:
+        """Entries to the depot, where there is one; what it does not take now it gets later."""
+        while self._depot is not None and self._unsent:
+            try:
+                self._depot.push_entry(self.agenda.study.name, self._unsent[0])
+            except BenchError:
+                return
+            self._unsent.pop(0)
+        self._unsent.clear()
 
     def _drop(self, label: str) -> None:
         job = self._held.pop(label)
