@@ -104,11 +104,10 @@ def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None], li
         shown.append(_write_figure(figure, base / "figures", look))
     tell(f"{study.name}: tables")
     made = listed(study, [figure.figure.name for figure in shown if figure.files])
-    for table in made:
-        write_text(base / "tables" / f"{table.name}.md", formats.markdown(table))
-        write_text(base / "tables" / f"{table.name}.tex", formats.latex(table))
-        write_text(base / "tables" / f"{table.name}.csv", formats.csv(table.frame))
     section = page.Section(study.name, facts(study), warnings(study), shown, made, links)
+    for name, files in section.files.items():
+        for end, data in files.items():
+            write_bytes(base / "tables" / f"{name}{end}", data)
     write_text(base / "paper.tex", article.latex(section))
     return section
 

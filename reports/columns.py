@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -50,12 +51,21 @@ class Table:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows as plain values."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
         return dicts(self.frame)
+
+    @cached_property
+    def texts(self) -> list[list[str]]:
+        """The rows as they are shown, a text for each column; made once, for every form that the table is written in."""
+        return [[column.text(row) for column in self.columns] for row in self._rows]
 
 
 def marked(table: Table) -> Table:
     """The table, with a note in its caption where a dagger marks a reconstruction."""
-    shown = any(DAGGER in column.text(row) for row in table.rows() for column in table.columns)
+    shown = any(DAGGER in said for texts in table.texts for said in texts)
     return replace(table, caption=f"{table.caption} {NOTE}") if shown else table
 
 

@@ -131,6 +131,7 @@ def _importances(study: Study) -> Figure:
     missing = missing if study.tuned else UNTUNED
     caption = (
         "Optuna's estimate of the share of each tuned parameter in the variance of each objective over the trials."
+        f"{search.left_out(table)}"
     )
     return Figure(
         "importances", "Parameter importances", caption, table, lambda *a: search.draw_importances(table, *a), missing
@@ -146,6 +147,7 @@ def _slices(study: Study) -> Figure:
     caption = (
         f"Validation top-1 of each trial against the value of each tuned parameter, the later the darker. {most}The other "
         "parameters vary too, so that a trend may be theirs. An arrow: far below the axis."
+        f"{search.left_out(table, search.KNOBS)}"
     )
     return Figure("slices", "Slices", caption, table, lambda *a: search.draw_slices(table, *a), missing)
 
@@ -158,6 +160,7 @@ def _history(study: Study) -> Figure:
     )
     caption = (
         f"Validation top-1 of each trial in the order of asking ({len(table)} ended, {failed} failed), and {reached}."
+        f"{search.left_out(table, 2 if pareto else 1)}"
     )
     missing = "" if len(table) else "no trial has ended yet" if study.tuned else UNTUNED
     return Figure(

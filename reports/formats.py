@@ -63,8 +63,8 @@ def markdown(table: Table) -> str:
     heads = [markdown_escape(c.head) for c in table.columns]
     rules = ["---:" if c.number else "---" for c in table.columns]
     lines = [heads, rules]
-    for row in table.rows():
-        cells = [markdown_escape(c.text(row)) for c in table.columns]
+    for row, texts in zip(table.rows(), table.texts, strict=True):
+        cells = [markdown_escape(text) for text in texts]
         cells = [f"**{cell}**" if c.strong(row) else cell for c, cell in zip(table.columns, cells, strict=True)]
         lines.append([f"*{cell}*" if row.get("claim") and cell != "–" else cell for cell in cells])
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -8,14 +8,17 @@ for (const button of document.querySelectorAll("th button")) {
     for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
     const body = head.closest("table").tBodies[0];
-    const key = (row) => row.cells[column].dataset.key;
-    const compare = (a, b) => {
-      const x = key(a), y = key(b);
+    const key = (cell) => cell.dataset.key ?? cell.textContent;
+    const keyed = Array.from(body.rows, (row) => [key(row.cells[column]), row]);
+    const words = new Intl.Collator();
+    const compare = ([x], [y]) => {
       if (x === "" || y === "") return (x === "") - (y === "");
-      const order = numeric ? Number(x) - Number(y) : x.localeCompare(y);
+      const order = numeric ? Number(x) - Number(y) : words.compare(x, y);
       return up ? order : -order;
     };
-    body.append(...[...body.rows].sort(compare));
+    const sorted = document.createDocumentFragment();
+    for (const [, row] of keyed.sort(compare)) sorted.append(row);
+    body.append(sorted);
   });
 }
 // A number that is made of several runs marks all of them; without this, its link still leads to the first.

@@ -7,16 +7,18 @@ From there a run's id leads on to MLflow, where the report was told how (``bench
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from reports import formats
 from reports.card import summary
-from reports.columns import Table
+from reports.columns import Column, Row, Table
 from reports.figures import Figure
 
 TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "md": "text/markdown"}
@@ -49,6 +51,11 @@ class Section:
         """The evaluation card."""
         return next(table for table in self.tables if table.name == "card")
 
+    @cached_property
+    def files(self) -> dict[str, dict[str, bytes]]:
+        """The files of each table, by its name."""
+        return {table.name: table_files(table) for table in self.tables}
+
 
 def data_uri(name: str, data: bytes) -> str:
     """A file as an address that holds it."""
@@ -76,12 +83,50 @@ def first_runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def body(here: str, section: Section, table: Table) -> Markup:
+    """The rows of a table, whose ids begin with ``here``. They are thousands, so no template is called for each of them."""
+    rows = table.rows()
+    ids = first_runs(rows) if table.name == "runs" else [""] * len(rows)
+    lines = list[str]()
+    for row, texts, run in zip(rows, table.texts, ids, strict=True):
+        claim = ' class="claim"' if row.get("claim") else ""
+        anchor = f' id="{escape(f"{here}-run-{run}")}"' if run else ""
+        lines += [f"<tr{claim}{anchor}>", *_cells(here, section, table, row, texts), "</tr>"]
+    return Markup("\n".join(lines))
+
+
+def _cells(here: str, section: Section, table: Table, row: Row, texts: Sequence[str]) -> Iterator[str]:
+    for column, said in zip(table.columns, texts, strict=True):
+        key = said if column.runs else str(sort_key(row[column.key]))
+        shown = _cell(here, section, table, column, row, said)
+        shown = f"<b>{shown}</b>" if column.strong(row) else shown
+        told = f' data-key="{escape(key)}"' if key != said or column.runs else ""
+        kind = ' class="number"' if column.number else ' class="long"' if column.long else ""
+        yield f"<td{told}{kind}>{shown}</td>"
+
+
+def _cell(here: str, section: Section, table: Table, column: Column, row: Row, said: str) -> str:
+    """What a cell shows: its text, and where that leads."""
+    text, runs, own = escape(said), row.get("runs") or (), table.name == "runs"
+    if column.runs and runs and not own:
+        return "".join(f'<a class="run" href="#{here}-run-{escape(run)}">{escape(run)}</a> ' for run in runs)
+    if column.runs and runs:
+        address = section.links.get(runs[0])
+        to = f'<a class="run" target="_blank" rel="noopener" href="{escape(address)}">' if address else ""
+        return f"{to}{text}</a>" if to else f"<code>{text}</code>"
+    if column.link and row[column.link]:
+        return f'<a href="#{here}-{escape(row[column.link])}">{text}</a>'
+    if column.number and runs and said != "–" and not own:
+        several = f' data-runs="{escape(" ".join(runs))}"' if len(runs) > 1 else ""
+        return f'<a class="from" href="#{here}-run-{escape(runs[0])}"{several}>{text}</a>'
+    return str(text)
+
+
 def html(sections: Sequence[Section]) -> str:
     """The whole page."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"data_uri": data_uri, "table_files": table_files, "sort_key": sort_key}
-    environment.globals |= {"first_runs": first_runs, "summary": summary}
+    environment.globals |= {"data_uri": data_uri, "body": body, "summary": summary}
     return environment.get_template("page.html").render(sections=sections) + "\n"

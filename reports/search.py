@@ -15,11 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from reports import style
 from reports.load import Study, called_cell, dicts
-from reports.stats import hypervolume
+from reports.stats import hypervolume, pareto_front
 from reports.style import INK, Looks, ink, key
 
 PATTERNS = ("", "//////", "......")
 KNOBS = 4  # tuned parameters that are drawn of a cell
+PANELS = 48  # that one figure has at most
 
 
 def history(study: Study) -> pd.DataFrame:
@@ -31,12 +32,14 @@ def history(study: Study) -> pd.DataFrame:
     """
     rows = []
     for cell, trials in study.entries[study.entries["kind"] == "trial"].groupby("cell", sort=True):
-        told: list[list[float]] = []
+        best, reached = list[list[float]](), math.nan if not study.pareto else 0.0
         for trial in dicts(trials):
             ended = trial["state"] in ("finished", "failed")
             values = trial["values"] if trial["state"] == "finished" else []
-            told += [values] if values else []
-            rows += [_told(str(cell), trial, values, _reached(told, study.pareto))] if ended else []
+            if values and not _beaten(values, best):
+                best = _best([*best, values], study.pareto)
+                reached = _reached(best, study.pareto)
+            rows += [_told(str(cell), trial, values, reached)] if ended else []
     return pd.DataFrame(rows, columns=HISTORY)
 
 
@@ -50,10 +53,23 @@ def _told(cell: str, trial: dict[str, Any], values: list[float], reached: float)
     return {"cell": cell, **whose, "accuracy": accuracy, "size": size, "reached": reached}
 
 
-def _reached(told: list[list[float]], pareto: bool) -> float:
+def _beaten(values: list[float], best: list[list[float]]) -> bool:
+    """Whether one of the best is as good in all respects; so most trials cost a look at a few others, however many there
+    were."""
+    return any(b[0] >= values[0] and b[1:] <= values[1:] for b in best)
+
+
+def _best(told: list[list[float]], pareto: bool) -> list[list[float]]:
+    """Those that no other beats."""
     if pareto:
-        return 100 * hypervolume([v[1] for v in told], [v[0] for v in told])
-    return max((v[0] for v in told), default=math.nan)
+        return [told[i] for i in pareto_front([v[1] for v in told], [v[0] for v in told])]
+    return [max(told)]
+
+
+def _reached(best: list[list[float]], pareto: bool) -> float:
+    if pareto:
+        return 100 * hypervolume([v[1] for v in best], [v[0] for v in best])
+    return best[0][0]
 
 
 def importances(study: Study) -> pd.DataFrame:
@@ -70,15 +86,27 @@ def importances(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "method", "reconstruction", "objective", "parameter", "share"])
 
 
+def drawn(table: pd.DataFrame, each: int = 1) -> list[str]:
+    """The cells that a figure has room for, with so many panels ``each``: the first of them, where they are too many."""
+    return list(table["cell"].unique())[: PANELS // each]
+
+
+def left_out(table: pd.DataFrame, each: int = 1) -> str:
+    """What a caption says of the cells that are not drawn; "" where all are."""
+    cells, shown = table["cell"].nunique(), len(drawn(table, each))
+    return f" Drawn are the first {shown} of {cells} cells; the CSV file has all." if shown < cells else ""
+
+
 def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) -> Figure:
     """A panel per cell: accuracy of each trial above what all have reached; on a ladder both are one."""
-    cells = list(table["cell"].unique())
+    cells = drawn(table, 2 if pareto else 1)
     figure, grid = style.panels(len(cells), wide, rows=2 if pareto else 1, height=2.2)
     for axes, cell in zip(grid, cells, strict=True):
         rows = table[table["cell"] == cell]
         look = looks[rows["method"].iloc[0]]
         lost = rows[rows["accuracy"].isna()]
-        axes[0].plot(rows["number"], rows["accuracy"], linestyle="none", color=look.colour, marker=look.marker)
+        face = ink(linestyle="none", color=look.colour, marker=look.marker, rasterized=style.dense(rows))
+        axes[0].plot(rows["number"], rows["accuracy"], **face)
         axes[0].plot(lost["number"], [0.03] * len(lost), "x", color=INK, transform=axes[0].get_xaxis_transform())
         axes[-1].plot(rows["number"], rows["reached"], drawstyle="steps-mid", color=INK if not pareto else look.colour)
         axes[-1].set_xlabel("Trial")
@@ -88,7 +116,7 @@ def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) ->
             axes[0].sharex(axes[1])
             axes[0].tick_params(labelbottom=False)
             axes[1].set_ylabel("Dominated (%)" if style.leftmost(axes[1]) else "")
-        style.title(axes[0], called_cell(rows.iloc[0]))
+        style.title(axes[0], called_cell(dicts(rows.head(1))[0]))
     _history_legend(figure, pareto, bool(table["accuracy"].isna().any()), wide)
     return figure
 
@@ -107,14 +135,14 @@ def _history_legend(figure: Figure, pareto: bool, failed: bool, wide: bool) -> N
 
 def draw_importances(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     """A panel per cell, a bar per parameter and objective; objectives differ by their hatching."""
-    cells, objectives = list(table["cell"].unique()), list(table["objective"].unique())
+    cells, objectives = drawn(table), list(table["objective"].unique())
     most = int(table.groupby("cell")["parameter"].nunique().max())
     figure, grid = style.panels(len(cells), wide, height=0.8 + 0.2 * most, most=2)
     for (axes,), cell in zip(grid, cells, strict=True):
         rows = table[table["cell"] == cell]
         _bars(axes, rows, objectives, looks)
         axes.set_xlabel("Importance (%)")
-        style.title(axes, called_cell(rows.iloc[0]))
+        style.title(axes, called_cell(dicts(rows.head(1))[0]))
     named = [Patch(label=o.replace("_", " "), **_face(i, "#777777")) for i, o in enumerate(objectives)]
     style.legend(figure, named, wide)
     return figure
@@ -195,7 +223,7 @@ def _where(value: Any, space: Mapping[str, Any]) -> float:
 
 def draw_slices(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     """A panel for each of the first parameters of each cell, a point per trial: the later it was asked for, the darker."""
-    shown = table[table["rank"] < KNOBS]
+    shown = table[(table["rank"] < KNOBS) & table["cell"].isin(drawn(table, KNOBS))]
     parts = [own for _, own in shown.groupby(["cell", "rank"], sort=True)]
     figure, grid = style.panels(len(parts), wide, height=1.8, most=KNOBS - (len(parts) > style.MANY))
     for (axes,), rows in zip(grid, parts, strict=True):
@@ -218,9 +246,11 @@ def _slice(axes: Axes, rows: pd.DataFrame, lowest: float, last: int, looks: Look
     look, seen = looks[rows["method"].iloc[0]], rows[rows["accuracy"] >= lowest]
     chosen, lost = seen[seen["chosen"]], rows[rows["accuracy"].isna()]
     axes.plot(chosen["x"], chosen["accuracy"], "o", color="white", markeredgecolor=INK, markersize=7)
-    for row in dicts(seen):
-        face = ink(color=style.shade(look.colour, row["number"], last + 1), markeredgecolor=INK, markeredgewidth=0.4)
-        axes.plot([row["x"]], [row["accuracy"]], marker=look.marker, markersize=4, **face)
+    colours = [style.shade(look.colour, number, last + 1) for number in seen["number"]]
+    face = ink(
+        c=colours, marker=look.marker, s=16, edgecolors=INK, linewidths=0.4, zorder=2, rasterized=style.dense(seen)
+    )
+    axes.scatter(seen["x"], seen["accuracy"], **face)
     style.below(axes, rows.loc[rows["accuracy"] < lowest, "x"], lowest, look.colour)
     axes.plot(lost["x"], [0.03] * len(lost), "x", color=INK, transform=axes.get_xaxis_transform())
     style.accuracy_axis(axes, "Val. top-1 (%)", lowest if (rows["accuracy"] < lowest).any() else None)

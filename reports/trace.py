@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,14 +26,25 @@ def traced(table: Table, study: Study) -> Table:
     keys = [key for key in KEYS if key in table.frame]
     if "runs" in table.frame or not set(keys) & set(SAYING):
         return table
-    known = [(_names(entry), entry["run"]) for entry in dicts(study.done("final", "baseline"))]
-    runs = [
-        [run for names, run in known if all(row[key] in names[key] for key in keys)] if not row.get("claim") else []
-        for row in table.rows()
-    ]
+    entries = dicts(study.done("final", "baseline"))
+    places = _places([_names(entry) for entry in entries])
+    runs = []
+    for row in table.rows():
+        own = [places[key].get(row[key], set()) for key in keys] if not row.get("claim") else [set[int]()]
+        runs.append([str(entries[place]["run"]) for place in sorted(set.intersection(*own))])
     return (
         replace(table, frame=table.frame.assign(runs=pd.Series(runs, index=table.frame.index))) if any(runs) else table
     )
+
+
+def _places(known: Sequence[Mapping[str, set[Any]]]) -> dict[str, dict[Any, set[int]]]:
+    """For each column and name the places of the entries that are called so."""
+    found: dict[str, dict[Any, set[int]]] = {key: {} for key in KEYS}
+    for place, names in enumerate(known):
+        for key in KEYS:
+            for name in names[key]:
+                found[key].setdefault(name, set()).add(place)
+    return found
 
 
 def _names(entry: Mapping[str, Any]) -> dict[str, set[Any]]:

@@ -1,0 +1,73 @@
+"""Studies of thousands of runs: the same numbers as of a few, and figures and pages that can still be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.record import Folder
+from reports import search, stats, style, tables
+from reports.figures import makers
+from reports.load import Study, load
+from reports.trace import traced
+from tests.reports import homes
+from tests.reports.looking import drawn
+
+
+def trials(home: Path, count: int, *, pareto: bool, cells: int = 1) -> Study:
+    """Made-up trials of cells without runs of their own: what figures of the search need."""
+    random, names = np.random.default_rng(1), [f"sap/m{i:02}" for i in range(cells)]
+    cell = {"method": "sap", "target": None if pareto else 0.5, "space": {"p": '{"attributes": {}}'}, "importances": {}}
+    declared = homes.declare(
+        home, kind="pareto" if pareto else "ladder", cells={name: {**cell, "model": name[4:]} for name in names}
+    )
+    homes.write_run(home, "one", model="m", val=90.0, left=0.5)
+    for name in names:
+        for number in range(count):
+            values = [round(float(random.uniform(80, 99)), 1), round(float(random.uniform(0.05, 1)), 2)]
+            told = {"values": values[: 2 if pareto else 1], "params": {"p": values[1]}, "run": "one"}
+            homes.write_entry(home, declared["name"], "trial", name, number, **told)
+    return load(Folder(home), declared["name"])
+
+
+def test_what_trials_have_reached_is_what_they_dominate_together(tmp_path: Path) -> None:
+    table = search.history(trials(tmp_path, 60, pareto=True))
+    for last, reached in enumerate(table["reached"]):
+        seen = table[: last + 1]
+        assert reached == 100 * stats.hypervolume(seen["size"].tolist(), seen["accuracy"].tolist())
+
+
+def test_what_a_ladder_has_reached_is_its_best(tmp_path: Path) -> None:
+    table = search.history(trials(tmp_path, 30, pareto=False))
+    assert table["reached"].tolist() == table["accuracy"].cummax().tolist()
+
+
+def test_more_cells_than_a_figure_has_room_for_are_said(tmp_path: Path) -> None:
+    cells = search.PANELS // search.KNOBS + 2
+    study = trials(tmp_path, 1, pareto=False, cells=cells)
+    figure = next(f for make in makers(study) if (f := make(study)).name == "slices")
+    assert f"the first {cells - 2} of {cells} cells" in figure.caption
+    assert figure.table["cell"].nunique() == cells
+    table = pd.concat([figure.table.assign(rank=rank) for rank in range(search.KNOBS)], ignore_index=True)
+    with style.paper():
+        assert len(search.draw_slices(table, style.looks(["sap"]), True).axes) == search.PANELS
+    few = search.history(trials(tmp_path / "few", 1, pareto=False))
+    assert search.left_out(few) == ""
+
+
+def test_many_points_are_an_image(tmp_path: Path) -> None:
+    for count, image in ((3, False), (style.DENSE + 1, True)):
+        study = trials(tmp_path / str(count), count, pareto=False)
+        figure = next(f for make in makers(study) if (f := make(study)).name == "slices")
+        assert (b"<image" in style.render(drawn(figure))["svg"]) is image
+
+
+def test_rows_lead_to_the_runs_that_their_names_stand_for(tmp_path: Path) -> None:
+    study = load(Folder(homes.full(tmp_path)), "pareto-sap")
+    made = tables.finals(study)
+    without = made.frame.drop(columns=["runs", "claim"])[~made.frame["claim"].astype(bool)]
+    found = traced(replace(made, frame=without), study).frame["runs"]
+    assert [sorted(runs) for runs in found] == [sorted(runs) for runs in made.frame["runs"] if runs]
