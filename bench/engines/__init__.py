@@ -53,6 +53,11 @@ class Wish:
             if not re.fullmatch(r"[a-z][a-z0-9-]*=[^\r\n]*", option):
                 raise BenchError(f"options for sbatch are written key=value, but got {option!r}; write account=lab")
 
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether a worker is to see a GPU, by its number or by an option of sbatch."""
+        return self.gpus > 0 or any(option.startswith(("gpus", "gres")) for option in self.options)
+
 
 class Engine(Protocol):
     """Keeps the workers of one order going."""

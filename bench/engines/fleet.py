@@ -73,6 +73,8 @@ class Fleet(abc.ABC):
     def start(self, order: Order) -> None:
         """See `bench.engines.Engine`."""
         order = replace(order, threads=order.threads or max(1, int(self.wish.cpus)))
+        if not self.wish.wants_gpus:  # not every cluster hides the GPUs that nobody asked for
+            order = replace(order, device=order.device or "cpu")
         self.order, self.slots = order, [Slot(number) for number in range(self.wish.workers)]
         self._start(self.slots)
 

@@ -64,6 +64,18 @@ def test_what_no_cluster_can_grant_is_refused(wish: dict[str, Any], rule: str) -
         Wish(**wish)
 
 
+def test_workers_that_asked_for_no_gpu_compute_without_one(tmp_path: Path) -> None:
+    devices = []
+    for wish in (Wish(), Wish(gpus=0.5), Wish(options=("gres=shard:1",))):
+        engine = Processes(wish)
+        engine.command = "exit 0"
+        engine.start(order(tmp_path))
+        engine.stop()
+        assert engine.order is not None
+        devices.append(engine.order.device)
+    assert devices == ["cpu", "", ""]
+
+
 def test_an_unknown_engine_is_refused_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="slurm"):
         engines.engine("slrum", Wish())
