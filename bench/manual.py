@@ -1,10 +1,11 @@
-"""The manual: what each method says about itself, and which architectures can lose channels, as plain data, handed to the
-renderer of the report's plug-in."""
+"""The manual: what each method says about itself, which architectures can lose channels, and guides, as plain data, handed to
+the renderer of the report's plug-in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,21 @@ from bench.tuner import readable
 
 
 def write(out: Path | None = None) -> Path:
-    """Write a page for each method, one of architectures and an index into ``out`` (docs in the folder of results); return the
-    index."""
+    """Write a page for each method and each guide, one of architectures and an index into ``out`` (docs in the folder of
+    results); return the index."""
     own = Place().home / "docs"
     rows = matrix.stored(own / matrix.FILE)
     render = plugins.load(plugins.REPORTS, "report").manual
-    index: Path = render(methods(), out or own, architectures(rows), matrix.counts(rows))
+    index: Path = render(methods(), out or own, architectures(rows), matrix.counts(rows), guides())
     return index
+
+
+def guides() -> dict[str, str]:
+    """The texts of `bench/guides` by their names: written as docstrings are, with "## " before a heading."""
+    found = [path for path in resources.files("bench").joinpath("guides").iterdir() if path.name.endswith(".txt")]
+    return {
+        path.name.removesuffix(".txt"): path.read_text(encoding="utf-8") for path in sorted(found, key=lambda p: p.name)
+    }
 
 
 def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""The manual as HTML: an index of methods, a page for each and one of architectures, which ask nothing of any network."""
+"""The manual as HTML, which asks nothing of any network: an index, a page for each method, one of architectures, and guides."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.record import write_text
 from reports import matrix
-from reports.typeset import spans, typeset
+from reports.typeset import Block, spans, typeset
 
 Method = Mapping[str, Any]
 """A method as plain data; `bench.manual.method` lists the keys."""
@@ -21,9 +22,10 @@ def render(
     out: Path,
     architectures: Sequence[matrix.Row] = (),
     counts: Mapping[str, int] | None = None,
+    guides: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write ``index.html``, a page per method and one of architectures into ``out``, and return the index. The same methods
-    and architectures (with their ``counts``), the same bytes."""
+    """Write ``index.html``, a page per method, one of architectures and one per guide into ``out``, and return the index. The
+    same methods, architectures (with their ``counts``) and guides (texts by name), the same bytes."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -31,11 +33,12 @@ def render(
     environment.globals |= {"spans": spans}
     template = environment.get_template("manual.html")
     pages = [_page(method) for method in methods]
-    for page in pages:
-        write_text(out / f"{page['name']}.html", template.render(page=page, pages=pages, counts=None) + "\n")
+    texts = [_guide(name, text) for name, text in (guides or {}).items()]
+    for page in (*pages, *texts):
+        write_text(out / f"{page['name']}.html", template.render(page=page, pages=pages, counts=None, texts=()) + "\n")
     if architectures:
         matrix.render(architectures, counts or {}, environment, out)
-    write_text(out / "index.html", template.render(page=None, pages=pages, counts=counts) + "\n")
+    write_text(out / "index.html", template.render(page=None, pages=pages, counts=counts, texts=texts) + "\n")
     return out / "index.html"
 
 
@@ -50,6 +53,24 @@ def _page(method: Method) -> dict[str, Any]:
         "blocks": blocks,
         "claims": [_claim(claim) for claim in method["claims"]],
     }
+
+
+def _guide(name: str, text: str) -> dict[str, Any]:
+    """A guide as a page: a title, then parts with a heading each."""
+    first, *parts = re.split(r"^## ", text, flags=re.MULTILINE)
+    title, blocks = typeset(first)
+    for part in parts:
+        head, _, body = part.partition("\n")
+        blocks += [Block("h", (spans(head),)), *typeset(f"\n{head}\n\n{body}")[1]]
+    nothing: dict[str, Any] = {
+        "standing": "",
+        "reconstruction": "",
+        "error": "",
+        "fields": [],
+        "claims": [],
+        "target": "",
+    }
+    return {**nothing, "name": name, "title": title, "blocks": blocks}
 
 
 def _claim(claim: Method) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -62,3 +63,17 @@ def test_architectures_as_plain_data() -> None:
     (found,) = manual.architectures(rows)
     assert json.loads(json.dumps(found)) == found
     assert (found["module"], found["verdict"], found["works"], found["groups"]) == ("vit", "partly", False, 1)
+
+
+def test_the_guides_name_commands_and_options_that_there_are() -> None:
+    guides = manual.guides()
+    assert "servers" in guides
+    known = {
+        command.name or command.callback.__name__.strip("_")
+        for command in cli.app.registered_commands
+        if command.callback
+    }
+    for name, text in guides.items():
+        used = re.findall(r"(?:`|^ {4}(?:\S+=\S+ )?)bench ([a-z]+)", text, flags=re.MULTILINE)
+        assert used, name
+        assert {word.replace("_", "-") for word in used} <= {word.replace("_", "-") for word in known}

@@ -184,11 +184,11 @@ def test_a_reason_cannot_run(tmp_path: Path) -> None:
 def test_the_same_methods_give_the_same_bytes(tmp_path: Path) -> None:
     """In another process, with another hash seed and another time zone."""
     rows = matrix.stored(tmp_path / "none.csv")
-    told = [manual.methods(), manual.architectures(rows), matrix.counts(rows)]
+    told = [manual.methods(), manual.architectures(rows), matrix.counts(rows), manual.guides()]
     (tmp_path / "told.json").write_text(json.dumps(told))
     program = (
-        "import json, pathlib, reports.manual as m; methods, rows, counts = json.loads(pathlib.Path('told.json').read_text()); "
-        "m.render(methods, pathlib.Path('again'), rows, counts)"
+        "import json, pathlib, reports.manual as m; methods, *rest = json.loads(pathlib.Path('told.json').read_text()); "
+        "m.render(methods, pathlib.Path('again'), *rest)"
     )
     changed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **changed}, cwd=tmp_path)
@@ -198,3 +198,16 @@ def test_the_same_methods_give_the_same_bytes(tmp_path: Path) -> None:
         for folder in ("again", "here")
     ]
     assert digests[0] == digests[1]
+
+
+def test_a_guide_has_its_page_with_a_heading_for_each_part_and_no_claims(tmp_path: Path) -> None:
+    text = (
+        "How to: a title\n\nFirst `words`.\n\n## One part\n\n    command <x>   # as it is\n\n## Another\n\n- An item.\n"
+    )
+    index = render([made()], tmp_path, guides={"how": text})
+    assert '<a href="how.html">How to: a title</a>' in index.read_text()
+    page = (tmp_path / "how.html").read_text()
+    parts = ("<code>words</code>", "<h3>One part</h3>", "<pre>command &lt;x&gt;   # as it is</pre>", "<h3>Another</h3>")
+    assert sorted(page.index(part) for part in parts) == [page.index(part) for part in parts]
+    assert "What the paper reports" not in page
+    assert "What the paper reports" in (tmp_path / "own.html").read_text()
