@@ -16,7 +16,7 @@ RECORDS ?= tests/reports/golden
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install study compare ui report docs test test-slow test-gpu test-cifar check format bench doctor clean
+.PHONY: help install study compare ui report docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
@@ -57,6 +57,9 @@ test: $(STAMP) ## the fast tests: no network, no GPU, no data
 test-slow: $(STAMP) ## tests that take longer: kills, servers, whole studies
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-faults: $(STAMP) ## a study while workers, servers, disk and network fail; needs root and the extra `servers`
+	@$(BIN)/python -m pytest -m faults -s $(ARGS)
+
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
@@ -74,6 +77,9 @@ format: $(STAMP) ## format the code
 
 bench: $(STAMP) ## speed: our step against a plain loop, methods against dense, data against DataLoader
 	@$(BIN)/python -m bench.benchmark $(ARGS)
+
+scale: $(STAMP) ## thousands of runs and tens of workers: the report, MLflow, storages, what a trial costs (ARGS=--help)
+	@$(BIN)/python -m bench.scale $(ARGS)
 
 doctor: $(STAMP) ## what is wrong with this machine, if anything
 	@$(BIN)/bench doctor

@@ -279,6 +279,7 @@ def journal(records: Folder, study: str) -> Path:
 
 def _report(say: Callable[[str], None], label: str, kind: str, value: object) -> None:
     if isinstance(value, Outcome):
-        say(f"{label}: {value.state} ({value.run.id}) {value.reason}".rstrip())
+        what = "was computed before" if value.cached else value.state
+        say(f"{label}: {what} ({value.run.id}) {value.reason}".rstrip())
     elif kind in ("started", "retry"):
         say(f"{label}: {kind} {value}")

@@ -1,0 +1,265 @@
+"""A study of 200 short trials on five workers and two servers, while everything fails that can fail. Nothing here is pretended.
+
+Run by `make test-faults`, which prints what was done to it and what came of it.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+
+from bench import tracking
+from bench.place import Place
+from bench.record import Folder, entry_name
+from bench.storages import open_storage
+from tests.faults import site
+from tests.faults.site import Disk, Network, Watched
+from tests.servers import running
+
+TRIALS, EPOCHS, SEED = int(os.environ.get("FAULTS_TRIALS", "200")), 2, 7
+STUDY = [
+    "study",
+    "gradual",
+    "--models",
+    "test_resnet",
+    "--sampler",
+    "qmc",
+    "--finals",
+    "2",
+    "--final-seeds",
+    "1000,1001",
+]
+STUDY += ["--device", "cpu", "--no-report", f"epochs={EPOCHS}", "batch=512", "threads=1"]
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(5400),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(bool(running.missing()), reason=running.missing()),
+    pytest.mark.skipif(bool(site.missing()), reason=site.missing()),
+]
+
+
+class Storm:
+    """Faults at random moments, each kind often enough, while the workers are tended."""
+
+    def __init__(
+        self, lab: running.Running, disk: Disk, network: Network, conductor: Watched, workers: list[Watched]
+    ) -> None:
+        self.lab, self.disk, self.network, self.conductor, self.workers = lab, disk, network, conductor, workers
+        self.random, self.done, self.began = random.Random(SEED), collections.Counter[str](), time.monotonic()
+        self.mlflow_back = 0.0
+
+    def tend(self) -> bool:
+        """Start again what has ended; whether the study is answered."""
+        for worker in self.workers:
+            worker.tend()
+        if self.mlflow_back and time.monotonic() > self.mlflow_back and self.lab.lab.postgres.running():
+            self.lab.start_mlflow()
+            self.mlflow_back = 0.0
+        return self.conductor.tend()
+
+    def wait(self, low: float, high: float) -> bool:
+        """Tend everything for a random time; whether the study is answered."""
+        until = time.monotonic() + self.random.uniform(low, high)
+        while time.monotonic() < until:
+            if self.tend():
+                return True
+            time.sleep(0.5)
+        return False
+
+    def rage(self) -> None:
+        """All faults, in an order that the seed says."""
+        faults = (
+            ["kill"] * 10 + ["conductor"] * 2 + ["postgres fast", "postgres immediate", "disk", "network", "network"]
+        )
+        self.random.shuffle(faults)
+        self.lab.stop_mlflow()
+        self.mlflow_back = time.monotonic() + 150
+        self.done["MLflow server stopped for 150 s"] += 1
+        for fault in faults:
+            if self.wait(4, 12):
+                break
+            self.strike(fault)
+        while not self.wait(1, 2):
+            pass
+
+    def strike(self, fault: str) -> None:
+        """One fault, with the time that it lasts."""
+        if fault in ("kill", "conductor"):
+            family = self.random.random() < 0.5
+            victim = self.conductor if fault == "conductor" else self.random.choice(self.workers)
+            victim.kill(family=family)
+            self.done[f"{'conductor' if fault == 'conductor' else 'worker'} killed with -9"] += 1
+        elif fault.startswith("postgres"):
+            self.lab.stop_postgres(fault.split()[1])
+            self.wait(8, 25)
+            self.lab.start_postgres()
+            self.done["PostgreSQL stopped and started"] += 1
+        elif fault == "disk":
+            self.disk.fill()
+            self.wait(6, 10)
+            self.disk.free()
+            self.done["disk full"] += 1
+        else:
+            self.network.cut()
+            self.wait(10, 40)
+            self.network.mend()
+            self.done["network cut"] += 1
+
+
+@pytest.fixture
+def lab() -> Iterator[running.Running]:
+    with running.running() as one:
+        yield one
+
+
+def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
+    lab: running.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*STUDY, "--trials", str(TRIALS))
+    ports = lab.lab.postgres.port, lab.lab.mlflow_port
+    with site.disk(tmp_path / "disk", 400) as disk, site.network(*ports) as network:
+        home = disk.folder / "results"
+        environment = {**lab.environment, "BENCH_HOME": str(home), "BENCH_LEASE": "12"}
+        afar = {key: value.replace("127.0.0.1", site.HERE) for key, value in environment.items()}
+        conductor = Watched(
+            "conductor", (*words, "--jobs", "1", "--checkpoint-every", "0.5"), tmp_path / "conductor.log", environment
+        )
+        began = time.monotonic()
+        name = begun(conductor, home)
+        helpers = {
+            "near": ((), environment),
+            "near too": ((), environment),
+            "an hour off": ((), {**environment, **site.an_hour_off(tmp_path)}),
+            "afar": (("ip", "netns", "exec", site.SPACE), afar),
+        }
+        work = ("work", name, "--jobs", "1", "--device", "cpu", "--checkpoint-every", "0.5")
+        workers = [
+            Watched(who, work, tmp_path / f"{who}.log", surroundings, before)
+            for who, (before, surroundings) in helpers.items()
+        ]
+        storm = Storm(lab, disk, network, conductor, workers)
+        try:
+            storm.rage()
+        finally:
+            for each in (conductor, *workers):
+                each.end()
+        seconds = time.monotonic() - began
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        records = Folder(home)
+        figures = judge(records, name, [conductor, *workers])
+        agree(Place(home=home), name, tmp_path / "fetched")
+        calm = undisturbed(words, tmp_path)
+        best = records.home / "studies" / name / "best.json"
+        assert configurations(best) == configurations(calm / "studies" / name / "best.json")
+    report(storm, figures, seconds)
+
+
+def begun(conductor: Watched, home: Path) -> str:
+    """Start the conductor, and return the name of its study once it is declared."""
+    conductor.tend()
+    for _ in range(600):
+        found = list((home / "studies").glob("*/study.json"))
+        if found:
+            time.sleep(3)
+            return found[0].parent.name
+        time.sleep(0.2)
+    raise AssertionError(conductor.log.read_text())
+
+
+def judge(records: Folder, name: str, workers: list[Watched]) -> dict[str, Any]:
+    """Every trial ended exactly once, nothing that was measured is lost, and nobody computed a run twice to the end."""
+    storage = open_storage(Place(home=records.home).storage, records.home / "unused")
+    study = next(s for s in storage.get_all_studies() if s.study_name == f"{name}/gradual/test_resnet")
+    trials = [t for t in storage.get_all_trials(study._study_id) if t.number < TRIALS]
+    states = collections.Counter(t.state for t in trials)
+    assert [t.number for t in trials] == list(range(TRIALS))
+    assert set(states) <= {optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL}, states
+    entries = list(records.entries(name))
+    of_trials = {e["number"]: e for e in entries if e["kind"] == "trial"}
+    assert sorted(of_trials) == list(range(TRIALS))
+    for trial in trials:
+        entry = of_trials[trial.number]
+        assert entry["state"] == ("finished" if trial.values else "failed"), entry
+        assert entry["values"] == trial.values
+        assert trial.values or entry["reason"], entry
+    for entry in entries:
+        assert entry["state"] in ("finished", "failed"), entry
+        if entry["state"] == "finished":
+            curves = records.curves(entry["run"])
+            assert list(curves["epoch"]) == list(range(1, EPOCHS + 1)), curves
+    twice = computed_twice(workers)
+    assert not twice, twice
+    attempts = [a for e in entries for a in (records.record(e["run"]) or {}).get("attempts", [])]
+    return {"entries": len(entries), "failed": sum(e["state"] == "failed" for e in entries), "attempts": len(attempts)}
+
+
+def computed_twice(workers: list[Watched]) -> dict[str, int]:
+    """Runs that were computed to the end more than once, from what conductor and workers print when one ends."""
+    ended = collections.Counter[str]()
+    for worker in workers:
+        text = worker.log.read_text(errors="replace")
+        ended.update(re.findall(r"(?:: finished|sparsity [0-9.]+) \(([0-9a-f]{12})\)", text))
+    return {run: count for run, count in ended.items() if count > 1}
+
+
+def agree(place: Place, name: str, fetched: Path) -> None:
+    """MLflow has no run that still runs, and gives back every record and entry as it is here."""
+    tracking.sync_study(place, name)
+    client = tracking.connect(place)
+    experiment = client.get_experiment_by_name(name)
+    statuses = collections.Counter(
+        r.info.status for r in client.search_runs([experiment.experiment_id], max_results=5000)
+    )
+    assert "RUNNING" not in statuses, statuses
+    tracking.fetch(place, fetched, (name,))
+    ours, theirs = ({entry_name(e): e for e in Folder(home).entries(name)} for home in (place.home, fetched))
+    assert ours == theirs
+    for entry in ours.values():
+        assert Folder(fetched).record(entry["run"]) == place.records.record(entry["run"])
+        pd.testing.assert_frame_equal(Folder(fetched).curves(entry["run"]), place.records.curves(entry["run"]))
+
+
+def undisturbed(words: tuple[str, ...], tmp_path: Path) -> Path:
+    """The same study on one worker, where nothing fails, and without servers; returns its home."""
+    home = tmp_path / "calm"
+    environment = {"BENCH_HOME": str(home), "BENCH_OPTUNA": "", "MLFLOW_TRACKING_URI": ""}
+    one = Watched("calm", (*words, "--jobs", "2", "--no-track"), tmp_path / "calm.log", environment)
+    while not one.tend():
+        assert one.starts == 1, one.log.read_text()
+        time.sleep(0.5)
+    return home
+
+
+def configurations(best: Path) -> dict[str, list[Any]]:
+    """What was chosen: numbers and parameters, by cell."""
+    return {cell: [(e["number"], e["params"]) for e in chosen] for cell, chosen in json.loads(best.read_text()).items()}
+
+
+def report(storm: Storm, figures: dict[str, Any], seconds: float) -> None:
+    """The figures of `make test-faults`."""
+    print(
+        f"\n{TRIALS} trials and {figures['entries'] - TRIALS} finals and controls in {seconds:.0f} s, by a conductor and four "
+        "workers"
+    )
+    for what, count in sorted(storm.done.items()):
+        print(f"  {count:3d} x {what}")
+    for each in (storm.conductor, *storm.workers):
+        print(f"  {each.name}: started {each.starts} times, exit codes {each.codes}")
+    print(f"  {figures['failed']} entries failed; {figures['attempts']} attempts that failed and were repeated")
+    print(
+        "  every trial told once, no run computed twice, no epoch lost; MLflow agrees entry by entry; chosen as without faults"
+    )
