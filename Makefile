@@ -16,7 +16,7 @@ RECORDS ?= tests/reports/golden
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install study compare ui report docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
+.PHONY: help install study compare ui servers report docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
@@ -47,6 +47,14 @@ report: $(STAMP) ## figures, tables, the page and the article, from the records;
 
 gallery: $(STAMP) ## the figures of the README, from RECORDS, into reports/gallery
 	@$(BIN)/python -m reports.gallery $(RECORDS)
+
+servers: $(VENV)/.servers ## a PostgreSQL and an MLflow server on loopback, with passwords of their own; Ctrl-C ends them
+	@$(BIN)/bench servers $(ARGS)
+
+$(VENV)/.servers: $(STAMP)
+	@echo "installing what servers need (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[servers]"
+	@touch $@
 
 docs: $(STAMP) ## a page for each method, from its docstring, fields and claims
 	@$(BIN)/bench docs $(ARGS)
