@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import changed
+from bench import changed, record
 from bench.changed import LOOSE, Looker
 from bench.record import Folder, write_json
 
@@ -22,7 +22,7 @@ def records(tmp_path: Path) -> Folder:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read."""
-    files, real = list[str](), changed.read_json
+    files, real = list[str](), record.read_json
 
     def reading(path: Path) -> Any:
         files.append(path.name)

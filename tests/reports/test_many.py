@@ -28,8 +28,10 @@ def trials(home: Path, count: int, *, pareto: bool, cells: int = 1) -> Study:
     for name in names:
         for number in range(count):
             values = [round(float(random.uniform(80, 99)), 1), round(float(random.uniform(0.05, 1)), 2)]
-            told = {"values": values[: 2 if pareto else 1], "params": {"p": values[1]}, "run": "one"}
-            homes.write_entry(home, declared["name"], "trial", name, number, **told)
+            told = values[: 2 if pareto else 1]
+            homes.write_entry(
+                home, declared["name"], "trial", name, number, values=told, params={"p": values[1]}, run="one"
+            )
     return load(Folder(home), declared["name"])
 
 

@@ -1,0 +1,255 @@
+"""How much of the suite's own work gets done in a second: reports, MLflow, tasks of a study, and what a trial costs besides
+training. Each function measures once, here and now; `bench.scale` is the program that asks and writes down."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from bench import plugins, tracking
+from bench.board import Board, token
+from bench.errors import BenchError
+from bench.place import Place
+from bench.record import Folder
+from bench.storages import open_storage
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+TENTH = 0.1
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report: seconds on the clock and of the processor, peak memory (bytes), and the page's size (bytes)."""
+
+    seconds: float
+    processor: float
+    memory: int
+    page: int
+
+
+def report(home: Path, out: Path) -> Report:
+    """Build the report of a home in a fresh process; importing is not counted."""
+    with ProcessPoolExecutor(1, mp_context=mp.get_context("spawn")) as fresh:
+        return fresh.submit(_report, home, out).result()
+
+
+def _report(home: Path, out: Path) -> Report:
+    build = plugins.load(plugins.REPORTS, "report").build
+    began, busy = time.perf_counter(), time.process_time()
+    page: Path = build(home, out)
+    seconds, processor = time.perf_counter() - began, time.process_time() - busy
+    return Report(seconds, processor, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, page.stat().st_size)
+
+
+def page(path: Path) -> float | None:
+    """Seconds that a browser without a window takes from its start until a page is shown and its longest table was sorted;
+    None without a browser."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        return None
+    with tempfile.TemporaryDirectory() as own:
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={own}",
+            f"--screenshot={own}/page.png",
+        ]
+        text = path.read_text().replace("</body>", f"<script>{_SORT}</script></body>")
+        (Path(own) / "page.html").write_text(text)
+        began = time.perf_counter()
+        done = subprocess.run([browser, *options, f"file://{own}/page.html"], capture_output=True, timeout=600)
+        seconds = time.perf_counter() - began
+        if done.returncode or not Path(own, "page.png").exists():
+            raise BenchError(f"{browser} must show the page, but ended with {done.returncode}; open {path} yourself")
+    return seconds
+
+
+_SORT = (
+    "const longest = [...document.querySelectorAll('table')].sort((a, b) => b.rows.length - a.rows.length)[0];"
+    "longest.querySelectorAll('th.number button')[1].click();"
+)
+
+
+class Counted:
+    """An MLflow client whose requests, and the numbers in them, are counted."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.requests, self.metrics = client, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not callable(found):
+            return found
+
+        def counted(*args: Any, **named: Any) -> Any:
+            self.requests += 1
+            self.metrics += len(named.get("metrics", ())) if name == "log_batch" else 0
+            return found(*args, **named)
+
+        return counted
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """A study shown in MLflow: entries, numbers and calls of the client; seconds of it all, of a look at which nothing was
+    new, of one after a single entry was written, and of a new connection to the store that has it all."""
+
+    entries: int
+    metrics: int
+    calls: int
+    seconds: float
+    idle: float
+    one: float
+    again: float
+
+
+def mirror(place: Place, study: str) -> Mirrored:
+    """Show a study in the MLflow store of a place, which must not know it yet."""
+    client = Counted(tracking.connect(place))
+    tracker = tracking.Tracker(place, study, client)
+    seconds = _timed(lambda: tracker.sync(over=True))
+    calls, metrics = client.requests, client.metrics
+    tracker.sync()
+    tracker.sync()
+    idle = statistics.median(_timed(tracker.sync) for _ in range(5))
+    entry = next(iter(place.records.entries(study)))
+    place.records.write_entry(study, entry)
+    one = _timed(tracker.sync)
+    again = _timed(lambda: tracking.Tracker(place, study, tracking.connect(place)))
+    return Mirrored(len(tracker.looker.names), metrics, calls, seconds, idle, one, again)
+
+
+def flush(folder: Path) -> float:
+    """Milliseconds until a small change of a file is on disk, the median of some: what every journal and database waits for."""
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+
+        def once() -> None:
+            file.write(b"x" * 100)
+            file.flush()
+            os.fsync(file.fileno())
+
+        return 1e3 * statistics.median(_timed(once) for _ in range(21))
+
+
+def _timed(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Told:
+    """Empty trials that were claimed and told: how many of how many, by how many workers; a second, over all of them and over
+    the first and the last tenth."""
+
+    trials: int
+    wanted: int
+    workers: int
+    rate: float
+    first: float
+    last: float
+
+
+def ask_tell(url: str | None, journal: Path, trials: int, workers: int, limit: float) -> Told:
+    """Let workers, each a process of its own, claim and tell empty trials for at most ``limit`` seconds.
+
+    Args:
+        url: of the storage, see `bench.storages.open_storage`; None: the file ``journal``.
+        journal: named after it is the list of tasks, which must be new to the storage.
+        trials: how many there are.
+        workers: how many processes.
+        limit: seconds after which workers stop, as a busy machine may need hours for what a table needs to show.
+    """
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    Board(open_storage(url, journal), journal.stem, trials)
+    begin, found = context.Barrier(workers + 1), context.Queue()
+    work = (url, journal, trials, limit, begin, found)
+    crew = [context.Process(target=_work, args=work, daemon=True) for _ in range(workers)]
+    for worker in crew:
+        worker.start()
+    begin.wait(600)
+    began = time.monotonic()
+    times = sorted(moment for _ in crew for moment in found.get(timeout=limit + 600))
+    for worker in crew:
+        worker.join()
+    return Told(len(times), trials, workers, *_rates([began, *times]))
+
+
+def _work(url: str | None, journal: Path, trials: int, limit: float, begin: Any, found: Any) -> None:
+    board, owner, times = Board(open_storage(url, journal), journal.stem, trials), token(), list[float]()
+    begin.wait(600)
+    end = time.monotonic() + limit
+    while time.monotonic() < end and not board.over:
+        claim = board.claim(owner)
+        if claim is None:
+            time.sleep(0.02)  # the others are at the last ones
+        elif board.tell(claim, [0.5], {"run": "empty", "reason": ""}):
+            times.append(time.monotonic())
+    found.put(times)
+
+
+def _rates(times: Sequence[float]) -> tuple[float, float, float]:
+    """Trials a second, over all and over the first and the last tenth, from the moments at which they were told."""
+    count = len(times) - 1
+    few = max(1, round(TENTH * count))
+    parts = (times, times[: few + 1], times[-few - 1 :])
+    return tuple((len(part) - 1) / (part[-1] - part[0]) if count else 0.0 for part in parts)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What trials of a step or two took besides training, from the end of one to the end of the next: the median and the
+    quartiles in seconds, and of how many."""
+
+    median: float
+    low: float
+    high: float
+    trials: int
+
+
+def overhead(words: Sequence[str], environment: dict[str, str]) -> Overhead:
+    """Carry out ``bench`` with these words, a study of one worker, and see how far apart its runs ended.
+
+    Claims, starting a process, data, the model, the first step, evaluations, measuring, records and telling are in it, whoever
+    starts the worker; what happens before the first run and after the last is not.
+    """
+    home = Path(environment["BENCH_HOME"])
+    done = subprocess.run([sys.executable, "-m", "bench", *words], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchError(
+            f"`bench {' '.join(words)}` must end well, but said: {(done.stderr or done.stdout).strip()[-300:]}"
+        )
+    records = [record for run in Folder(home).run_ids() if (record := Folder(home).record(run)) is not None]
+    return besides(records)
+
+
+def besides(records: Sequence[dict[str, Any]]) -> Overhead:
+    """The time between the ends of runs of one worker, less the training of each, from their records."""
+    ended = sorted(
+        (r["provenance"]["finished"], r["cost"]["train_seconds"]) for r in records if r["status"] == "finished"
+    )
+    found = [after[0] - before[0] - after[1] for before, after in pairwise(ended)]
+    if len(found) < 2:
+        raise BenchError(
+            f"an overhead is told from three runs or more that ended, but there are {len(ended)}; ask for more"
+        )
+    low, median, high = statistics.quantiles(found, n=4)
+    return Overhead(median, low, high, len(found))
