@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from bench.machine import mask_secrets
 
 HEARTBEAT, GRACE = 10, 60  # seconds between two signs of life, and without one until a trial's worker counts as dead
 CONNECT = 10  # seconds that a server may take to answer
+_OPENING = threading.Lock()  # what is done to warnings meanwhile is done to all threads
 ATTEMPTS = 5  # at making the tables, which several workers may do at once
 EXTRA = "pip install 'prunebench[servers]'"
 _LASTING = re.compile(
@@ -55,7 +57,7 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
         journal.parent.mkdir(parents=True, exist_ok=True)
         _alone(journal)
         return JournalStorage(JournalFileBackend(str(journal)))
-    with warnings.catch_warnings():
+    with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return _proxy(url) if url.startswith("grpc://") else _database(url)
 

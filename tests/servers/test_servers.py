@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +29,7 @@ pytestmark = [
     pytest.mark.xdist_group("servers"),
     pytest.mark.timeout(1800),  # on a busy machine MLflow takes minutes to start
     pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning"),
+    pytest.mark.filterwarnings("ignore:<psycopg.Connection object:ResourceWarning"),  # Optuna closes no engine
 ]
 
 
@@ -73,7 +73,7 @@ def test_without_the_password_nobody_comes_in(lab: Running) -> None:
     assert caught.value.code == 401
     caught.value.close()
     secret = lab.secrets["optuna"]
-    for wrong in (lab.optuna_url.replace(secret, "guessed"), lab.optuna_url.replace("/optuna", "/mlflow")):
+    for wrong in (lab.optuna_url.replace(secret, "guessed"), lab.lab.postgres.url("optuna", "mlflow")):
         with pytest.raises(BenchError, match="refuses it") as refused:
             opened(wrong)
         assert secret not in str(refused.value)
@@ -134,23 +134,18 @@ def test_a_proxy_that_is_away_is_transient(lab: Running) -> None:
 @needs
 def test_many_workers_may_make_the_tables_of_a_new_database(lab: Running) -> None:
     lab.lab.postgres.provide({**DATABASES, "fresh": "optuna"})
-    found, failures = list[BaseStorage](), list[BaseException]()
-    ready = threading.Barrier(8)
-
-    def work() -> None:
-        ready.wait()
-        try:
-            found.append(opened(lab.optuna_url.replace("/optuna", "/fresh")))
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert {len(storage.get_all_studies()) for storage in found} == {0}
+    program = (
+        "import pathlib, sys; from bench.storages import open_storage; print('ready', flush=True); url = input(); "
+        "print(len(open_storage(url, pathlib.Path('unused')).get_all_studies()))"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen([sys.executable, "-c", program], **pipes) for _ in range(6)]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.stdin.write(lab.lab.postgres.url("optuna", "fresh") + "\n")
+        worker.stdin.flush()
+    assert [worker.communicate() for worker in workers] == [("0\n", "")] * 6
 
 
 @needs
