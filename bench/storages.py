@@ -144,8 +144,9 @@ def _refused(url: str, error: BaseException) -> BenchError:
             f"the Optuna storage must let this account in, but {shown} refuses it ({_LASTING.search(text)[0]}); "  # type: ignore[index]
             "mend BENCH_OPTUNA, or make the account (see `bench docs`, servers)"
         )
+    why = mask_secrets(" ".join(str(getattr(error, "orig", None) or error).split())[:300])
     return BenchError(
-        f"the Optuna storage must answer, but {shown} does not ({type(error).__name__}); "
+        f"the Optuna storage must answer, but {shown} does not ({type(error).__name__}: {why}); "
         "start the server, or unset BENCH_OPTUNA for a file"
     )
 
