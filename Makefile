@@ -12,11 +12,11 @@ HOST    ?=
 TRIALS  ?= 0
 DEVICE  ?= auto
 MLFLOW  ?=
-RECORDS ?= tests/reports/golden
+RECORDS ?=
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install study compare ui servers report docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
+.PHONY: help install study compare ui servers report gallery docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
@@ -45,7 +45,7 @@ ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 report: $(STAMP) ## figures, tables, the page and the article, from the records; MLFLOW=http://127.0.0.1:5000: with links
 	@$(BIN)/bench report $(if $(MLFLOW),--mlflow $(MLFLOW)) $(ARGS)
 
-gallery: $(STAMP) ## the figures of the README, from RECORDS, into reports/gallery
+gallery: $(STAMP) ## the figures of the README, from RECORDS (folders, files of export-data), into reports/gallery
 	@$(BIN)/python -m reports.gallery $(RECORDS)
 
 servers: $(VENV)/.servers ## a PostgreSQL and an MLflow server on loopback, with passwords of their own; Ctrl-C ends them

@@ -293,7 +293,7 @@ def make_report(
         )
     if not from_mlflow:
         with console.status("making the report"):
-            shown = links.addresses(place, mlflow, studies) if mlflow else None
+            shown = _links(console, place, mlflow, studies)
             page: Path = build(records or place.home, out, studies=studies, links=shown)
         return page
     with tempfile.TemporaryDirectory() as temporary, console.status("fetching records"):
@@ -302,9 +302,22 @@ def make_report(
             raise MissingData(
                 "the MLflow store holds no finished study of this suite; run `bench study`, or `bench sync`"
             )
-        shown = links.addresses(place, mlflow, studies) if mlflow else None
+        shown = _links(console, place, mlflow, studies)
         page = build(Path(temporary), out, studies=studies, links=shown)
     return page
+
+
+def _links(console: Console, place: Place, mlflow: str, studies: tuple[str, ...]) -> dict[str, dict[str, str]] | None:
+    """Where MLflow shows the runs, where an address was given; its store must hold them for that."""
+    if not mlflow:
+        return None
+    found = links.addresses(place, mlflow, studies)
+    if not found:
+        store = machine.mask_secrets(place.tracking_uri)
+        console.print(
+            f"no links to MLflow: its store {store} holds none of these runs; `bench sync` brings them", style="yellow"
+        )
+    return found
 
 
 def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -> None:

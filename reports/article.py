@@ -62,7 +62,7 @@ def _front(section: Section) -> Iterator[str]:
 
 def _results(section: Section) -> Iterator[str]:
     yield r"\section{Results}"
-    yield from _tables([table for table in section.tables if table.name not in APPENDIX])
+    yield from _tables([table for table in section.tables if not _appended(table)])
     drawn = [shown for shown in section.figures if shown.files]
     for place, shown in enumerate(drawn, start=1):
         yield from _figure(shown)
@@ -77,19 +77,26 @@ def _appendix(section: Section) -> Iterator[str]:
     yield r"\onecolumn"
     yield r"\appendix"
     yield r"\section{The evaluation card, and all runs}"
-    yield from _tables([table for table in section.tables if table.name in APPENDIX])
+    yield from _tables([table for table in section.tables if _appended(table)])
+
+
+def _appended(table: Table) -> bool:
+    """Whether a table stands in the appendix: what only some readers look up, and what takes pages of its own."""
+    return table.name in APPENDIX or len(table.frame) > LONG
 
 
 def _tables(tables: list[Table]) -> Iterator[str]:
-    """The tables, or where one is empty its caption."""
+    """What the tables are, in a line each, and where one is empty its caption; then the tables."""
     for table in tables:
         if len(table.frame):
             yield rf"Table~\ref{{tab:{table.name}}}: {prose(table.title)}."
-            yield rf"\input{{tables/{table.name}.tex}}"
-            if len(table.frame) > LONG:
-                yield r"\clearpage"
         else:
             yield rf"\paragraph{{{prose(table.title)}.}} {prose(table.caption)}"
+    for table in tables:
+        if len(table.frame):
+            yield rf"\input{{tables/{table.name}.tex}}"
+        if len(table.frame) > LONG:
+            yield r"\clearpage"
 
 
 def _figure(shown: Shown) -> Iterator[str]:

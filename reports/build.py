@@ -90,8 +90,9 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
 def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
     """The tables of a study in reading order. The card is among them: it judges by the others, and by the figures that were
     ``drawn``."""
-    results = (tables.finals, damage.table, *special.tables(study))
-    runs = (tables.configurations, tables.failures, tables.runs)
+    asked, always = special.tables(study), [tables.finals, damage.table]
+    results = [*asked, *always] if "comparison" in study.declared.get("figures", ()) else [*always, *asked]
+    runs = [tables.configurations, tables.failures, tables.runs]
     before, after = ([traced(columns.marked(make(study)), study) for make in part] for part in (results, runs))
     return [*before, card.table(study, [*before, *after], drawn), *after]
 

@@ -142,6 +142,10 @@ def _mixtures(study: Study) -> list[str]:
             found.append(f"The runs do not share one {what}: {len(values)} different ones are in this study.")
     if any(p.get("dirty") for p in where):
         found.append("Some runs were made with code that was not committed.")
+    brought = sorted({str(p["imported_from"]) for p in where if p.get("imported_from")})
+    if brought:
+        many = sum(bool(p.get("imported_from")) for p in where)
+        found.append(f"{many} of {len(records)} runs were not made here, but imported from {', '.join(brought)}.")
     opened = sum(r.get("test_openings", 0) > 1 for r in records)
     if opened:
         found.append(f"The test split was opened more than once in {opened} runs.")

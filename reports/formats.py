@@ -16,6 +16,7 @@ PAGE = 497.0  # points: the width of a page's text, 6.9 inches
 GAP = 8.0  # between two columns
 LEAST = 120.0  # that columns of sentences need together
 CAPTION = 105  # characters in a line of a caption
+NOTES, NUMBER = 140, 5  # characters in a line of sources below a table, and those that a source's number and stop take
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"},
@@ -117,16 +118,28 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row], size: _Size) -> tupl
 def _parts(
     table: Table, rows: Sequence[Row], columns: Sequence[Column], widths: dict[int, float], size: _Size
 ) -> list[list[Row]]:
-    """The rows of each float: as many as fit on a page, below the caption in the first one."""
-    parts, room = list[list[Row]]([[]]), size.lines - math.ceil(1.3 * len(table.caption) / CAPTION)
+    """The rows of each float: as many as fit on a page with the sources of its claims, below the caption in the first one."""
+    parts, noted = list[list[Row]]([[]]), set[str]()
+    room = float(size.lines - math.ceil(1.3 * len(table.caption) / CAPTION))
     for row in rows:
-        lines = [math.ceil(1.15 * len(columns[i].text(row)) * size.character / w) for i, w in widths.items() if w]
-        room -= max([1, *lines])
+        own = max(
+            [1, *(math.ceil(1.15 * len(columns[i].text(row)) * size.character / w) for i, w in widths.items() if w)]
+        )
+        room -= own + _note(row, noted)
         if room < 0 and parts[-1]:
             parts.append([])
-            room = size.lines - max([1, *lines])
+            noted.clear()
+            room = size.lines - own - _note(row, noted)
         parts[-1].append(row)
     return parts
+
+
+def _note(row: Row, noted: set[str]) -> float:
+    """The lines that the source of a claim takes below a float that has not ``noted`` it."""
+    if not row.get("claim") or row["source"] in noted:
+        return 0.0
+    noted.add(row["source"])
+    return 1.1 * (len(row["source"]) + NUMBER) / NOTES + (1.5 if len(noted) == 1 else 0)
 
 
 def _latex_row(row: Row, columns: Sequence[Column], sources: Sequence[str]) -> str:
@@ -156,13 +169,14 @@ def _float(
     heads = " & ".join(latex_escape(c.head) for c in columns) + r" \\"
     shares = {i: f">{{\\raggedright\\arraybackslash}}p{{{width / PAGE:.3f}\\textwidth}}" for i, width in widths.items()}
     kinds = "".join(shares.get(i, "r" if c.number else "l") for i, c in enumerate(columns))
-    notes = [rf"\textsuperscript{{{i}}}\,{prose(source)}." for i, source in enumerate(sources, start=1)]
+    used = {row["source"] for row in rows if row.get("claim")}
+    notes = [rf"\textsuperscript{{{i}}}\,{prose(s)}." for i, s in enumerate(sources, start=1) if s in used]
     lines = [_latex_row(row, columns, sources) for row in rows]
     return "\n".join(
         [
             r"\begin{table*}",
             rf"\centering{size.command}\setlength{{\tabcolsep}}{{4pt}}",
-            rf"\caption{{{prose(table.caption) if first else 'Continued.'}}}",
+            rf"\caption{{{prose(table.caption)}}}" if first else r"\addtocounter{table}{-1}\caption{Continued.}",
             *([rf"\label{{tab:{table.name}}}"] if first else []),
             r"\par\smallskip",
             rf"\fitted{{\begin{{tabular}}{{{kinds}}}",

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.record import read_json
+from bench import exchange
+from bench.errors import BenchError
+from bench.record import Folder, read_json
 from reports import comparison, formats, gallery, tables, tidy
 from reports.load import Study
 from tests.reports import exact
@@ -97,5 +99,18 @@ def _same(stored: pd.DataFrame, text: str) -> None:
 
 
 def test_a_gallery_of_nothing_says_so(tmp_path: Path) -> None:
-    with pytest.raises(gallery.BenchError, match="has none with data"):
-        gallery.write(tmp_path, tmp_path / "out")
+    with pytest.raises(BenchError, match="has none with data"):
+        gallery.write([tmp_path], tmp_path / "out")
+
+
+def test_a_gallery_is_made_of_a_file_of_records_too(tmp_path: Path) -> None:
+    exchange.export(Folder(exact.HOME), tmp_path / "records.parquet")
+    home = gallery.taken_in(tmp_path / "records.parquet", tmp_path / "homes")
+    (whole,), (taken,) = ([(n, formats.csv(f.table)) for n, _, f in gallery.picked(h)][:1] for h in (exact.HOME, home))
+    assert taken == whole
+
+
+def test_two_studies_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="is there twice"):
+        gallery.write([exact.HOME, exact.HOME], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
