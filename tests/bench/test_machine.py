@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import machine
+from bench import machine, worker
 from bench.errors import BenchError
+from bench.place import Place
 
 CPU = torch.device("cpu")
 
@@ -155,3 +156,16 @@ def test_command(monkeypatch):
     home = Path.home()
     monkeypatch.setattr("sys.argv", ["/usr/bin/bench", "run", "a b", f"{home}/w", f"{home}-2", "--storage=db://u:pw@h"])
     assert machine.command() == f"bench run 'a b' ~/w {home}-2 --storage=db://u:***@h"
+
+
+def test_a_trace_that_a_run_leaves_behind_holds_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:s3cr3t@host")
+    try:
+        raise ValueError("http://ada:s3cr3t@host/api failed, s3cr3t")
+    except ValueError as error:
+        kind, line = worker.explain(error, Place(tmp_path, tmp_path), {})
+    (trace,) = (tmp_path / "errors").iterdir()
+    assert "ValueError: http://ada:***@host/api failed, ***" in trace.read_text()
+    assert "s3cr3t" not in trace.read_text()
+    assert kind == worker.CRASHED
+    assert "ValueError" in line
