@@ -39,19 +39,24 @@ def accuracy_against(study: Study, size: str) -> pd.DataFrame:
     "final" or "control" (one row per configuration: mean over its seeds with a 95 % t interval, NaN for one seed); of these
     ``front`` are those that none of the model beats. Controls derived from a final are left out: they are of its size.
     """
-    trials = study.done("trial").dropna(subset=[size, "val_top1"])
+    trials = grouped(study.done("trial").dropna(subset=[size, "val_top1"]), study)
     points = trials[WHOSE].assign(size=trials[size], accuracy=trials["val_top1"], label=list(map(label, dicts(trials))))
     points = points.assign(series="trial", split="validation", n=1)
     fronts = [
         group.iloc[pareto_front(group["size"].tolist(), group["accuracy"].tolist())].assign(series="front")
         for _, group in points.groupby(["model", "method"], sort=True)
     ]
-    finals = [_final(rows, size) for _, rows in underived(study).groupby(CONFIGURATION, sort=True)]
+    finals = [_final(rows, size) for _, rows in grouped(underived(study), study).groupby(CONFIGURATION, sort=True)]
     parts = [points, *fronts, pd.DataFrame(finals)]
     table = pd.concat([p for p in parts if len(p)] or [points], ignore_index=True)
-    table["group"] = table["group"] if study.grid else ""  # a ladder's rungs are told apart by their size
     table = table.reindex(columns=COLUMNS).sort_values(["model", "method"], kind="stable", ignore_index=True)
     return table.assign(front=beaten_by_none(table[table["series"].isin(("final", "control"))], ["model"], table.index))
+
+
+def grouped(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Entries whose group is what tells those of one method apart in a panel of a model: of a grid its own, of a ladder the way
+    to recover, as its rungs are told apart by their size."""
+    return rows if study.grid else rows.assign(group=rows["variant"])
 
 
 def underived(study: Study) -> pd.DataFrame:
@@ -163,7 +168,9 @@ def every_final(
 def _trials(axes: Axes, points: pd.DataFrame, lowest: float, look: Look) -> None:
     faint = ink(linestyle="none", markeredgewidth=0, color=look.colour, alpha=0.5)
     seen, below = points[points["accuracy"] >= lowest], points[points["accuracy"] < lowest]
-    axes.plot(100 * seen["size"], seen["accuracy"], marker=look.marker, markersize=3.6, **faint)
+    axes.plot(
+        100 * seen["size"], seen["accuracy"], marker=look.marker, markersize=3.6, rasterized=style.dense(seen), **faint
+    )
     axes.plot(100 * below["size"], [lowest] * len(below), marker=CARETDOWN, **faint)
 
 

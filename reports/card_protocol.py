@@ -105,7 +105,14 @@ def sanity(found: Evidence) -> Verdict:
 def recovery(found: Evidence) -> Verdict:
     """Rule 6: how a model recovers is said by the run, not decided by the method."""
     ways = [str(found.run(e).get("recovery") or "none") for e in found.finals]
-    without = ways.count("none")
+    own: dict[str, set[str]] = {}
+    for entry, way in zip(found.finals, ways, strict=True):
+        own.setdefault(f"{entry['method']} on {entry['model']}", set()).add(way)
+    same, without = len(set(map(frozenset, own.values()))) == 1, ways.count("none")
+    if same and len(set(ways)) > 1:
+        return Verdict(
+            MET, f"every method with each of {listed(sorted(set(ways)), 4)}", found.link("comparison", "finals")
+        )
     if without:
         text = (
             f"{without} of {counted(len(ways), 'final')} have no recovery of their own: the method decides how they end"

@@ -54,8 +54,10 @@ def _controls(study: Study) -> pd.DataFrame:
 def figure(study: Study) -> Figure:
     """A panel for each cell."""
     table = cells(study)
+    models = list(table["model"].unique())
+    where = f"on {models[0]}" if len(models) == 1 else "in each cell"
     caption = (
-        f"Test top-1 of each method in each cell, mean over {numbers(table['n'])} seeds with 95 % t intervals (none for one "
+        f"Test top-1 of each method {where}, mean over {numbers(table['n'])} seeds with 95 % t intervals (none for one "
         "seed); methods in the order of their mean over all cells, those injected hollow and grey. Within a cell, methods that "
         "share a letter cannot be told apart (paired t tests, Holm). Dashed and shaded: the dense model that they start from. "
         f"An arrow: far to the left of the axis. {FAILED}"
@@ -70,9 +72,11 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     canvas, grid = style.panels(
         len(names), wide, height=0.45 + ROW * len(labels), most=3, least=0.45 + ROW * len(labels)
     )
+    alone = table["model"].nunique() == 1  # then the caption names it
     for (axes,), name in zip(grid, names, strict=True):
-        _panel(axes, table[table["cell"] == name], labels, looks)
-        style.title(axes, name)
+        own = table[table["cell"] == name]
+        _panel(axes, own, labels, looks)
+        style.title(axes, name.removeprefix(own["model"].iloc[0]).removeprefix(": ") if alone else name)
     if table["dense"].notna().any():
         style.legend(
             canvas, [key(f"{CONTROL} (mean, 95 % interval)", color=INK, linestyle=CONTROL_DASH, linewidth=0.9)], wide

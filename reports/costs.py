@@ -41,11 +41,10 @@ def costs(study: Study) -> pd.DataFrame:
     t interval, of the ``split``; ``front``: no other configuration of the model is at least as accurate at a lower cost.
     """
     rows = []
-    for _, own in entries(study).groupby(CONFIGURATION, sort=True):
+    for _, own in accuracy.grouped(entries(study), study).groupby(CONFIGURATION, sort=True):
         first, split = dicts(own)[0], "test" if own["test_top1"].notna().any() else "validation"
         over = mean(own["test_top1" if split == "test" else "val_top1"])
         whose = {**{name: first[name] for name in accuracy.WHOSE}, "label": label(first), "split": split}
-        whose |= {"group": first["group"] if study.grid else ""}  # a ladder's rungs are told apart by their size
         whose |= {"series": "control" if first["method"] == CONTROL else "final", "front": False}
         whose |= {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n}
         rows += [{**whose, "cost": cost, "size": own[cost].mean()} for cost in AXES if own[cost].notna().any()]

@@ -6,7 +6,8 @@ import math
 
 import pandas as pd
 
-from reports.columns import Column, Row, Table, fixed, interval, text
+from reports.columns import Column, Table, fixed, text
+from reports.comparison import signed
 from reports.load import Study, called, dicts
 from reports.stats import mean
 from reports.tidy import cell
@@ -48,8 +49,8 @@ def table(study: Study) -> Table:
         Column("n", "n", fixed("n", 0), number=True),
         Column("test top-1", "ours", fixed("ours", 2), number=True),
         Column("control's", "theirs", fixed("theirs", 2), number=True),
-        Column("difference", "difference", _signed, number=True),
-        Column("verdict", "verdict", text("verdict"), bold="flag"),
+        Column("difference", "difference", signed("difference", "half"), number=True),
+        Column("verdict", "verdict", lambda row: row["verdict"] or f"n = {row['n']:.0f}", bold="flag"),
     )
     random = frame[frame["control"] == RANDOM]
     caption = (
@@ -60,8 +61,3 @@ def table(study: Study) -> Table:
         f"({int(random['flag'].sum())} of {len(random)} cells)."
     )
     return Table("sanity", "Method or shape", caption, frame, columns)
-
-
-def _signed(row: Row) -> str:
-    size = interval("difference", "half")({**row, "difference": abs(row["difference"])})
-    return f"{'−' if row['difference'] < 0 else '+'}{size}"

@@ -138,7 +138,7 @@ def facets(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         own = table[table["model"] == model]
         control = own[own["kind"] == "baseline"]
         rows = own[own["kind"] != "baseline"].sort_values("order", kind="stable")
-        crowded = len(rows.drop_duplicates(CONFIGURATION)) > MOST
+        crowded = len(own[own["group"] != ""].drop_duplicates(CONFIGURATION)) > MOST
         split = rows["group"].nunique() > 1 and (crowded or bool((rows["order"] >= 0).any()))
         for group in rows["group"].unique() if split else [None]:
             part = rows if group is None else rows[rows["group"] == group]

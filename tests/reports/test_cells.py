@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench.record import Folder, read_json, write_json
-from reports import cells, series, style
+from reports import accuracy, cells, costs, series, style
+from reports.card_protocol import recovery
 from reports.card_records import failures
 from reports.evidence import Evidence
 from reports.load import Study, injected, load, methods
@@ -113,3 +114,21 @@ def test_what_has_not_ended_has_not_failed_either(study: Study) -> None:
     homes.write_entry(home, "compare", "final", cell, 0, homes.SEEDS[2], state="running", run=run)
     verdict = failures(Evidence(load(Folder(home), "compare"), {}, frozenset()))
     assert verdict.evidence == "none of 26 runs failed; 1 more are under way or were cut off"
+
+
+def test_ways_to_recover_are_told_apart_and_are_an_axis(tmp_path: Path) -> None:
+    said: dict[str, Any] = {"model": "net", "space": {}, "importances": {}, "method": "sap", "target": 0.5}
+    found = {f"sap/net@0.5:recovery={way}": {**said, "recovery": way} for way in ("none", "lr")}
+    homes.declare(
+        tmp_path, name="compare", kind="ladder", methods=["sap"], models=["net"], cells=found, trials=0, claims={}
+    )
+    for cell, about in found.items():
+        write(tmp_path, "final", cell, 1000, left=0.5, test=90.0)
+        path = Folder(tmp_path).run(homes.run_id("compare", "final", cell, 0, 1000)) / "record.json"
+        record = read_json(path)
+        record["run"]["recovery"] = "" if about["recovery"] == "none" else about["recovery"]
+        write_json(path, record)
+    study = load(Folder(tmp_path), "compare")
+    assert set(accuracy.accuracy_against(study, "macs_left")["group"]) == {"recovery=none", "recovery=lr"}
+    assert set(costs.costs(study)["group"]) == {"recovery=none", "recovery=lr"}
+    assert recovery(Evidence(study, {}, frozenset())).evidence == "every method with each of lr, none"
