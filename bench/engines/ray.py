@@ -17,7 +17,9 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.engines import Wish
@@ -32,7 +34,9 @@ PASSED = ("BENCH_", "MLFLOW_", "FSSPEC_", "AWS_", "PG")
 """The environment that workers get begins with these, and is PYTHONPATH."""
 
 LEAST_STORE = 100 * 2**20  # bytes; nothing large travels through Ray
+ANSWER = 10.0  # seconds that an existing cluster may take to answer
 STARTS = 3  # a busy machine may miss Ray's own limit, of 30 s, for its start
+LEAVING = 10.0  # seconds for Ray's own programs to end in
 ENDING = 30.0  # seconds for checkpoints to be written
 
 
@@ -61,12 +65,14 @@ class Ray(Fleet):
 
     def _connected(self) -> Any:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # of a minute each, and not twenty
         if not self.wish.address:
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for: on loopback only
             os.environ["RAY_AUTH_MODE"] = "token"  # others on this machine cannot use it
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
 
+        _require_answer(self.wish.address)
         attempts = 1 if self.wish.address else STARTS
         while not ray.is_initialized():
             attempts -= 1
@@ -76,21 +82,18 @@ class Ray(Fleet):
                 ray.shutdown()
                 if attempts:
                     continue
-                where = f"{mask_secrets(self.wish.address)} does" if self.wish.address else "one started here did"
-                raise BenchError(
-                    f"workers need a Ray cluster, but {where} not answer ({_line(error)}); see `ray status`"
-                ) from None
+                raise _silent(self.wish.address, _line(error)) from None
             self._refuse(ray)
         return ray
 
     def _place(self) -> dict[str, Any]:
         if self.wish.address:
             return {"address": self.wish.address}
-        self._folder = self._folder or tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # private; sockets need a short path
+        self._folder = self._folder or tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets need a short path
         cores = len(os.sched_getaffinity(0))
         return {
             **{"num_cpus": cores, "include_dashboard": False, "object_store_memory": LEAST_STORE},
-            **{"_temp_dir": self._folder},
+            **{"_temp_dir": f"{self._folder}/r"},  # Ray opens its own folder for all accounts; the one above is ours
         }
 
     def _refuse(self, ray: Any) -> None:
@@ -148,8 +151,26 @@ class Ray(Fleet):
             if jobs:
                 ray.wait(jobs, num_returns=len(jobs), timeout=ENDING)
             ray.shutdown()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        until = time.monotonic() + LEAVING
+        while self._folder and Path(self._folder).exists() and time.monotonic() < until:
+            shutil.rmtree(self._folder, ignore_errors=True)  # Ray's programs may still be writing
+            time.sleep(0.2)
+
+
+def _require_answer(address: str) -> None:
+    """Refuse at once an address where nothing listens: Ray itself would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except OSError as error:
+        raise _silent(address, error.strerror or str(error)) from None
+
+
+def _silent(address: str, why: str) -> BenchError:
+    where = f"{mask_secrets(address)} does" if address else "one started here did"
+    return BenchError(f"workers need a Ray cluster, but {where} not answer ({why}); see `ray status`")
 
 
 def serve(order: Order, passed: Mapping[str, str], note: str) -> str:

@@ -45,7 +45,7 @@ class Conducted:
         except BaseException as error:
             self.error = repr(error)
 
-    def until(self, what: Callable[[], bool], seconds: float = 400) -> None:
+    def until(self, what: Callable[[], bool], seconds: float = 900) -> None:
         """Wait for something to happen while the study goes on."""
         end = time.monotonic() + seconds
         while not what():
@@ -56,7 +56,7 @@ class Conducted:
     def said(self, text: str) -> bool:
         return any(text in line for line in self.lines)
 
-    def end(self, seconds: float = 500) -> Result:
+    def end(self, seconds: float = 1500) -> Result:
         self._thread.join(seconds)
         assert not self._thread.is_alive(), self.lines
         assert not self.error, (self.error, self.lines)
@@ -87,7 +87,7 @@ def order() -> Order:
 
 def tend_until(engine: Engine, what: Callable[[], bool], every: float = 0.5) -> None:
     """Look after workers until something happens, then stop them."""
-    end = time.monotonic() + 600
+    end = time.monotonic() + 900
     try:
         while not what():
             assert time.monotonic() < end
