@@ -242,6 +242,7 @@ def scale(
     facts = {**hardware, **machine.versions(), "when": time.strftime("%Y-%m-%d", time.gmtime())}
     many, shown, asked, crew = map(_numbers, (runs, entries, trials, workers))
     with tempfile.TemporaryDirectory() as own:
+        Path(own).chmod(0o711)  # the account of a database that root starts must pass
         facts["flush_ms"] = round(rates.flush(Path(own)), 2)
         wish = Wish(many, shown, asked, crew, named, tuple(engines.split(",")), empty, limit, records, Path(own))
         console.print(", ".join(f"{name} {value}" for name, value in facts.items()), soft_wrap=True)

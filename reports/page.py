@@ -23,6 +23,7 @@ from reports.figures import Figure
 
 TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "md": "text/markdown"}
 TYPES["tex"] = "application/x-tex"
+HELD = 500_000  # bytes of a file that the page holds at most, besides what it shows; larger ones lie beside it
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ class Section:
 def data_uri(name: str, data: bytes) -> str:
     """A file as an address that holds it."""
     return f"data:{TYPES[name.rpartition('.')[2]]};base64,{base64.b64encode(data).decode()}"
+
+
+def downloads(name: str, folder: str, files: Mapping[str, bytes]) -> list[tuple[str, str, str]]:
+    """For each file of a figure or table its name, what the page calls it, and the address that holds it; "" for one that is
+    too large to be held twice, which is called by its place and size."""
+    found = []
+    for end, data in files.items():
+        said = end.lstrip(".-").replace("page.", "page ").replace("column.", "column ")
+        held = len(data) <= HELD
+        said += "" if held else f" ({len(data) / 1e6:.1f} MB: {folder}/{name}{end})"
+        found.append((f"{name}{end}", said, data_uri(end, data) if held else ""))
+    return found
 
 
 def table_files(table: Table) -> dict[str, bytes]:
@@ -128,5 +141,5 @@ def html(sections: Sequence[Section]) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"data_uri": data_uri, "body": body, "summary": summary}
+    environment.globals |= {"data_uri": data_uri, "downloads": downloads, "body": body, "summary": summary}
     return environment.get_template("page.html").render(sections=sections) + "\n"

@@ -27,7 +27,7 @@ COLUMN, PAGE = 3.3, 6.9  # inches
 AXIS = 0.5  # inches that the axis of a panel takes
 NAME = 9.6  # points that a row of names above a panel takes
 MANY = 12  # panels
-DENSE = 400  # points in a panel; more are drawn as an image, in PDF and SVG too
+DENSE = 250  # points in a panel; more are drawn as an image, in PDF and SVG too
 WIDTHS = {"page": PAGE, "column": COLUMN}
 # Okabe & Ito (2008): told apart with any colour vision; dark and light alternate so that they differ in grey too. Then four
 # of Tol's (2021, muted). With six markers, thirty methods have looks of their own.

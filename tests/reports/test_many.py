@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.record import Folder
-from reports import search, stats, style, tables
+from reports import page, search, stats, style, tables
 from reports.figures import makers
 from reports.load import Study, load
 from reports.trace import traced
@@ -73,3 +73,11 @@ def test_rows_lead_to_the_runs_that_their_names_stand_for(tmp_path: Path) -> Non
     without = made.frame.drop(columns=["runs", "claim"])[~made.frame["claim"].astype(bool)]
     found = traced(replace(made, frame=without), study).frame["runs"]
     assert [sorted(runs) for runs in found] == [sorted(runs) for runs in made.frame["runs"] if runs]
+
+
+def test_what_is_large_lies_beside_the_page() -> None:
+    files = {"-page.png": b"x" * (page.HELD + 1), ".csv": b"a,b\n"}
+    (large, said, nowhere), (small, _, here) = page.downloads("slices", "study/figures", files)
+    assert (large, small) == ("slices-page.png", "slices.csv")
+    assert (said, nowhere) == ("page png (0.5 MB: study/figures/slices-page.png)", "")
+    assert here.startswith("data:text/csv;base64,")
