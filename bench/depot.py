@@ -181,7 +181,8 @@ class Depot(Remote):
 
     def _each(self, act: Callable[[Any], bool], items: Sequence[Any]) -> int:
         """How many of some actions came to something; many at once where the store is made for it."""
-        self.open()
+        with self._open():
+            pass
         with ThreadPoolExecutor(AT_ONCE if self.whole else 1) as threads:
             return sum(threads.map(act, items))
 

@@ -43,7 +43,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def answers(address: str, server: subprocess.Popen[bytes]) -> None:
     """Wait for a server that was just started."""
-    for _ in range(600):
+    for _ in range(3000):
         assert server.poll() is None, "the server ended"
         try:
             urllib.request.urlopen(address, timeout=5).close()
