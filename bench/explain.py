@@ -16,6 +16,7 @@ from bench.errors import BenchError, one_of
 from bench.machine import hardware, mask_secrets, resolve_device, versions
 from bench.place import Place
 from bench.spec import Run, describe
+from bench.storages import open_storage
 from bench.tuner import Space, check_space, readable
 
 
@@ -98,7 +99,7 @@ def doctor(console: Console) -> bool:
     table.add_row("MLflow", escape(mask_secrets(place.tracking_uri)))
     table.add_row("Optuna", escape(mask_secrets(place.storage or "a journal file in each study's folder")))
     console.print(table)
-    findings = [f for check in (_disk, _data, _store, _methods, _records) for f in check(place)]
+    findings = [f for check in (_disk, _data, _store, _storage, _methods, _records) for f in check(place)]
     for good, text in findings:
         console.print(f"[green]ok[/]    {escape(text)}" if good else f"[red]wrong[/] {escape(text)}", soft_wrap=True)
     return all(good for good, _ in findings)
@@ -123,6 +124,16 @@ def _store(place: Place) -> list[tuple[bool, str]]:
     except (BenchError, sqlite3.Error) as error:
         return [(False, mask_secrets(str(error)))]
     return [(True, "the MLflow store answers")]
+
+
+def _storage(place: Place) -> list[tuple[bool, str]]:
+    if place.storage is None:
+        return []
+    try:
+        open_storage(place.storage, place.home)
+    except BenchError as error:
+        return [(False, mask_secrets(str(error)))]
+    return [(True, "the Optuna storage answers")]
 
 
 def _methods(place: Place) -> list[tuple[bool, str]]:
