@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from bench.engines import Engine
 
 LOOK_EVERY = 1.0  # seconds between two looks at what other workers have done
-GATHER_EVERY = 15.0  # seconds between two times that their records are fetched from the depot
+GATHER_EVERY, GATHER_SHARE = (
+    15.0,
+    20.0,
+)  # seconds between two times that their records are fetched, or 20 times what that takes
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Conductor:
     expect: Callable[[int], None] = lambda more: None
     say: Callable[[str], None] = lambda text: None
     engine: Engine | None = None
-    _gathered: float = 0.0
+    _gather_at: float = 0.0
 
     def conduct(self) -> Result:
         """All trials, the choice, all finals.
@@ -117,20 +120,20 @@ class Conductor:
 
     def _due(self) -> bool:
         """Whether it is time to fetch what workers have sent."""
-        now = time.monotonic()
-        due = now - self._gathered > GATHER_EVERY
-        self._gathered = now if due else self._gathered
-        return due
+        return time.monotonic() > self._gather_at
 
     def _gather(self, *, last: bool = True) -> None:
         """Fetch the entries and records of workers that have homes of their own; weights only when nothing is left."""
         if (depot := self.place.depot) is None:
             return
+        began = time.monotonic()
         try:
             depot.push_study(self.place.home, self.study.name)
             depot.pull(self.place.home, (self.study.name,), weights=last)
         except BenchError as error:
             self.say(f"{error}; it is fetched later, or by `bench pull`")
+        took = time.monotonic() - began
+        self._gather_at = time.monotonic() + max(GATHER_EVERY, GATHER_SHARE * took)
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:

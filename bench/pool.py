@@ -214,6 +214,9 @@ class Pool:
             return None
         if kind == DISK_FULL:
             raise BenchError(reason)
+        if kind == REFUSED and self._cached(child.run, child.keep) is not None:  # only its sending to the depot failed
+            outcomes[child.label] = self._ended(child.label, Outcome(child.run, "finished", reason=reason))
+            return None
         folder = RunFolder(self.place.records.run(child.run.id))
         folder.fail({"kind": kind, "reason": reason, "time": time.time()})
         again = _retry(child.run, kind, len(folder.attempts()))
