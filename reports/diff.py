@@ -28,6 +28,7 @@ from reports.load import Study, called_cell, dicts, load
 from reports.statistics.paired import ALPHA, holm
 
 IGNORED = ("name", "state", "command", "documentation", "claims", "imported_from", "cells")
+SPELLED = 3  # configurations of one method that are listed one by one
 COLUMNS = ["study", "kind", "cell", "settings", "metric", "n_old", "n_new", "old", "new"]
 COLUMNS += ["difference", "half", "test", "p", "holm", "beyond"]
 
@@ -125,13 +126,26 @@ def _configurations(old: Study, new: Study) -> tuple[list[dict[str, Any]], list[
         whose = {"study": new.name, "kind": kind, "cell": called_cell({**first, "cell": cell}), "settings": chosen}
         rows += [{**whose, **row} for row in measured(ours[at], theirs[at])]
     sides = (("old", ours.keys() - theirs.keys()), ("new", theirs.keys() - ours.keys()))
-    alone = [f"{' '.join(at).strip()}: only in the {side} set" for side, some in sides for at in sorted(some)]
-    return rows, alone
+    return rows, [line for side, some in sides for line in _alone(sorted(some), side)]
+
+
+def _alone(some: Sequence[tuple[str, str, str]], side: str) -> list[str]:
+    """A sentence for each configuration that only one set has; of many of one method, one for all."""
+    found, kinds = list[str](), dict[str, list[str]]()
+    for kind, cell, chosen in some:
+        kinds.setdefault(f"{kind} {cell.partition('/')[0]}", []).append(f"{kind} {cell} {chosen}".strip())
+    for name, own in kinds.items():
+        many = f"{name}: {len(own)} configurations, the first of them {own[0].removeprefix(name).lstrip('/')}"
+        found += [f"{text}: only in the {side} set" for text in (own if len(own) <= SPELLED else [many])]
+    return found
 
 
 def _by_configuration(study: Study) -> dict[tuple[str, str, str], pd.DataFrame]:
     rows = study.entries[study.entries["kind"].isin(("final", "baseline")) & (study.entries["state"] != "running")]
-    keys = rows.assign(chosen=rows["params"].map(settings)).groupby(["kind", "cell", "chosen"], sort=True)
+    chosen = [
+        settings({k: v for k, v in params.items() if k != "of"}) for params in rows["params"]
+    ]  # a run has its seed
+    keys = rows.assign(chosen=chosen).groupby(["kind", "cell", "chosen"], sort=True)
     return {(str(kind), str(cell), str(chosen)): own for (kind, cell, chosen), own in keys}
 
 

@@ -68,6 +68,23 @@ def test_what_is_in_one_set_only_and_what_is_declared_otherwise_is_listed(tmp_pa
     assert "<td>+3.00 ± 0.02</td>" in (tmp_path / "out" / "diff.html").read_text()
 
 
+def test_controls_of_the_same_final_are_one_configuration_and_many_of_one_set_are_one_sentence(tmp_path: Path) -> None:
+    for side, shift in (("old", 0.0), ("new", 1.0)):
+        home, of = results(tmp_path / side, 0), {"of": "sap/test_vit:b"}
+        for seed in homes.SEEDS:
+            run, cell = homes.run_id(side, seed), "random_ratios/test_vit:b"
+            homes.write_run(home, run, model="test_vit", val=90.0, left=0.5, test=80.0 + shift, rounds=1)
+            params = {"of": homes.run_id(side, "b", seed)}
+            homes.write_entry(home, "grid-digits-abc123", "baseline", cell, 1, seed, run=run, params=params, **of)
+            for more in range(5 if side == "new" else 0):
+                homes.write_entry(home, "grid-digits-abc123", "final", f"drop/m{more}", 0, seed, run=run, params={})
+    found = diff(str(tmp_path / "old"), str(tmp_path / "new"), tmp_path, tmp_path / "out")
+    own = found.table.frame
+    row = own[own["cell"].str.startswith("random_ratios") & (own["metric"] == "test top-1")].iloc[0]
+    assert (row["n_old"], row["n_new"], row["difference"]) == (3, 3, 1.0)
+    assert found.alone == ("final drop: 5 configurations, the first of them m0: only in the new set",)
+
+
 def test_other_seeds_are_compared_with_welch(tmp_path: Path) -> None:
     old, new = results(tmp_path / "old", 0), results(tmp_path / "new", 3, seeds=(1001, 1002, 1003, 1004))
     row = rows(diff(str(old), str(new), tmp_path, tmp_path / "out").table.frame, "b").loc["test top-1"]
