@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench import links, machine, plugins, tasks, tracking
+from bench.changed import LOOSE
 from bench.conductor import Conductor, Result
 from bench.errors import BenchError, MissingData, one_of
 from bench.place import Place
@@ -45,7 +46,7 @@ def run(
     place, one = Place(), new_run(method, settings)
     _make_ready(console, one, place)
     console.print(f"run [bold]{one.id}[/]  {escape(_shown(one.identity()))}", soft_wrap=True)
-    with _mirror(console, place, tracking.LOOSE, track), Display(console, total=1, failures=False) as display:
+    with _mirror(console, place, LOOSE, track), Display(console, total=1, failures=False) as display:
         pool = Pool(place, 1, gpus, hang_seconds, checkpoint_seconds, watch=display)
         outcome = pool.run([(f"{method}/{one.model}", one)], keep_weights=True)[f"{method}/{one.model}"]
     if outcome.state != "finished":
@@ -359,7 +360,7 @@ def sync(console: Console, records: Path | None) -> None:
         )
     target = place if "MLFLOW_TRACKING_URI" in os.environ else Place()
     os.environ["MLFLOW_TRACKING_URI"] = target.tracking_uri
-    names = [*place.records.studies(), *([tracking.LOOSE] if tracking.loose_entries(place.records) else [])]
+    names = [*place.records.studies(), *([LOOSE] if tracking.loose_entries(place.records) else [])]
     if not names:
         raise MissingData(f"no records in {place.home}; run something first, or name a folder with --records")
     for name in names:
