@@ -23,7 +23,7 @@ from bench.machine import mask_secrets
 if TYPE_CHECKING:
     from bench.crew import Order
 
-STOPPING = 60.0  # seconds: longer than what runs are given to write a checkpoint
+STOPPING = 120.0  # seconds: longer than what runs are given to write a checkpoint
 
 
 class Aside:

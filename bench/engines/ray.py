@@ -17,10 +17,10 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from bench.engines import Wish
 from bench.engines.fleet import Fleet, Seen, Slot
@@ -36,7 +36,7 @@ PASSED = ("BENCH_", "MLFLOW_", "FSSPEC_", "AWS_", "PG")
 LEAST_STORE = 100 * 2**20  # bytes; nothing large travels through Ray
 ANSWER = 10.0  # seconds that an existing cluster may take to answer
 STARTS = 3  # a busy machine may miss Ray's own limit, of 30 s, for its start
-LEAVING = 10.0  # seconds for Ray's own programs to end in
+LEAVING = 20.0  # seconds for Ray's own programs to end in
 ENDING = 30.0  # seconds for checkpoints to be written
 
 
@@ -150,11 +150,11 @@ class Ray(Fleet):
                 ray.cancel(job)
             if jobs:
                 ray.wait(jobs, num_returns=len(jobs), timeout=ENDING)
+            family = psutil.Process().children(recursive=True)
             ray.shutdown()
-        until = time.monotonic() + LEAVING
-        while self._folder and Path(self._folder).exists() and time.monotonic() < until:
-            shutil.rmtree(self._folder, ignore_errors=True)  # Ray's programs may still be writing
-            time.sleep(0.2)
+            psutil.wait_procs(family, timeout=LEAVING)  # Ray does not; they still write to its folder
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _require_answer(address: str) -> None:
