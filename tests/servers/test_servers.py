@@ -178,7 +178,7 @@ def test_no_password_is_written_anywhere(lab: Running, tmp_path: Path) -> None:
         )
         return f"{done.returncode}\n{done.stdout}\n{done.stderr}"
 
-    words = ["study", "gradual", "epochs=1", *"--smoke --models test_resnet --trials 1 --jobs 1".split()]
+    words = ["study", "gradual", "epochs=1", *["--smoke", "--models", "test_resnet", "--trials", "1", "--jobs", "1"]]
     said = [bench(*words), bench("doctor")]
     assert [text[:1] for text in said] == ["0", "0"], said
     said.append(_everything_in(lab, "mlflow") + _everything_in(lab, "optuna"))
