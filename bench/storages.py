@@ -28,7 +28,7 @@ from bench.machine import mask_secrets
 
 HEARTBEAT, GRACE = 10, 60  # seconds between two signs of life, and without one until a trial's worker counts as dead
 CONNECT = 10  # seconds that a server may take to answer
-_OPENING = threading.Lock()  # what is done to warnings meanwhile is done to all threads
+_OPENING = threading.Lock()  # one at a time: warnings that are silenced meanwhile are all threads'
 ATTEMPTS = 5  # at making the tables, which several workers may do at once
 EXTRA = "pip install 'prunebench[servers]'"
 _LASTING = re.compile(
@@ -66,14 +66,16 @@ _USERS: dict[Path, int] = {}  # files that stay open, as their locks are ours as
 
 
 def _alone(journal: Path) -> None:
-    """Mend the journal if no other process uses it; this one counts as a user until it ends."""
-    if journal not in _USERS:
-        _USERS[journal] = os.open(journal.with_name(f".{journal.name}.users"), os.O_CREAT | os.O_RDWR)
-    file = _USERS[journal]
-    with contextlib.suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _mend(journal)
-    fcntl.flock(file, fcntl.LOCK_SH)
+    """Mend the journal if nobody uses it, not even this process, which counts as a user from now on until it ends."""
+    with _OPENING:
+        if journal in _USERS:
+            return
+        file = os.open(journal.with_name(f".{journal.name}.users"), os.O_CREAT | os.O_RDWR)
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _mend(journal)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        _USERS[journal] = file
 
 
 def _mend(journal: Path) -> None:

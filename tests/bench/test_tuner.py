@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
+from bench import storages
 from bench.board import Claim
 from bench.config import hp
 from bench.errors import BenchError
@@ -107,6 +109,7 @@ def test_a_journal_cut_short_is_mended(tmp_path: Path) -> None:
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "wor')
     (tmp_path / "optuna.journal.lock").symlink_to(journal)  # left behind by the same kill
+    os.close(storages._USERS.pop(journal))  # it used the journal until it was killed
     again = tuner(tmp_path)
     assert len(again.board.ended()) == 4
     assert [claim.number for claim, _ in generation(again)] == [4, 5, 6, 7]
