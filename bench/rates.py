@@ -157,7 +157,8 @@ def _timed(action: Callable[[], Any]) -> float:
 @dataclass(frozen=True)
 class Told:
     """Empty trials that were claimed and told: how many of how many, by how many workers; a second, over all of them and over
-    the first and the last tenth."""
+    the first and the last tenth; and milliseconds of its processor that a worker spent on one, in the same way. The latter say
+    how the work grows with what there is, also on a busy machine."""
 
     trials: int
     wanted: int
@@ -165,6 +166,9 @@ class Told:
     rate: float
     first: float
     last: float
+    work: float
+    first_work: float
+    last_work: float
 
 
 def ask_tell(url: str | None, journal: Path, trials: int, workers: int, limit: float) -> Told:
@@ -187,23 +191,25 @@ def ask_tell(url: str | None, journal: Path, trials: int, workers: int, limit: f
         worker.start()
     begin.wait(600)
     began = time.monotonic()
-    times = sorted(moment for _ in crew for moment in found.get(timeout=limit + 600))
+    told = sorted(one for _ in crew for one in found.get(timeout=limit + 600))
     for worker in crew:
         worker.join()
-    return Told(len(times), trials, workers, *_rates([began, *times]))
+    rates = _rates([began, *(moment for moment, _ in told)])
+    return Told(len(told), trials, workers, *rates, *_means([1e3 * spent for _, spent in told]))
 
 
 def _work(url: str | None, journal: Path, trials: int, limit: float, begin: Any, found: Any) -> None:
-    board, owner, times = Board(open_storage(url, journal), journal.stem, trials), token(), list[float]()
+    board, owner, told = Board(open_storage(url, journal), journal.stem, trials), token(), list[tuple[float, float]]()
     begin.wait(600)
-    end = time.monotonic() + limit
+    end, busy = time.monotonic() + limit, time.process_time()
     while time.monotonic() < end and not board.over:
         claim = board.claim(owner)
         if claim is None:
             time.sleep(0.02)  # the others are at the last ones
         elif board.tell(claim, [0.5], {"run": "empty", "reason": ""}):
-            times.append(time.monotonic())
-    found.put(times)
+            told.append((time.monotonic(), time.process_time() - busy))
+            busy = time.process_time()
+    found.put(told)
 
 
 def _rates(times: Sequence[float]) -> tuple[float, float, float]:
@@ -212,6 +218,13 @@ def _rates(times: Sequence[float]) -> tuple[float, float, float]:
     few = max(1, round(TENTH * count))
     parts = (times, times[: few + 1], times[-few - 1 :])
     return tuple((len(part) - 1) / (part[-1] - part[0]) if count else 0.0 for part in parts)  # type: ignore[return-value]
+
+
+def _means(values: Sequence[float]) -> tuple[float, float, float]:
+    """Means over all, and over the first and the last tenth."""
+    few = max(1, round(TENTH * len(values)))
+    parts = (values, values[:few], values[-few:])
+    return tuple(statistics.fmean(part) if values else 0.0 for part in parts)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

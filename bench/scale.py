@@ -120,8 +120,11 @@ def _asked(store: str, found: rates.Told) -> Iterator[Line]:
     whole = "" if found.trials == found.wanted else f" of {found.wanted:,}"
     size = f"{found.trials:,}{whole} trials, {found.workers} worker{'s' if found.workers > 1 else ''}"
     where = {"file": "journal file", "postgresql": "PostgreSQL", "proxy": "proxy, PostgreSQL"}[store]
-    for name, rate in (("", found.rate), (", first tenth", found.first), (", last tenth", found.last)):
-        yield _line(f"claim and tell{name}", where, size, rate, "/s")
+    yield _line("claim and tell", where, size, found.rate, "/s")
+    yield _line("claim and tell, first tenth", where, size, found.first, "/s")
+    yield _line("claim and tell, last tenth", where, size, found.last, "/s")
+    yield _line("a worker's processor, first tenth", where, size, found.first_work, "ms")
+    yield _line("a worker's processor, last tenth", where, size, found.last_work, "ms")
 
 
 def overheads(wish: Wish) -> Iterator[Line]:

@@ -6,6 +6,7 @@ Shares are of the dense model's layer, so that a layer with zeros and one with f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -78,7 +79,7 @@ def figure(study: Study) -> Figure:
         "what leaves every layer whole."
     )
     missing = "" if len(table) else "no pruned model is finished yet, or none can be set against its dense model"
-    return Figure("allocation", "What is left of each layer", caption, table, lambda *a: draw(table, *a), missing)
+    return Figure("allocation", "What is left of each layer", caption, table, partial(draw, table), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:

@@ -8,8 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from bench.errors import MissingData, one_of
@@ -31,6 +35,9 @@ Progress = Callable[[int, int, str], None]
 
 Links = Mapping[str, Mapping[str, str]]
 """By study and run: where MLflow shows it."""
+
+MANY, PROCESSES = 2000, 4
+"""Entries from which on figures are drawn side by side, as other processes take seconds to start; and by how many at most."""
 
 
 def build(
@@ -74,8 +81,11 @@ def build(
         if progress is not None:
             progress(next(steps), total, what)
 
-    known_links = links or {}
-    sections = [_study(study, out, look, tell, known_links.get(study.name, {})) for study in read]
+    known_links, sections = links or {}, list[page.Section]()
+    with _drawing(sum(len(study.entries) for study in read)) as every:
+        drawn = [_figures(study, out, look, every) for study in read]
+        for study, own in zip(read, drawn, strict=True):
+            sections.append(_study(study, out, own, tell, known_links.get(study.name, {})))
     tell("page")
     path = out / "index.html"
     write_text(path, page.html(sections))
@@ -97,12 +107,39 @@ def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
     return [*before, card.table(study, [*before, *after], drawn), *after]
 
 
-def _study(study: Study, out: Path, look: Looks, tell: Callable[[str], None], links: Mapping[str, str]) -> page.Section:
+Every = Callable[..., Iterable[page.Shown]]
+"""Calls a function with the arguments in its turn, as `map` does."""
+
+
+@contextlib.contextmanager
+def _drawing(entries: int) -> Iterator[Every]:
+    """What draws figures: this process, one after the other, or where there are many entries several at once. The bytes are
+    the same."""
+    processes = min(PROCESSES, os.cpu_count() or 1)
+    if entries < MANY or processes < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _figures(study: Study, out: Path, look: Looks, every: Every) -> Iterable[page.Shown]:
+    """The figures of a study, which are being drawn, or are when they are asked for."""
+    made = (marked(make(study), study) for make in makers(study))
+    return every(_write_figure, made, itertools.repeat(out / study.name / "figures"), itertools.repeat(look))
+
+
+def _study(
+    study: Study,
+    out: Path,
+    drawn: Iterable[page.Shown],
+    tell: Callable[[str], None],
+    links: Mapping[str, str],
+) -> page.Section:
     shown, base = [], out / study.name
-    for make in makers(study):
-        figure = marked(make(study), study)
-        tell(f"{study.name}: {figure.name}")
-        shown.append(_write_figure(figure, base / "figures", look))
+    for figure in drawn:
+        tell(f"{study.name}: {figure.figure.name}")
+        shown.append(figure)
     tell(f"{study.name}: tables")
     made = listed(study, [figure.figure.name for figure in shown if figure.files])
     section = page.Section(study.name, facts(study), warnings(study), shown, made, links)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -63,7 +64,7 @@ def figure(study: Study) -> Figure:
         f"An arrow: far to the left of the axis. {FAILED}"
     )
     missing = "" if len(table) else ALONE
-    return Figure("cells", "Every cell", caption, table, lambda *a: draw(table, *a), missing)
+    return Figure("cells", "Every cell", caption, table, partial(draw, table), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -123,7 +124,7 @@ def figure(study: Study) -> Figure:
         )
     missing = "" if (table["series"] == "final").any() else "no final has a result yet"
     title = "Accuracy against every cost"
-    return Figure("costs", title, caption + _untimed(study), table, lambda *a: draw(table, *a), missing)
+    return Figure("costs", title, caption + _untimed(study), table, partial(draw, table), missing)
 
 
 def _untimed(study: Study) -> str:

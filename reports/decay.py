@@ -6,6 +6,7 @@ A sweep is what its study declared as facts of its variants: ``steps``, or the t
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -90,7 +91,7 @@ def figure(study: Study) -> Figure:
     )
     missing = "" if len(swept) else "no variant has a result yet"
     return Figure(
-        "decay", "Decay: its steps, and what is released", caption, table, lambda *a: draw(table, *a), missing
+        "decay", "Decay: its steps, and what is released", caption, table, partial(draw, table), missing
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
@@ -17,7 +18,8 @@ UNTUNED = "every configuration is declared, so there are no trials and nothing i
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to be: ``draw(looks, wide)`` paints ``table`` for a page's or a column's width.
+    """A figure to be: ``draw(looks, wide)`` paints ``table`` for a page's or a column's width. It can be sent to another
+    process.
 
     ``missing`` says why there is nothing to draw; ``marked``: a reconstruction is in it, which the caption explains.
     """
@@ -62,7 +64,7 @@ def _variants(study: Study) -> Figure:
         "line and its band are the dense control. A hollow point is validation top-1: its runs have not opened the test split."
     )
     missing = "" if len(table) else "no variant has a result yet"
-    return Figure("variants", "Accuracy of the variants", caption, table, lambda *a: variants.draw(table, *a), missing)
+    return Figure("variants", "Accuracy of the variants", caption, table, partial(variants.draw, table), missing)
 
 
 def _accuracy(study: Study, size: str) -> Figure:
@@ -86,7 +88,7 @@ def _accuracy(study: Study, size: str) -> Figure:
         f"Accuracy against {what[0].lower() + what[1:] if what[:2] != 'MA' else what}",
         caption,
         table,
-        lambda looks, wide: accuracy.draw(table, size, looks, wide),
+        partial(accuracy.draw, table, size),
         missing,
     )
 
@@ -100,7 +102,7 @@ def _curves(study: Study) -> Figure:
         f"round. {series.BEGUN}"
     )
     missing = "" if len(table) else "no run has written curves yet"
-    return Figure("curves", "Validation curves", caption, table, lambda *a: series.draw_curves(table, *a), missing)
+    return Figure("curves", "Validation curves", caption, table, partial(series.draw_curves, table), missing)
 
 
 def _layers(study: Study) -> Figure:
@@ -110,7 +112,7 @@ def _layers(study: Study) -> Figure:
         f"{numbers(table['n'])} seeds. Hollow: layers that the method may not prune. {series.LEFT_OUT}"
     )
     missing = "" if len(table) else "no pruned model is finished yet"
-    return Figure("layers", "Sparsity per layer", caption, table, lambda *a: series.draw_layers(table, *a), missing)
+    return Figure("layers", "Sparsity per layer", caption, table, partial(series.draw_layers, table), missing)
 
 
 def _rounds(study: Study) -> Figure:
@@ -122,7 +124,7 @@ def _rounds(study: Study) -> Figure:
         f"PQ index (p = 0.5, q = 1) of the live weights at the end of each round. {rounds.RULE} {rounds.seen(table)}"
     )
     title = "PQ index over rounds, and the phases the SAP paper predicts"
-    return Figure("pq-rounds", title, caption, table, lambda *a: rounds.draw(table, *a), missing)
+    return Figure("pq-rounds", title, caption, table, partial(rounds.draw, table), missing)
 
 
 def _importances(study: Study) -> Figure:
@@ -134,7 +136,7 @@ def _importances(study: Study) -> Figure:
         f"{search.left_out(table)}"
     )
     return Figure(
-        "importances", "Parameter importances", caption, table, lambda *a: search.draw_importances(table, *a), missing
+        "importances", "Parameter importances", caption, table, partial(search.draw_importances, table), missing
     )
 
 
@@ -149,7 +151,7 @@ def _slices(study: Study) -> Figure:
         "parameters vary too, so that a trend may be theirs. An arrow: far below the axis."
         f"{search.left_out(table, search.KNOBS)}"
     )
-    return Figure("slices", "Slices", caption, table, lambda *a: search.draw_slices(table, *a), missing)
+    return Figure("slices", "Slices", caption, table, partial(search.draw_slices, table), missing)
 
 
 def _history(study: Study) -> Figure:
@@ -164,7 +166,7 @@ def _history(study: Study) -> Figure:
     )
     missing = "" if len(table) else "no trial has ended yet" if study.tuned else UNTUNED
     return Figure(
-        "history", "Optimisation history", caption, table, lambda *a: search.draw_history(table, pareto, *a), missing
+        "history", "Optimisation history", caption, table, partial(search.draw_history, table, pareto), missing
     )
 
 

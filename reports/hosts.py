@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -160,7 +161,7 @@ def figure(study: Study) -> Figure:
     missing = "" if len(own) else "no final has a result yet"
     paper = study.declared.get("task") == "cifar10"
     title = "What decay adds to its hosts"
-    return Figure("hosts", title, caption, table, lambda *a: draw(table, lines, paper, *a), missing)
+    return Figure("hosts", title, caption, table, partial(draw, table, lines, paper), missing)
 
 
 def draw(table: pd.DataFrame, dense: Mapping[str, float], paper: bool, looks: Looks, wide: bool) -> Canvas:

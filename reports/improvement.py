@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
@@ -48,7 +49,7 @@ def figure(frame: pd.DataFrame, baseline: str) -> Figure:
         "" if len(table) else ALONE if baseline else "the baseline has no final, so there is nothing to improve on"
     )
     title = f"Probability of improvement over {baseline}" if baseline else "Probability of improvement"
-    return Figure("improvement", title, caption, table, lambda *a: draw(table, *a), missing)
+    return Figure("improvement", title, caption, table, partial(draw, table), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:

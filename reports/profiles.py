@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def figure(frame: pd.DataFrame, score: str = "test top-1 (%)") -> Figure:
     )
     missing = "" if len(table) else ALONE
     title = "Performance profiles"
-    return Figure("profiles", title, caption, table, lambda looks, wide: draw(table, looks, wide, score), missing)
+    return Figure("profiles", title, caption, table, partial(draw, table, score=score), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool, score: str = "test top-1 (%)") -> Canvas:

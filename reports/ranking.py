@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def figure(frame: pd.DataFrame) -> Figure:
         f"p = {found.friedman:.2g}; {verdict} (Demsar 2006), which must be CD = {found.critical:.2f} apart. {FAILED}"
     )
     title = "Mean ranks and their critical difference"
-    return Figure("ranks", title, caption, table, lambda *a: draw(table, found, *a), "" if found.enough else missing)
+    return Figure("ranks", title, caption, table, partial(draw, table, found), "" if found.enough else missing)
 
 
 def draw(table: pd.DataFrame, found: Ranks, looks: Looks, wide: bool) -> Canvas:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from reports import (
     allocation,
@@ -51,7 +52,7 @@ def _roads(study: Study) -> Figure:
     )
     missing = "" if len(own) else "no final has a result yet"
     title = "Large and sparse, or small and dense"
-    return Figure("roads", title, caption, table, lambda *a: roads.draw(table, *a), missing)
+    return Figure("roads", title, caption, table, partial(roads.draw, table), missing)
 
 
 def _equilibrium(study: Study) -> Figure:
@@ -65,7 +66,7 @@ def _equilibrium(study: Study) -> Figure:
     )
     missing = "" if len(table) else "no variant has a result yet"
     title = "Drop probabilities: the sparsity they lead to, and what each part is worth"
-    return Figure("equilibrium", title, caption, table, lambda *a: equilibrium.draw(table, *a), missing)
+    return Figure("equilibrium", title, caption, table, partial(equilibrium.draw, table), missing)
 
 
 def _sap_phases(study: Study) -> Figure:
@@ -79,7 +80,7 @@ def _sap_phases(study: Study) -> Figure:
         "from the paper."
     )
     title = "SAP's ablations: accuracy and PQ index over rounds"
-    return Figure("sap-phases", title, caption, table, lambda *a: rounds.draw(table, *a, left=True), missing)
+    return Figure("sap-phases", title, caption, table, partial(rounds.draw, table, left=True), missing)
 
 
 def _phases(study: Study) -> Table:
@@ -110,7 +111,7 @@ def _prunable(study: Study) -> Figure:
     )
     missing = "" if len(table) else "no run has ended yet"
     title = "What can be pruned in each architecture"
-    return Figure("prunable", title, caption, table, lambda *a: prunable.draw(table, *a), missing)
+    return Figure("prunable", title, caption, table, partial(prunable.draw, table), missing)
 
 
 def _architectures(study: Study) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -94,7 +95,7 @@ def figure(study: Study) -> Figure:
         caption += f" {hidden} masked models are not shown: they are not faster, and their speed-up is theoretical."
     told = "no smaller model has been timed yet; `bench speed` does it"
     title = "What MACs promise, and what is measured"
-    return Figure("speed", title, caption, table, lambda *a: draw(table, *a), "" if len(table) else told)
+    return Figure("speed", title, caption, table, partial(draw, table), "" if len(table) else told)
 
 
 def listing(study: Study) -> Table:

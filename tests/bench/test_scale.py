@@ -55,6 +55,7 @@ def test_rates_of_all_and_of_the_tenths_at_the_ends() -> None:
     ]  # 10 a second apart, then 10 two apart
     assert rates._rates(slower) == (20 / 30, 1.0, 0.5)
     assert rates._rates([0.0]) == (0.0, 0.0, 0.0)
+    assert rates._means([1.0] * 10 + [3.0] * 10) == (2.0, 1.0, 3.0)
 
 
 def test_what_trials_took_besides_training() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from bench.record import Folder
-from reports import page, search, stats, style, tables
+from reports import build, page, search, special, stats, style, tables
 from reports.figures import makers
 from reports.load import Study, load
 from reports.trace import traced
@@ -81,3 +83,25 @@ def test_what_is_large_lies_beside_the_page() -> None:
     assert (large, small) == ("slices-page.png", "slices.csv")
     assert (said, nowhere) == ("page png (0.5 MB: study/figures/slices-page.png)", "")
     assert here.startswith("data:text/csv;base64,")
+
+
+@pytest.mark.slow
+def test_figures_drawn_side_by_side_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = homes.full(tmp_path / "home", trials=4, seeds=(1000,), models=["test_vit"])
+    build.build(home, tmp_path / "alone")
+    monkeypatch.setattr(build, "MANY", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    build.build(home, tmp_path / "together")
+    texts = [
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in (tmp_path / "alone", tmp_path / "together")
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_every_figure_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    study = load(Folder(homes.full(tmp_path)), "pareto-sap")
+    asked = [*build.makers(study), *special.SPECIAL.values()]
+    for make in asked:
+        figure = make(study)
+        assert pickle.loads(pickle.dumps(figure)).name == figure.name
