@@ -18,7 +18,8 @@ A record (schema 1) has these keys:
     metrics     flat dict of floats, see `bench.measure`: of the finished model, after a recovery if the run has one (last
                 epoch; val_best/top1 is the best of those as small), but val/top1_pruned and val/top1_bn before it;
                 val/agreement and val/class_drop only where the run started from a trained dense model; params/all = weights/all
-                + params/norms + params/biases + params/other (embeddings, tables, tokens, scales, recurrent weights)
+                + params/norms + params/biases + params/other (embeddings, tables, tokens, scales, recurrent weights);
+                sparsity/effective and weights/disconnected where they can be computed, missing in old ones
     layers      one dict per weight tensor: name, shape, weights, nonzero, sparsity, macs, macs_left, pq, prunable,
                 kind ("convolution", "pointwise", "depthwise", "linear", "classifier")
     collapsed   one dict per layer that lets little or nothing through: name (of the weight), reason; missing in old ones

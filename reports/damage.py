@@ -24,6 +24,7 @@ METRICS = {
     "reestimated": "val/top1_bn",
     "val_top1": "val/top1",
     "collapsed": "layers/collapsed",
+    "disconnected": "weights/disconnected",
 }
 """Columns, and the metrics of a record that they are means of; top-1, top-5, classes and agreement are in per cent."""
 COLUMNS = ["model", "label", "n", *METRICS, "empty", "runs"]
@@ -65,6 +66,7 @@ def table(study: Study) -> Table:
         "val_best": ("best", 2),
         "empty": ("empty", 1),
         "collapsed": ("collapsed", 1),
+        "disconnected": ("cut off", 1),
     }
     columns = (
         Column("model", "model", text("model")),
@@ -82,6 +84,7 @@ def table(study: Study) -> Table:
         "that the run started from, and the share of images for which both predict the same. Validation: top-1 as pruning left "
         "the model (where a recovery followed), with batch-norm statistics estimated anew for it, at the last epoch and at "
         "the best, which chooses and reports nothing. Layers without any weight, and layers through which little or nothing "
-        "passes. What no run was measured for has no column."
+        "passes; weights that are not zero and lie on no path from the image to an output. What no run was measured for has no "
+        "column."
     )
     return Table("damage", "Damage beyond top-1", caption, frame, columns)

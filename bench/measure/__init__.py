@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from bench import masks
+from bench.measure.connected import effective
 from bench.measure.damage import collapsed, reestimated
 from bench.measure.operations import macs
 from bench.measure.parts import kinds, others
@@ -67,7 +68,8 @@ def summary(
         recipe: its precision and memory format are those of the latency.
         device: where latency is measured.
         dense: what shares are relative to; by default the model itself with nothing taken from it.
-        quick: leave out what takes seconds, and so these keys: latency/* and bytes/compressed.
+        quick: leave out what takes seconds, and so these keys: latency/*, bytes/compressed, and what is cut off
+            (`bench.measure.connected`).
     """
     prunable, dense = list(prunable), dense or reference(model, example_shape)
     counts = macs(model, example_shape)
@@ -78,6 +80,7 @@ def summary(
     metrics |= {"params/reference": dense.params, "bytes/reference": dense.bytes}
     metrics["sparsity/all"] = 1 - metrics["params/nonzero"] / metrics["params/all"] if metrics["params/all"] else 0.0
     if not quick:
+        metrics |= effective(model, prunable, example_shape[1:])
         for name, batch in (("batch1", 1), ("full", example_shape[0])):
             times = latency(model, (batch, *example_shape[1:]), recipe, device)
             metrics |= {f"latency/{name}_{key}": times[key] for key in ("median_ms", "p95_ms")}
