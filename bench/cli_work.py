@@ -19,7 +19,11 @@ Workers = Annotated[
 Cpus = Annotated[float, typer.Option(min=0, help="cores of each worker", rich_help_panel="Workers")]
 GpusEach = Annotated[
     float,
-    typer.Option(min=0, help="GPUs of each worker; on ray also a part of one, such as 0.5", rich_help_panel="Workers"),
+    typer.Option(
+        min=0,
+        help="GPUs of each worker; ray: also a part of one, such as 0.5; slurm: whole ones, shared by --sbatch gres=shard:N",
+        rich_help_panel="Workers",
+    ),
 ]
 Memory = Annotated[float, typer.Option(min=0, help="GiB of each worker; 0: not said", rich_help_panel="Workers")]
 Minutes = Annotated[

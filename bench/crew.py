@@ -262,14 +262,16 @@ def serve(order: Order, say: Callable[[str], None] = print) -> int:
         MissingData: nobody has begun this study on this storage.
         BenchError: the storage does not answer, or the disk is full.
     """
-    _STOP.clear()
     place = Place(home=order.home, data=order.data)
     storage = open_storage(place.storage, journal(place.records, order.study))
     agenda = Agenda(declared(storage, order.study), place, storage)
     pool = Pool(place, order.slots, order.gpus, order.hang_seconds, order.checkpoint_seconds)
     pool.device, pool.threads = order.device, order.threads
     pool.watch = lambda label, kind, value: _report(say, label, kind, value)
-    return Crew(agenda, pool, say).work()
+    try:
+        return Crew(agenda, pool, say).work()
+    finally:
+        _STOP.clear()  # another order may follow in this process; what was asked before this one counts
 
 
 def journal(records: Folder, study: str) -> Path:
