@@ -16,7 +16,7 @@ RECORDS ?=
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install study compare ui servers report gallery docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
+.PHONY: help install study compare ui servers report figures gallery docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
 
 help: ## show this help
 	@echo "make study METHOD=sap [STUDY=pareto|ladder] [TRIALS=8] [DEVICE=auto|cpu|cuda] [ARGS='...']"
@@ -44,6 +44,8 @@ ui: $(STAMP) ## the MLflow UI on http://127.0.0.1:5000
 
 report: $(STAMP) ## figures, tables, the page and the article, from the records; MLFLOW=http://127.0.0.1:5000: with links
 	@$(BIN)/bench report $(if $(MLFLOW),--mlflow $(MLFLOW)) $(ARGS)
+
+figures: report ## the same: a report's figures lie beside it, with the CSV behind each
 
 gallery: $(STAMP) ## the figures of the README, from RECORDS (folders, files of export-data), into reports/gallery
 	@$(BIN)/python -m reports.gallery $(RECORDS)

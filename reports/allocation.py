@@ -85,9 +85,12 @@ def figure(study: Study) -> Figure:
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     """A panel for each model and target or group, a stepped line per configuration."""
     parts = [
-        (f"{model}{group}" if str(group).startswith("@") else f"{model}: {group}" if group else str(model), part)
+        (
+            (f"{model}{group}" if str(group).startswith("@") else f"{model}: {group}" if group else str(model)) + count,
+            part,
+        )
         for (model, group), own in table.groupby(["model", "group"], sort=True)
-        for part in _at_most(own)
+        for count, part in _at_most(own)
     ]
     parts = [(name, part.assign(label=series.short(part))) for name, part in parts]
     log = float(table["left"].median()) < LOG
@@ -114,9 +117,10 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     return figure
 
 
-def _at_most(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows in parts that are not too crowded."""
-    return [part.assign(group=rows["group"].iloc[0]) for _, part in series.facets(rows.assign(group=""))]
+def _at_most(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows in parts that are not too crowded, each with its count: " (1 of 2)"; "" where there is one."""
+    model, group = rows["model"].iloc[0], rows["group"].iloc[0]
+    return [(name.removeprefix(model), part.assign(group=group)) for name, part in series.facets(rows.assign(group=""))]
 
 
 def _axes(axes: Axes, rows: pd.DataFrame, log: bool) -> None:

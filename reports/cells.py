@@ -61,7 +61,7 @@ def figure(study: Study) -> Figure:
         f"Test top-1 of each method {where}, mean over {numbers(table['n'])} seeds with 95 % t intervals (none for one "
         "seed); methods in the order of their mean over all cells, those injected hollow and grey. Within a cell, methods that "
         "share a letter cannot be told apart (paired t tests, Holm). Dashed and shaded: the dense model that they start from. "
-        f"An arrow: far to the left of the axis. {FAILED}"
+        f"An arrow: far to the left of the axis, where the number says. {FAILED}"
     )
     missing = "" if len(table) else ALONE
     return Figure("cells", "Every cell", caption, table, partial(draw, table), missing)
@@ -111,6 +111,9 @@ def _row(axes: Axes, row: Mapping[str, Any], place: int, lowest: float, looks: L
         return
     if row["mean"] < lowest:
         axes.plot([lowest], [place], marker=CARETLEFT, color=look.colour, markersize=5, clip_on=False)
+        half = f" ± {row['mean'] - row['low']:.1f}" if not math.isnan(row["low"]) else ""
+        where = ink(xytext=(6, 0), textcoords="offset points", va="center", fontsize=6, color="#555555")
+        axes.annotate(f"{row['mean']:.1f}{half}", (lowest, place), **where)
         return
     half = 0.0 if math.isnan(row["low"]) else row["mean"] - row["low"]
     mark = ink(**look.mark(), markersize=3.8, elinewidth=0.9, zorder=3)

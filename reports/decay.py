@@ -90,9 +90,7 @@ def figure(study: Study) -> Figure:
         f"these are there in the end (hollow). {_told(swept)} No number here is from a paper."
     )
     missing = "" if len(swept) else "no variant has a result yet"
-    return Figure(
-        "decay", "Decay: its steps, and what is released", caption, table, partial(draw, table), missing
-    )
+    return Figure("decay", "Decay: its steps, and what is released", caption, table, partial(draw, table), missing)
 
 
 def _told(rows: pd.DataFrame) -> str:

@@ -27,7 +27,7 @@ from reports.differences import FAILED, measured
 from reports.load import Study, called_cell, dicts, load
 from reports.statistics.paired import ALPHA, holm
 
-IGNORED = ("name", "state", "command", "documentation", "claims", "imported_from", "cells")
+IGNORED = ("name", "state", "command", "documentation", "claims", "imported_from", "cells", "baselines")
 SPELLED = 3  # configurations of one method that are listed one by one
 COLUMNS = ["study", "kind", "cell", "settings", "metric", "n_old", "n_new", "old", "new"]
 COLUMNS += ["difference", "half", "test", "p", "holm", "beyond"]

@@ -23,6 +23,19 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without anything in it, to be copied: making one takes seconds."""
+    from bench.place import Place
+    from bench.tracking import connect
+
+    place = Place(home=tmp_path_factory.mktemp("store"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect(place)
+    return place.home / "mlflow.db"
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Tests run side by side, one to a core."""

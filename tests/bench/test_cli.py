@@ -229,7 +229,8 @@ def agree(one: RunFolder, other: RunFolder) -> None:
     assert curves[0][["step", "val/top1", "train/loss"]].equals(curves[1][["step", "val/top1", "train/loss"]])
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_cut_off_goes_on_to_the_same_weights(how: int, own_place: Path) -> None:
     whole = uninterrupted(own_place)
     process = start(*RUN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,10 @@ def entry(number: int, run_id: str, state: str, kind: str = "trial") -> dict[str
 
 
 @pytest.fixture
-def place(own_place: Path) -> Place:
+def place(own_place: Path, made_store: Path) -> Place:
     place = Place()
+    place.home.mkdir()
+    shutil.copy(made_store, place.home)
     keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
     declaration = {k: k for k in keys} | {"question": "why?", "state": "running", "name": STUDY}
     write_json(place.home / "studies" / STUDY / "study.json", declaration)
@@ -163,6 +166,7 @@ def test_speed_that_is_measured_later_is_added_once(place: Place, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_store_whose_making_was_cut_off_is_made_anew(place: Place) -> None:
+    (place.home / "mlflow.db").unlink()
     (place.home / ".mlflow.db.tmp").write_bytes(b"half a database")
     sync_study(place, STUDY)
     assert view(place)["parent"][0] == "KILLED"
@@ -216,10 +220,12 @@ def test_a_run_whose_end_was_cut_off_is_ended_later(place: Place) -> None:
 
 
 def test_another_machines_folder_syncs_into_this_store(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_study(place, STUDY)
     here = Place(home=tmp_path / "here")
+    here.home.mkdir()
+    shutil.copy(made_store, here.home)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", here.tracking_uri)
     assert sync_study(place, STUDY) == 2
     assert sync_study(place, STUDY) == 1  # only the unfinished one is looked at again

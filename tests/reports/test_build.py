@@ -17,6 +17,7 @@ from reports.build import build
 from tests.reports import homes
 from tests.reports.looking import Page
 
+pytestmark = pytest.mark.xdist_group("build")  # what all look at is built once
 EVIL = "<script>alert(1)</script>"
 FIGURES = [
     "accuracy-macs-left",
