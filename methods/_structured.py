@@ -183,8 +183,8 @@ class Structured(Method[State], abc.ABC):
         return 1 - left / metrics["params/reference"] if self.budget == "params" else None
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """Channels gone, on their way out, released so far (each time counts), how many of the released still stay, and how many
-        were cut off in the middle of a decay."""
+        """Channels gone, on their way out, released so far (each time counts), how many of the released still stay, and how
+        many were cut off in the middle of a decay."""
         stay = {root: spared & ~state.given_up(root) for root, spared in state.spared.items()}
         gone, leaving, stayed = (
             sum(float(t.sum()) for t in found.values()) for found in (state.gone, state.leaving, stay)

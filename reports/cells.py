@@ -111,9 +111,9 @@ def _row(axes: Axes, row: Mapping[str, Any], place: int, lowest: float, looks: L
         return
     if row["mean"] < lowest:
         axes.plot([lowest], [place], marker=CARETLEFT, color=look.colour, markersize=5, clip_on=False)
-        half = f" ± {row['mean'] - row['low']:.1f}" if not math.isnan(row["low"]) else ""
+        spread = f" ± {row['mean'] - row['low']:.1f}" if not math.isnan(row["low"]) else ""
         where = ink(xytext=(6, 0), textcoords="offset points", va="center", fontsize=6, color="#555555")
-        axes.annotate(f"{row['mean']:.1f}{half}", (lowest, place), **where)
+        axes.annotate(f"{row['mean']:.1f}{spread}", (lowest, place), **where)
         return
     half = 0.0 if math.isnan(row["low"]) else row["mean"] - row["low"]
     mark = ink(**look.mark(), markersize=3.8, elinewidth=0.9, zorder=3)

@@ -76,7 +76,7 @@ def test_masking_is_no_remedy_without_gates() -> None:
             super().__init__()
             self.bn1 = torch.nn.Identity()
 
-    with pytest.raises(Ineffective, match="choose another model$"):
+    with pytest.raises(Ineffective, match=r"choose another model$"):
         methods.load("gate_decorator").METHOD(learn=0.0).attach(Plain(), toy_batch("refused")[0])
 
 
