@@ -241,10 +241,12 @@ def render(figure: Figure) -> dict[str, bytes]:
 
     The canvases are called directly: `Figure.savefig` would lay out and draw everything twice for each of them.
     """
-    figure.draw_without_rendering()
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
     figure.set_layout_engine("none")
     png, pdf, svg = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]
     FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return {"pdf": pdf.getvalue(), "svg": svg.getvalue(), "png": png.getvalue()}
