@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState, create_trial
 
 from bench import plugins, tracking
 from bench.board import Board, token
@@ -29,7 +30,8 @@ from bench.record import Folder
 from bench.storages import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-TENTH = 0.1
+MORE = 1_000_000  # tasks, than can be told while rates are measured
+STARTING = 900  # seconds that many workers may take to start on a small machine
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -156,75 +158,62 @@ def _timed(action: Callable[[], Any]) -> float:
 
 @dataclass(frozen=True)
 class Told:
-    """Empty trials that were claimed and told: how many of how many, by how many workers; a second, over all of them and over
-    the first and the last tenth; and milliseconds of its processor that a worker spent on one, in the same way. The latter say
-    how the work grows with what there is, also on a busy machine."""
+    """Empty trials that were claimed and told: how many, how many a second by all workers together, and the milliseconds of its
+    processor that a worker spent on one. ``opening``: seconds until a worker knew what was told before, the median."""
 
     trials: int
-    wanted: int
-    workers: int
     rate: float
-    first: float
-    last: float
     work: float
-    first_work: float
-    last_work: float
+    opening: float
 
 
-def ask_tell(url: str | None, journal: Path, trials: int, workers: int, limit: float) -> Told:
-    """Let workers, each a process of its own, claim and tell empty trials for at most ``limit`` seconds.
+def fill(url: str | None, journal: Path, trials: int) -> int:
+    """Have a list of tasks, named after ``journal``, in which so many were told already; returns how many there were."""
+    board = Board(open_storage(url, journal), journal.stem, MORE)
+    attributes = {"owner": token(), "run": "empty", "reason": ""}
+    told = create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes)
+    before = len(board.trials())
+    for _ in range(before, trials):
+        board.storage.create_new_trial(board.id, told)
+    return max(before, trials)
+
+
+def ask_tell(url: str | None, journal: Path, workers: int, seconds: float) -> Told:
+    """Let workers, each a process of its own, claim and tell empty trials for some seconds.
 
     Args:
         url: of the storage, see `bench.storages.open_storage`; None: the file ``journal``.
-        journal: named after it is the list of tasks, which must be new to the storage.
-        trials: how many there are.
+        journal: named after it is the list of tasks, see `fill`.
         workers: how many processes.
-        limit: seconds after which workers stop, as a busy machine may need hours for what a table needs to show.
+        seconds: that they work.
     """
     context = mp.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    Board(open_storage(url, journal), journal.stem, trials)
-    begin, found = context.Barrier(workers + 1), context.Queue()
-    work = (url, journal, trials, limit, begin, found)
+    begin, found = context.Barrier(workers), context.Queue()
+    work = (url, journal, seconds, begin, found)
     crew = [context.Process(target=_work, args=work, daemon=True) for _ in range(workers)]
     for worker in crew:
         worker.start()
-    begin.wait(600)
-    began = time.monotonic()
-    told = sorted(one for _ in crew for one in found.get(timeout=limit + 600))
+    each = [found.get(timeout=seconds + STARTING) for _ in crew]
     for worker in crew:
         worker.join()
-    rates = _rates([began, *(moment for moment, _ in told)])
-    return Told(len(told), trials, workers, *rates, *_means([1e3 * spent for _, spent in told]))
+    told, spent, took, opening = zip(*each, strict=True)
+    rate = sum(t / s for t, s in zip(told, took, strict=True))
+    return Told(sum(told), rate, 1e3 * sum(spent) / max(1, sum(told)), statistics.median(opening))
 
 
-def _work(url: str | None, journal: Path, trials: int, limit: float, begin: Any, found: Any) -> None:
-    board, owner, told = Board(open_storage(url, journal), journal.stem, trials), token(), list[tuple[float, float]]()
-    begin.wait(600)
-    end, busy = time.monotonic() + limit, time.process_time()
-    while time.monotonic() < end and not board.over:
+def _work(url: str | None, journal: Path, seconds: float, begin: Any, found: Any) -> None:
+    """Puts how many were told, the seconds of the processor and of the clock, and those of opening."""
+    opened = time.monotonic()
+    board, owner, told = Board(open_storage(url, journal), journal.stem, MORE), token(), 0
+    board.trials()
+    opening = time.monotonic() - opened
+    begin.wait(STARTING)
+    began, busy = time.monotonic(), time.process_time()
+    while time.monotonic() < began + seconds:
         claim = board.claim(owner)
-        if claim is None:
-            time.sleep(0.02)  # the others are at the last ones
-        elif board.tell(claim, [0.5], {"run": "empty", "reason": ""}):
-            told.append((time.monotonic(), time.process_time() - busy))
-            busy = time.process_time()
-    found.put(told)
-
-
-def _rates(times: Sequence[float]) -> tuple[float, float, float]:
-    """Trials a second, over all and over the first and the last tenth, from the moments at which they were told."""
-    count = len(times) - 1
-    few = max(1, round(TENTH * count))
-    parts = (times, times[: few + 1], times[-few - 1 :])
-    return tuple((len(part) - 1) / (part[-1] - part[0]) if count else 0.0 for part in parts)  # type: ignore[return-value]
-
-
-def _means(values: Sequence[float]) -> tuple[float, float, float]:
-    """Means over all, and over the first and the last tenth."""
-    few = max(1, round(TENTH * len(values)))
-    parts = (values, values[:few], values[-few:])
-    return tuple(statistics.fmean(part) if values else 0.0 for part in parts)  # type: ignore[return-value]
+        told += claim is not None and board.tell(claim, [0.5], {"run": "empty", "reason": ""})
+    found.put((told, time.process_time() - busy, time.monotonic() - began, opening))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 1. The report of many runs: time, memory, the page's size, and how long a browser takes to show it.
 2. MLflow: runs and numbers a second into a new store, and what a look costs at which there is nothing to do.
-3. Tasks of a study: empty trials claimed and told a second, by more and more workers, on each kind of storage.
+3. Tasks of a study: empty trials claimed and told a second, by more and more workers, beside more and more that were told
+   before, on each kind of storage.
 4. What a trial costs besides training, started by each engine.
 
 Runs are made up after real ones, for timing only (`bench.synthetic`). The servers of 2 and 3 are started for it and stopped
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
 import socket
 import sys
@@ -64,7 +66,7 @@ class Wish:
     stores: tuple[str, ...]
     engines: tuple[str, ...]
     empty: int
-    limit: float
+    seconds: float
     records: Path
     own: Path
 
@@ -109,22 +111,16 @@ def _mirrored(place: Place, study: str, where: str) -> Iterator[Line]:
 def asking(wish: Wish) -> Iterator[Line]:
     """Part 3."""
     for store in wish.stores:
+        where = {"file": "journal file", "postgresql": "PostgreSQL", "proxy": "proxy, PostgreSQL"}[store]
         with _storage(store, wish.own / f"servers-{store}") as url:
-            for trials in wish.trials:
-                for workers in wish.workers:
-                    journal = wish.own / f"{store}-{trials}-{workers}.journal"
-                    yield from _asked(store, rates.ask_tell(url, journal, trials, workers, wish.limit))
-
-
-def _asked(store: str, found: rates.Told) -> Iterator[Line]:
-    whole = "" if found.trials == found.wanted else f" of {found.wanted:,}"
-    size = f"{found.trials:,}{whole} trials, {found.workers} worker{'s' if found.workers > 1 else ''}"
-    where = {"file": "journal file", "postgresql": "PostgreSQL", "proxy": "proxy, PostgreSQL"}[store]
-    yield _line("claim and tell", where, size, found.rate, "/s")
-    yield _line("claim and tell, first tenth", where, size, found.first, "/s")
-    yield _line("claim and tell, last tenth", where, size, found.last, "/s")
-    yield _line("a worker's processor, first tenth", where, size, found.first_work, "ms")
-    yield _line("a worker's processor, last tenth", where, size, found.last_work, "ms")
+            for trials, workers in itertools.product(wish.trials, wish.workers):
+                journal = wish.own / f"{store}-{trials}.journal"
+                before = rates.fill(url, journal, trials)  # more than that, from the second round on
+                found = rates.ask_tell(url, journal, workers, wish.seconds)
+                size = f"{before:,} told before, {workers} worker{'s' if workers > 1 else ''}"
+                yield _line("claim and tell", where, size, found.rate, "/s")
+                yield _line("claim and tell, a worker's processor", where, size, found.work, "ms")
+                yield _line("a worker's first look", where, size, found.opening, "s")
 
 
 def overheads(wish: Wish) -> Iterator[Line]:
@@ -224,12 +220,12 @@ def scale(
     parts: Annotated[str, typer.Option(help=f"with commas: {', '.join(PARTS)}")] = ",".join(PARTS),
     runs: Annotated[str, typer.Option(help="of a report, with commas")] = "100,1000,10000",
     entries: Annotated[str, typer.Option(help="of a study that MLflow is to show, with commas")] = "1000",
-    trials: Annotated[str, typer.Option(help="empty ones of a study, with commas")] = "1000,10000",
-    workers: Annotated[str, typer.Option(help="that claim them, with commas")] = "1,8,64",
+    trials: Annotated[str, typer.Option(help="told before, of a study of empty ones; with commas")] = "100,1000,10000",
+    workers: Annotated[str, typer.Option(help="that claim and tell more of them, with commas")] = "1,8,64",
     stores: Annotated[str, typer.Option(help=f"with commas: {', '.join(STORES)}; two need a PostgreSQL")] = "file",
     engines: Annotated[str, typer.Option(help="with commas: local, ray, slurm")] = "local",
     empty: Annotated[int, typer.Option(min=4, help="trials that an engine is measured by")] = 12,
-    limit: Annotated[float, typer.Option(min=1, help="seconds for the workers of each measurement of claims")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, help="of each measurement of claims")] = 10.0,
     records: Annotated[Path, typer.Option(help="real runs to make others after")] = GOLDEN,
 ) -> None:
     """Measure; prints a table and writes scale.csv, scale.md and scale.json into the folder of results."""
@@ -247,7 +243,7 @@ def scale(
     with tempfile.TemporaryDirectory() as own:
         Path(own).chmod(0o711)  # the account of a database that root starts must pass
         facts["flush_ms"] = round(rates.flush(Path(own)), 2)
-        wish = Wish(many, shown, asked, crew, named, tuple(engines.split(",")), empty, limit, records, Path(own))
+        wish = Wish(many, shown, asked, crew, named, tuple(engines.split(",")), empty, seconds, records, Path(own))
         console.print(", ".join(f"{name} {value}" for name, value in facts.items()), soft_wrap=True)
         for part in chosen:
             for line in MEASURE[part](wish):

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from bench import rates, scale, synthetic
+from bench.board import Board
 from bench.errors import BenchError, MissingData
 from bench.place import Place
 from bench.record import Folder
 from bench.scale import Line
+from bench.storages import open_storage
 from reports.build import listed
 from reports.load import load
 
@@ -49,13 +51,15 @@ def test_made_up_runs_need_real_ones(tmp_path: Path) -> None:
         synthetic.make(tmp_path / "home", tmp_path, 10)
 
 
-def test_rates_of_all_and_of_the_tenths_at_the_ends() -> None:
-    slower = [float(i) for i in range(11)] + [
-        10 + 2.0 * i for i in range(1, 11)
-    ]  # 10 a second apart, then 10 two apart
-    assert rates._rates(slower) == (20 / 30, 1.0, 0.5)
-    assert rates._rates([0.0]) == (0.0, 0.0, 0.0)
-    assert rates._means([1.0] * 10 + [3.0] * 10) == (2.0, 1.0, 3.0)
+@pytest.mark.slow
+def test_each_claim_of_several_workers_is_counted_once(tmp_path: Path) -> None:
+    journal = tmp_path / "empty.journal"
+    assert rates.fill(None, journal, 30) == 30
+    found = rates.ask_tell(None, journal, 2, seconds=1)
+    told = Board(open_storage(None, journal), "empty", rates.MORE).ended()
+    assert found.trials > 0
+    assert sorted(told) == list(range(30 + found.trials))
+    assert min(found.rate, found.work, found.opening) > 0
 
 
 def test_what_trials_took_besides_training() -> None:
@@ -82,17 +86,17 @@ def test_the_table_is_aligned_and_the_csv_is_whole() -> None:
 def test_what_cannot_be_measured_is_refused(words: dict[str, str]) -> None:
     given = {"parts": "report", "runs": "10", "entries": "10", "trials": "10", "workers": "1", "stores": "file"} | words
     with pytest.raises(BenchError):
-        scale.scale(**given, engines="local", empty=4, limit=1.0, records=scale.GOLDEN)
+        scale.scale(**given, engines="local", empty=4, seconds=1.0, records=scale.GOLDEN)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of mlflow's own imports
 def test_measured_for_real(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"runs": "30", "entries": "30", "trials": "20", "workers": "2", "stores": "file", "engines": "local"}
-    scale.scale("report,mlflow,asking", **sizes, empty=4, limit=60.0, records=scale.GOLDEN)
+    scale.scale("report,mlflow,asking", **sizes, empty=4, seconds=1.0, records=scale.GOLDEN)
     rows = list(csv.DictReader((Place().home / "scale.csv").open()))
     found = {row["what"]: float(row["value"]) for row in rows}
-    assert {"report", "page", "MLflow, runs", "claim and tell", "claim and tell, last tenth"} <= set(found)
+    assert {"report", "page", "MLflow, runs", "claim and tell", "a worker's first look"} <= set(found)
     assert all(value > 0 for value in found.values())
-    assert any(row["size"] == "20 trials, 2 workers" for row in rows)
+    assert any(row["size"] == "20 told before, 2 workers" for row in rows)
     assert (Place().home / "scale.md").read_text() in capsys.readouterr().out
