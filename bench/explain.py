@@ -98,8 +98,10 @@ def doctor(console: Console) -> bool:
     table.add_row("data sets", escape(str(place.data)))
     table.add_row("MLflow", escape(mask_secrets(place.tracking_uri)))
     table.add_row("Optuna", escape(mask_secrets(place.storage or "a journal file in each study's folder")))
+    if place.store:
+        table.add_row("shared store", escape(mask_secrets(place.store)))
     console.print(table)
-    findings = [f for check in (_disk, _data, _store, _storage, _methods, _records) for f in check(place)]
+    findings = [f for check in (_disk, _data, _store, _storage, shared, _methods, _records) for f in check(place)]
     for good, text in findings:
         console.print(f"[green]ok[/]    {escape(text)}" if good else f"[red]wrong[/] {escape(text)}", soft_wrap=True)
     return all(good for good, _ in findings)
@@ -134,6 +136,17 @@ def _storage(place: Place) -> list[tuple[bool, str]]:
     except BenchError as error:
         return [(False, mask_secrets(str(error)))]
     return [(True, "the Optuna storage answers")]
+
+
+def shared(place: Place) -> list[tuple[bool, str]]:
+    """Whether the shared store answers; nothing where there is none."""
+    if place.depot is None:
+        return []
+    try:
+        count = len(place.depot.folders("studies"))
+    except BenchError as error:
+        return [(False, mask_secrets(str(error)))]
+    return [(True, f"the shared store answers, with {count} studies")]
 
 
 def _methods(place: Place) -> list[tuple[bool, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import cli, sharing
+from bench import cli, explain, sharing
 from bench.depot import Depot
 from bench.errors import Corrupt
 from bench.execute import execute
@@ -335,6 +335,16 @@ def test_a_store_that_cannot_be_is_told_in_one_line(
     assert message in out.err
     assert out.err.count("\n") == 1
     assert "s3cret" not in out.err + out.out + repr(Place())
+
+
+def test_the_doctor_looks_at_the_shared_store(halves: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert explain.shared(Place()) == [(True, "the shared store answers, with 1 studies")]
+    monkeypatch.setenv("BENCH_STORE", "file:///no/such/mount")
+    ((good, text),) = explain.shared(Place())
+    assert not good
+    assert "there is no /no/such/mount" in text
+    monkeypatch.delenv("BENCH_STORE")
+    assert explain.shared(Place()) == []
 
 
 @pytest.mark.slow
