@@ -51,6 +51,7 @@ def parameter(name: str, index: int, method: Method[Any]) -> Any:
 
 
 ALL = [parameter(n, i, m) for n in NAMES for i, m in enumerate(variants(n))]
+DEFAULTS = [variant for variant in ALL if variant.id.endswith("-0")]
 
 
 def cuts(variant: Any) -> tuple[int, ...]:
@@ -166,24 +167,27 @@ def test_3_phases_spend_exactly_the_budget(name: str, steps: int) -> None:
 
 
 # Law 4
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", DEFAULTS)
 def test_4_same_seed_same_weights_whatever_the_global_generators_are(method: Method[Any]) -> None:
     torch.manual_seed(1)
     assert same(weights(train(toy_job(method, steps=STEPS))), trained(method).weights)
     assert not same(weights(train(toy_job(method, steps=STEPS, seed=1))), trained(method).weights)
 
 
-# Law 5
+# Law 5, and the first half of law 4 for every variant: both parts begin with global generators of their own
 @pytest.mark.parametrize(("method", "cut"), [parameter_at(p, cut) for p in ALL for cut in cuts(p)])
 def test_5_stopped_anywhere_and_resumed_gives_the_same_weights(method: Method[Any], cut: int, tmp_path: Path) -> None:
+    expected = trained(method)
+    torch.manual_seed(cut)
     job = toy_job(method, steps=STEPS, folder=tmp_path)
     job.stop = lambda: job.at.step >= cut
     with pytest.raises(Stopped):
         train(job)
+    torch.manual_seed(cut + 1)
     resumed = toy_job(method, steps=STEPS, folder=tmp_path)
-    assert same(weights(train(resumed)), trained(method).weights)
+    assert same(weights(train(resumed)), expected.weights)
     assert resumed.at.step == STEPS
-    for one, other in zip(resumed.at.phases, trained(method).phases, strict=True):
+    for one, other in zip(resumed.at.phases, expected.phases, strict=True):
         assert {**one, "time": 0} == {**other, "time": 0}
 
 
