@@ -38,7 +38,7 @@ Links = Mapping[str, Mapping[str, str]]
 """By study and run: where MLflow shows it."""
 
 MANY, PROCESSES = 80, 8
-"""Entries from which on figures are drawn side by side, as other processes take seconds to start; and by how many at most."""
+"""Runs from which on figures are drawn side by side, as other processes take seconds to start; and by how many at most."""
 
 RARELY = 50_000
 """Objects until garbage is collected: at Python's own 700 that takes a tenth of the time."""
@@ -87,25 +87,32 @@ def build(
         if name not in known:
             raise one_of("study", name, known)
     chosen = sorted(set(studies)) or known
-    read = [load(folder, name) for name in chosen]
-    look = looks(
-        sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}), injected(read)
-    )
-    steps, total = itertools.count(), sum(len(makers(study)) + 1 for study in read)  # the figures, then the tables
+    with _drawing(len(folder.run_ids())) as every:
+        read = [load(folder, name) for name in chosen]
+        look = looks(
+            sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}), injected(read)
+        )
+        tell = _counted(progress, sum(len(makers(study)) + 1 for study in read))  # the figures, then the tables
+        drawn = [_figures(study, out, look, every) for study in read]
+        sections = [
+            _study(study, out, own, tell, (links or {}).get(study.name, {}))
+            for study, own in zip(read, drawn, strict=True)
+        ]
+    tell("page")
+    path = out / "index.html"
+    write_text(path, page.html(sections))
+    return path
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[str], None]:
+    """Tells the progress of what comes next."""
+    steps = itertools.count()
 
     def tell(what: str) -> None:
         if progress is not None:
             progress(next(steps), total, what)
 
-    known_links, sections = links or {}, list[page.Section]()
-    with _drawing(sum(len(study.entries) for study in read)) as every:
-        drawn = [_figures(study, out, look, every) for study in read]
-        for study, own in zip(read, drawn, strict=True):
-            sections.append(_study(study, out, own, tell, known_links.get(study.name, {})))
-    tell("page")
-    path = out / "index.html"
-    write_text(path, page.html(sections))
-    return path
+    return tell
 
 
 def makers(study: Study) -> list[Callable[[Study], Figure]]:
@@ -128,16 +135,22 @@ Every = Callable[..., Iterable[page.Shown]]
 
 
 @contextlib.contextmanager
-def _drawing(entries: int) -> Iterator[Every]:
-    """What draws figures: this process, one after the other, or where there are many entries several at once. The bytes are
-    the same."""
+def _drawing(runs: int) -> Iterator[Every]:
+    """What draws figures: this process, one after the other, or where there are many runs several at once. The bytes are the
+    same."""
     processes = min(PROCESSES, os.cpu_count() or 1)
-    if entries < MANY or processes < 2:
+    if runs < MANY or processes < 2:
         yield map
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.set_threshold, initargs=(RARELY,)) as pool:
+        for _ in range(processes):
+            pool.submit(_ready)  # they are, when the records are read
         yield pool.map
+
+
+def _ready() -> None:
+    """Done in a new process, which must import this module first."""
 
 
 def _figures(study: Study, out: Path, look: Looks, every: Every) -> Iterable[page.Shown]:
