@@ -20,7 +20,7 @@ from reports.style import INK, Looks, ink, key
 
 PATTERNS = ("", "//////", "......")
 KNOBS = 4  # tuned parameters that are drawn of a cell
-PANELS = 24  # that one figure has at most
+PANELS = 12  # that one figure has at most
 
 
 def history(study: Study) -> pd.DataFrame:
