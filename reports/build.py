@@ -146,7 +146,10 @@ def _drawing(runs: int) -> Iterator[Every]:
     with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.set_threshold, initargs=(RARELY,)) as pool:
         for _ in range(processes):
             pool.submit(_ready)  # they are, when the records are read
-        yield pool.map
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for what is not begun
 
 
 def _ready() -> None:
