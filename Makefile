@@ -86,10 +86,10 @@ format: $(STAMP) ## format the code
 	@$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## speed: our step against a plain loop, methods against dense, data against DataLoader
-	@$(BIN)/python -m bench.benchmark $(ARGS)
+	@$(BIN)/python -m bench.perf.benchmark $(ARGS)
 
 scale: $(STAMP) ## thousands of runs and tens of workers: the report, MLflow, storages, what a trial costs (ARGS=--help)
-	@$(BIN)/python -m bench.scale $(ARGS)
+	@$(BIN)/python -m bench.perf.scale $(ARGS)
 
 doctor: $(STAMP) ## what is wrong with this machine, if anything
 	@$(BIN)/bench doctor

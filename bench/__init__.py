@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-PROTOCOL = "1"
-"""Version of the rules that make two records comparable; records of different versions are never mixed."""
-
 
 def load(run: str | Path) -> nn.Module:
     """The finished model of a run: a plain `torch.nn.Module` (fp32, on the CPU, in eval mode), as small as it was pruned.
@@ -26,6 +23,6 @@ def load(run: str | Path) -> nn.Module:
     Raises:
         BenchError: there is no such run, it has no weights, or a file is not what was written.
     """
-    from bench import loading  # here, because torch and timm take seconds to import
+    from bench.deploy import load  # here, because torch and timm take seconds to import
 
-    return loading.load(run)
+    return load.load(run)

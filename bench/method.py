@@ -1,6 +1,6 @@
 """The interface of a pruning method: hyper-parameters frozen in a dataclass, state apart, hooks at fixed points.
 
-The loop (`bench.loop`) calls the hooks in this order:
+The loop (`bench.training.loop`) calls the hooks in this order:
 
     state = method.attach(model, example)
     for index in 0, 1, 2, ...:
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bench import masks, plugins
+from bench import masks, registry
 from bench.config import Config
 from bench.recipe import Recipe
 from bench.seeds import generator
@@ -104,7 +104,7 @@ class Method(Config, Generic[State], abc.ABC):
     @property
     def name(self) -> str:
         """The file's name: the same in the command line, in MLflow and in the plots."""
-        return plugins.name_of(plugins.METHODS, self)
+        return registry.name_of(registry.METHODS, self)
 
     @property
     def reconstructed(self) -> str:
@@ -173,7 +173,7 @@ class Method(Config, Generic[State], abc.ABC):
         return {}
 
     def kept(self, state: State) -> Mapping[str, Any]:
-        """Which positions of which tensors are left, where channels were removed (a `bench.groups.Plan`): with it the
+        """Which positions of which tensors are left, where channels were removed (a `bench.channels.groups.Plan`): with it the
         finished model is built again."""
         return {}
 
@@ -208,5 +208,5 @@ class Method(Config, Generic[State], abc.ABC):
 def method_from(values: Mapping[str, Any]) -> Method[Any]:
     """The method that ``{"name": ..., field: value, ...}`` describes."""
     fields = dict(values)
-    cls: type[Method[Any]] = plugins.load(plugins.METHODS, str(fields.pop("name"))).METHOD
+    cls: type[Method[Any]] = registry.load(registry.METHODS, str(fields.pop("name"))).METHOD
     return cls.from_dict(fields)

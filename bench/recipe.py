@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -106,3 +106,40 @@ def _onecycle(x: float, rise: float) -> float:
 def _norms_and_biases(model: nn.Module) -> set[str]:
     norms = {f"{m}.{p}" for m, x in model.named_modules() if isinstance(x, _NORMS) for p, _ in x.named_parameters()}
     return norms | {n for n, p in model.named_parameters() if n.endswith("bias") or p.dim() <= 1}
+
+
+KINDS = ("finetune", "lr", "weights")
+
+
+FLOOR = 0.01  # of the peak rate
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a run recovers: one of `KINDS`, its ``share`` of the steps, and when the values were kept that "weights" go back to,
+    as a share of the method's steps (0: at the run's start)."""
+
+    kind: str
+    share: float
+    rewind_to: float = 0.0
+
+    def steps(self, steps: int) -> int:
+        """Steps of the recovery in a run of ``steps``; one at least is left to either part."""
+        if steps < 2:
+            raise BenchError(f"a recovery needs a step after the method's, but the run has {steps}; raise `epochs`")
+        return min(max(1, round(self.share * steps)), steps - 1)
+
+    def rewinds(self, steps: int) -> int | None:
+        """The step whose values weights go back to, in a run of ``steps``; None where they go on as they are."""
+        if self.kind != "weights":
+            return None
+        method = steps - self.steps(steps)
+        return max(1, round(self.rewind_to * method)) if self.rewind_to else 0
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """What the recovery trains with: fine-tuning keeps its rate."""
+        return replace(recipe, schedule="constant", warmup=0.0) if self.kind == "finetune" else recipe
+
+    def peak(self, recipe: Recipe, steps: int) -> float:
+        """The factor on the recipe's peak rate, after a schedule of ``steps``."""
+        return max(FLOOR, recipe.rate(steps - 1, steps)) if self.kind == "finetune" else 1.0

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from bench import plugins
+from bench import registry
 
 
 def names() -> list[str]:
     """The names of all methods, sorted."""
-    return plugins.names(plugins.METHODS)
+    return registry.names(registry.METHODS)
 
 
 def load(name: str) -> ModuleType:
     """The module of one method, giving `METHOD`, `SPACE` and `CLAIMS`; an unknown name is a `BenchError`."""
-    return plugins.load(plugins.METHODS, name)
+    return registry.load(registry.METHODS, name)

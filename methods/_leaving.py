@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bench import groups, masks
+from bench import masks
+from bench.channels import groups
+from bench.channels.costs import Costs
+from bench.channels.groups import Group, Plan
 from bench.config import Config, hp
-from bench.costs import Costs
 from bench.errors import BenchError, one_of
-from bench.groups import Group, Plan
 
 LAWS = ("linear", "cosine", "multiplicative")
 VARIANTS = ("gain", "relative", "remaining")

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.groups import Group
+from bench.channels.groups import Group
 
 
 class Rows:

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bench import groups
+from bench.channels import groups
+from bench.channels.costs import BUDGETS, SCOPES, TOLERANCE, Costs, choose
+from bench.channels.groups import Group
 from bench.config import hp
-from bench.costs import BUDGETS, SCOPES, TOLERANCE, Costs, choose
 from bench.errors import Ineffective
-from bench.groups import Group
 from bench.method import Clock, Method
 from methods._leaving import Channels, Leave, advance_, element_masks, new_channels, release_, start_
 

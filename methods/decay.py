@@ -47,10 +47,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bench import plugins
+from bench import registry
+from bench.channels.costs import BUDGETS
 from bench.claims import Claim
 from bench.config import hp
-from bench.costs import BUDGETS
 from bench.method import Budget, Clock, Method, Phase
 from bench.recipe import Recipe
 from methods._leaving import LAWS, MEMBERS, RECONSTRUCTION, VARIANTS, Leave, decayed_norm, resistance
@@ -203,7 +203,7 @@ class Decay(Method[Any]):
 @cache
 def _host(method: Decay) -> Method[Any]:
     own = {f.name: getattr(method, f.name) for f in fields(Leave) if f.name != "how"}
-    cls: type[Method[Any]] = plugins.load(plugins.METHODS, method.host).METHOD
+    cls: type[Method[Any]] = registry.load(registry.METHODS, method.host).METHOD
     return cls.from_dict(
         {
             "final": method.final,

@@ -1,6 +1,6 @@
 """DepGraph (Fang et al. 2023, arXiv:2301.12900): channels that hang together are scored, trained sparse and removed together.
 
-The dependency graph gives groups: all slices of all tensors that must leave with an output channel (`bench.groups`). A
+The dependency graph gives groups: all slices of all tensors that must leave with an output channel (`bench.channels.groups`). A
 run learns (densely, or with group sparsity), prunes, and fine-tunes the smaller model. The importance of channel k of a
 group is the mean over its layers of sum |w_k|^2 (rows, columns, norm scales), divided by the group's mean
 (`normalizer`), and the lowest of all groups go until the budget is met (`final`, `budget`). Sparse learning adds to the
@@ -20,7 +20,7 @@ Differs from the official code (Torch-Pruning, reproduce/main.py):
 - The weights kept are the last ones; there, the best on the test split are reported.
 - Channels are zeroed where they are chosen (or decay, see `methods.decay`) and removed at the end of the pruning phase.
 - `round_to` is 8 here and off there.
-- The groups come from our own `bench.couplings`: the same as Torch-Pruning's where those are right (a test compares them),
+- The groups come from our own `bench.channels.couplings`: the same as Torch-Pruning's where those are right (a test compares them),
   for more architectures, attention heads included; what fails the proof by reordering channels is left alone.
 """
 
@@ -34,10 +34,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bench import groups
+from bench.channels import groups
+from bench.channels.groups import Group
 from bench.claims import Claim
 from bench.config import hp
-from bench.groups import Group
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
 from methods._leaving import Channels

@@ -39,10 +39,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bench.channels.groups import Group
 from bench.claims import Claim
 from bench.config import hp
 from bench.errors import BenchError
-from bench.groups import Group
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
 from methods._leaving import Channels

@@ -43,7 +43,7 @@ from bench.claims import Claim
 from bench.config import hp
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget, Clock, Method, Phase
-from bench.rewind import restore_, snapshot
+from bench.training.rewind import restore_, snapshot
 
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.5, 0.98),

@@ -45,9 +45,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bench.channels.costs import TOLERANCE, Costs, choose
 from bench.claims import Claim
 from bench.config import hp
-from bench.costs import TOLERANCE, Costs, choose
 from bench.errors import BenchError
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe

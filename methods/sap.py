@@ -41,9 +41,9 @@ from bench import masks
 from bench.claims import Claim
 from bench.config import hp
 from bench.errors import BenchError, Ineffective
+from bench.measure.pq_index import pq_index
 from bench.method import Budget, Clock, Method, Phase
-from bench.rewind import restore_, snapshot
-from bench.sparsity import pq_index
+from bench.training.rewind import restore_, snapshot
 
 SPACE: dict[str, BaseDistribution] = {
     "p": FloatDistribution(0.1, 0.9),

@@ -18,15 +18,19 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from bench.errors import MissingData, one_of
-from bench.record import Folder, write_bytes, write_text
-from reports import article, card, columns, damage, figures, formats, page, special, tables
-from reports.diff import diff
-from reports.facts import facts, warnings
-from reports.figures import Figure, marked
-from reports.load import DAGGER, Study, injected, load, methods
-from reports.manual import render as manual
-from reports.style import WIDTHS, Looks, looks, note, paper, render
-from reports.trace import traced
+from bench.records.files import write_bytes, write_text
+from bench.records.folder import Folder
+from reports.card import card
+from reports.figures import catalog
+from reports.figures.catalog import Figure, marked
+from reports.figures.style import WIDTHS, Looks, looks, note, paper, render
+from reports.load.records import DAGGER, Study, injected, load, methods
+from reports.page import article, page, special
+from reports.page.facts import facts, warnings
+from reports.page.manual import render as manual
+from reports.tables import columns, damage, finals, formats
+from reports.tables.diff import diff
+from reports.tables.trace import traced
 
 __all__ = ["build", "diff", "manual"]  # what the suite calls, through the entry point that names this module
 
@@ -67,7 +71,7 @@ def build(
     """Read the records below ``home``, write everything into ``out``, and return the page's path.
 
     Args:
-        home: a folder of records, see `bench.record`.
+        home: a folder of records, see `bench.records.folder`.
         out: made where it is not there; files of the same names are replaced.
         studies: names; all studies where none is named.
         progress: called before each part.
@@ -117,15 +121,15 @@ def _counted(progress: Progress | None, total: int) -> Callable[[str], None]:
 
 def makers(study: Study) -> list[Callable[[Study], Figure]]:
     """What makes the figures of a study: those that it asks for, then those that every study has."""
-    return [*special.makers(study), *figures.makers(study)]
+    return [*special.makers(study), *catalog.makers(study)]
 
 
 def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
     """The tables of a study in reading order. The card is among them: it judges by the others, and by the figures that were
     ``drawn``."""
-    asked, always = special.tables(study), [tables.finals, damage.table]
+    asked, always = special.tables(study), [finals.finals, damage.table]
     results = [*asked, *always] if "comparison" in study.declared.get("figures", ()) else [*always, *asked]
-    runs = [tables.configurations, tables.failures, tables.runs]
+    runs = [finals.configurations, finals.failures, finals.runs]
     before, after = ([traced(columns.marked(make(study)), study) for make in part] for part in (results, runs))
     return [*before, card.table(study, [*before, *after], drawn), *after]
 

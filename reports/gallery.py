@@ -17,12 +17,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.record import Folder, write_bytes, write_text
-from reports import figures, special
-from reports.figures import Figure, marked
-from reports.formats import csv
-from reports.load import Study, injected, load, methods
-from reports.style import looks, note, paper, render
+from bench.records.files import write_bytes, write_text
+from bench.records.folder import Folder
+from reports.figures import catalog
+from reports.figures.catalog import Figure, marked
+from reports.figures.style import looks, note, paper, render
+from reports.load.records import Study, injected, load, methods
+from reports.page import special
+from reports.tables.formats import csv
 
 ROOT = Path(__file__).parents[1]
 RECORDS, OUT = ROOT / "tests" / "reports" / "golden", ROOT / "reports" / "gallery"
@@ -36,7 +38,7 @@ def picked(home: Path) -> Iterator[tuple[str, Study, Figure]]:
     for name in folder.studies():
         study = load(folder, name)
         wanted = COMPARED if "comparison" in study.declared.get("figures", ()) else PICK
-        found = [marked(make(study), study) for make in (*special.makers(study), *figures.makers(study))]
+        found = [marked(make(study), study) for make in (*special.makers(study), *catalog.makers(study))]
         for figure in sorted(
             (f for f in found if f.name in wanted and not f.missing), key=lambda f: wanted.index(f.name)
         ):

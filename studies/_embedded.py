@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.errors import BenchError
-from bench.study import Study
+from bench.study.study import Study
 
 MODELS = ("test_efficientnet", "test_resnet")
 RECIPE = ("epochs=15", "batch=64", "lr=0.05")

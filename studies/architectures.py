@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import plugins
-from bench.study import Study, Variant, key_of
+from bench import registry
+from bench.study.study import Study, Variant, key_of
 from studies._embedded import ONE_SEED, merged
 
 CNNS = ("resnet18", "regnetx_002", "densenet121", "cifar_vgg16_bn", "dla46_c", "repvgg_a0", "nf_resnet26")
@@ -36,7 +36,7 @@ SPARSITY = 0.8
 
 def variant(method: str, settings: tuple[str, ...]) -> Variant:
     """The method at `SPARSITY`, if it has a target and the command line sets none."""
-    target = plugins.load(plugins.METHODS, method).METHOD.target
+    target = registry.load(registry.METHODS, method).METHOD.target
     free = target is not None and target not in map(key_of, settings)
     return Variant("", method, (f"{target}={SPARSITY}",) if free else ())
 

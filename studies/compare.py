@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.errors import one_of
-from bench.study import Baseline, Study
+from bench.study.study import Baseline, Study
 from studies._embedded import MODELS, ONE_SEED, merged
 
 METHODS = ("gradual", "sap", "drop", "adaptive", "lottery", "depgraph", "otov2")

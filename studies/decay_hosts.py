@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bench.study import Study, Variant
+from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, among, merged
 
 METHODS = ("depgraph", "otov2", "gate_decorator")

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bench.study import Study, Variant
+from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged, only
 
 HOST = "depgraph"

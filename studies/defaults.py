@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.study import Study, Variant
+from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged
 from studies.headline import METHODS
 

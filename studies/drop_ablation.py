@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bench.study import Study, Variant
+from bench.study.study import Study, Variant
 from methods.drop import equilibrium_sparsity
 from studies._embedded import ONE_SEED, merged, only
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.study import Study
+from bench.study.study import Study
 from studies._embedded import ONE_SEED, merged
 
 METHODS = ("gradual", "sap", "drop", "adaptive", "lottery", "oneshot", "rigl", "small_dense")

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.measure.speed import MODES
-from bench.study import Study, Variant
+from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged, only
 
 CIFAR = ("cifar_resnet20", "cifar_resnet56", "cifar_vgg16_bn")

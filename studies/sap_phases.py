@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bench.study import Study, Variant
+from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged, only
 
 ORDERS = ((0.2, 1), (0.5, 1), (0.8, 1), (1, 1.4), (1, 2))

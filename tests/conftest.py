@@ -26,8 +26,8 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without anything in it, to be copied: making one takes seconds."""
-    from bench.place import Place
-    from bench.tracking import connect
+    from bench.records.home import Place
+    from bench.tracking.mirror import connect
 
     place = Place(home=tmp_path_factory.mktemp("store"))
     with pytest.MonkeyPatch.context() as environment:

@@ -20,10 +20,10 @@ from torch import nn
 import methods
 from bench import masks, measure
 from bench.errors import BenchError, Ineffective
-from bench.loop import Event, Stopped, Training, train
 from bench.method import Method, method_from
 from bench.recipe import Recipe
-from bench.tuner import check_space
+from bench.study.space import check_space
+from bench.training.loop import Event, Stopped, Training, train
 from tests.toys import RECIPE, ToyNet, same, toy_batch, toy_job, weights
 
 NAMES = methods.names()

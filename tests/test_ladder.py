@@ -15,7 +15,7 @@ MAY = {
     "studies": {"bench", "methods", "studies"},
     "reports": {"bench", "reports"},
 }
-READERS = {"bench.record", "bench.errors", "bench.claims"}
+READERS = {"bench.records.folder", "bench.errors", "bench.claims"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.loop import Training
 from bench.method import Method
 from bench.recipe import Recipe
+from bench.records.run_folder import RunFolder
 from bench.seeds import generator
-from bench.store import RunFolder
+from bench.training.loop import Training
 
 RECIPE = Recipe(lr=0.05, weight_decay=1e-3)
 

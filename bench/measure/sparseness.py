@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bench import masks
 from bench.errors import BenchError
+from bench.measure.pq_index import pq_index
 from bench.measure.storage import count_nonzero
-from bench.sparsity import pq_index
 
 P, Q = 0.5, 1.0
 """Norms of the PQ index in every record (the defaults of Diao et al. 2023, arXiv:2302.05601)."""

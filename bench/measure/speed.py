@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import machine
+from bench import environment
 from bench.errors import BenchError, one_of
 from bench.measure.timing import WARM_UP, stopwatch
 from bench.measure.turns import race, summary
@@ -71,7 +71,7 @@ class Bed:
 
     def refuse(self, precision: str) -> None:
         """No bf16 on a processor that only emulates it: that would be no measurement of the model."""
-        if precision == "bf16" and self.device.type == "cpu" and not machine.fast_bf16():
+        if precision == "bf16" and self.device.type == "cpu" and not environment.fast_bf16():
             raise BenchError("bf16 is timed where the hardware computes in it, but this CPU has no bf16 arithmetic")
 
 
@@ -89,7 +89,7 @@ def compare(dense: nn.Module, pruned: nn.Module, bed: Bed, setting: Setting, *, 
     """
     bed.refuse(setting.precision)
     facts = {**vars(setting), "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
-    facts |= {"busy": machine.busy(), "when": time.time()}
+    facts |= {"busy": environment.busy(), "when": time.time()}
     with torch.inference_mode(), _told(setting):
         images = bed.images(setting.batch, setting.precision)
         made = [bed.ready(model, setting.precision) for model in (dense, pruned)]

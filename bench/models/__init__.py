@@ -1,7 +1,7 @@
 """Models: every timm architecture by its name, and the CIFAR families of the papers in timm's own registry."""
 
 from bench.models import cifar_resnet, cifar_vgg, cifar_wrn, lenet, sap_nets  # noqa: F401 - they register themselves
-from bench.models.factory import check, create, empty, families, input_size, names, plan, rebuild
+from bench.models.factory import check, create, empty, families, input_size, names
 from bench.models.siblings import Sibling, smaller
 from bench.models.weights import load_weights, save_weights
 
@@ -14,8 +14,6 @@ __all__ = [
     "input_size",
     "load_weights",
     "names",
-    "plan",
-    "rebuild",
     "save_weights",
     "smaller",
 ]

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bench.errors import BenchError, Corrupt, MissingData
-from bench.record import write_bytes
+from bench.records.files import write_bytes
 
 OPTIONAL = "num_batches_tracked"
 """The batch norms' counters, which older files lack; torch then leaves them as they are."""

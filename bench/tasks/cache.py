@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.record import write_bytes
+from bench.records.files import write_bytes
 
 FORMAT = 1  # raise it when files made by older code must not be used any more
 SPLITS = ("train", "validation", "test")

@@ -17,5 +17,5 @@ every score, so that failing never helps. One seed gives no interval and no lett
     ranks      mean ranks over cells, Friedman's test, Nemenyi's critical difference
     groups     letters for what cannot be told apart within a cell
 
-Means with t intervals are `reports.stats.mean`.
+Means with t intervals are `reports.statistics.summary.mean`.
 """

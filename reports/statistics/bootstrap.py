@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from reports.statistics.frame import Floats
-from reports.stats import LEVEL
+from reports.statistics.summary import LEVEL
 
 DRAWS = 2000
 Strata = Mapping[str, Floats]

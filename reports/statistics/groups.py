@@ -18,7 +18,7 @@ import pandas as pd
 
 from reports.statistics.frame import checked
 from reports.statistics.paired import ALPHA, holm, t_test
-from reports.stats import mean
+from reports.statistics.summary import mean
 
 COLUMNS = ["cell", "method", "n", "failed", "mean", "std", "half", "letters", "top"]
 Pair = tuple[str, str]

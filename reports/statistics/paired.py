@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from reports.statistics.frame import Floats, checked, differences, named
-from reports.stats import mean
+from reports.statistics.summary import mean
 
 ALPHA = 0.05
 POWER = 0.8

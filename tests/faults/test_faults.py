@@ -20,12 +20,12 @@ import pandas as pd
 import pytest
 
 from bench import tracking
-from bench.place import Place
-from bench.record import Folder, entry_name
-from bench.storages import open_storage
+from bench.records.folder import Folder, entry_name
+from bench.records.home import Place
+from bench.scheduler.storages import open_storage
+from tests.bench.scheduler.servers import running
 from tests.faults import site
 from tests.faults.site import Disk, Network, Watched
-from tests.servers import running
 
 TRIALS, EPOCHS, SEED = int(os.environ.get("FAULTS_TRIALS", "200")), 2, 7
 STUDY = [

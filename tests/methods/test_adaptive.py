@@ -15,11 +15,11 @@ from torch import nn
 
 from bench import measure
 from bench.errors import BenchError, Ineffective
-from bench.loop import Stopped
-from bench.loop import train as run
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
 from bench.seeds import generator
+from bench.training.loop import Stopped
+from bench.training.loop import train as run
 from methods.adaptive import FORMS, METHOD, SCOPES, Thresholded, centre_, sparsity_of, threshold_for, unwrap_, wrap_
 from tests.toys import ToyNet, replace_recipe, same, toy_batch, toy_job, weights
 

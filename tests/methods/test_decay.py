@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench import groups
+from bench.channels import groups
 from bench.errors import BenchError
-from bench.loop import Event, Stopped, train
 from bench.method import method_from
 from bench.seeds import generator
+from bench.training.loop import Event, Stopped, train
 from methods import decay
 from methods._leaving import LAWS, Channels, Leave, advance_, new_channels, release_, start_
 from methods.decay import HOSTS, Decay, decayed_norm, resistance

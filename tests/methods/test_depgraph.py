@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import groups
+from bench.channels import groups
 from bench.errors import BenchError
-from bench.loop import train
 from bench.measure.operations import macs
 from bench.method import Budget, Clock, Phase
 from bench.seeds import generator
+from bench.training.loop import train
 from methods.depgraph import IMPORTANCES, DepGraph, importance, normalized, shrinkage
 from tests.toys import RECIPE, ToyNet, toy_job, weights
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from bench import masks
 from bench.errors import BenchError, Ineffective
-from bench.loop import Stopped
-from bench.loop import train as run
 from bench.method import Budget, Clock, Phase
 from bench.seeds import generator
+from bench.training.loop import Stopped
+from bench.training.loop import train as run
 from methods import dense
 from methods.drop import METHOD, back_at, drop, equilibrium_sparsity, importance, kept, unimportant
 from tests import toys

@@ -14,8 +14,8 @@ from torch import nn
 import methods
 from bench import measure
 from bench.errors import Ineffective
-from bench.loop import Event, Stopped, Training, train
 from bench.method import Method
+from bench.training.loop import Event, Stopped, Training, train
 from methods._structured import Structured
 from tests.toys import RECIPE, StuckNet, ToyNet, same, toy_batch, toy_job, weights
 

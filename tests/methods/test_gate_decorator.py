@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from bench import models
 from bench.errors import BenchError, Ineffective
-from bench.loop import Event, train
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
+from bench.training.loop import Event, train
 from methods._structured import LAST
 from methods.gate_decorator import GateDecorator, gates, plan, shift, spared, triangle, worth
 from tests.toys import ToyNet, toy_batch, toy_job, weights

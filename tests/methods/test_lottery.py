@@ -14,7 +14,7 @@ from torch import nn
 from bench import masks
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget
-from bench.rewind import snapshot
+from bench.training.rewind import snapshot
 from methods import dense
 from methods.lottery import METHOD, prunings, sparsity_after
 

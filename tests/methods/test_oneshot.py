@@ -14,9 +14,9 @@ from torch import nn
 
 from bench import masks
 from bench.errors import BenchError, Ineffective
-from bench.loop import train as run
 from bench.method import Budget
 from bench.seeds import address
+from bench.training.loop import train as run
 from methods import dense, lottery
 from methods.oneshot import ALLOCATIONS, CRITERIA, METHOD, choose, lamp, uniform
 from tests import toys

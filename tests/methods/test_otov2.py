@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import groups, models
-from bench.costs import Costs
+from bench import models
+from bench.channels import groups
+from bench.channels.costs import Costs
+from bench.channels.groups import Group
 from bench.errors import BenchError
-from bench.groups import Group
-from bench.loop import Event, train
 from bench.method import Budget, Clock, Phase
 from bench.seeds import generator
+from bench.training.loop import Event, train
 from methods._rows import Rows
 from methods.otov2 import Otov2, admit, interval, saliency, strength
 from tests.toys import RECIPE, ToyNet, replace_recipe, same, toy_batch, toy_job, weights

@@ -12,8 +12,8 @@ from torch import nn
 
 from bench import masks
 from bench.errors import BenchError, Ineffective
-from bench.loop import train as run
 from bench.method import Budget, Clock, Phase
+from bench.training.loop import train as run
 from methods import dense
 from methods.rigl import METHOD, share_at, swap
 from tests import toys

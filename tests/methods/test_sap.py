@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget
-from bench.rewind import snapshot
+from bench.training.rewind import snapshot
 from methods import dense
 from methods.sap import METHOD, from_units, meet, pq_index, prune_count, units
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench import execute, masks, measure, models
+from bench import masks, measure, models
 from bench.errors import BenchError, Ineffective
-from bench.place import Place
 from bench.recipe import Recipe
-from bench.spec import Run
+from bench.records.home import Place
+from bench.run import Run
+from bench.training import execute
 from methods import dense as control
 from methods import gradual
 from methods.small_dense import CLAIMS, METHOD, weights_wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import plugins
+from bench import registry
 from methods import _template
 
 
@@ -25,5 +25,5 @@ def test_template_meets_its_target_wherever_it_prunes(train, when):
 
 
 def test_template_is_no_method():
-    assert "_template" not in plugins.names(plugins.METHODS)
+    assert "_template" not in registry.names(registry.METHODS)
     assert torch.equal(_template.magnitude({"w": torch.tensor([-2.0, 1.0])})["w"], torch.tensor([2.0, 1.0]))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.record import Folder, write_text
-from reports import build, comparison, formats, tidy
-from reports.columns import Table
-from reports.load import Study, load
+from bench.records.files import write_text
+from bench.records.folder import Folder
+from reports import build
+from reports.load.records import Study, load
+from reports.tables import comparison, formats, tidy
+from reports.tables.columns import Table
 
 HOME = Path(__file__).with_name("golden")
 TABLES = HOME / "tables"

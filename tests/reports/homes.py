@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.record import SCHEMA, Folder, write_json
+from bench.records.files import write_json
+from bench.records.folder import SCHEMA, Folder
 
 MODELS = ("test_efficientnet", "test_vit")
 SEEDS = (1000, 1001, 1002)

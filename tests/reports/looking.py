@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
-from reports.figures import Figure
-from reports.style import looks, note, paper
+from reports.figures.catalog import Figure
+from reports.figures.style import looks, note, paper
 
 
 class Page(HTMLParser):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, MissingData
-from bench.record import Folder
+from bench.records.folder import Folder
 from reports.build import build
 from tests.reports import homes
 from tests.reports.looking import Page

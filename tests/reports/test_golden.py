@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench import exchange
 from bench.errors import BenchError
-from bench.record import Folder, read_json
-from reports import comparison, formats, gallery, tables, tidy
-from reports.load import Study
+from bench.records import exchange
+from bench.records.files import read_json
+from bench.records.folder import Folder
+from reports import gallery
+from reports.load.records import Study
+from reports.tables import comparison, finals, formats, tidy
 from tests.reports import exact
 
 
@@ -40,7 +42,7 @@ def test_the_finals_by_hand(study: Study) -> None:
     Mean 955 / 1077 = 88.6722. Deviations from it -0.9285, -0.6500 and 1.5785, squares 0.8621 + 0.4225 + 2.4916 = 3.7762;
     standard deviation sqrt(3.7762 / 2) = 1.3741; half width 4.3027 x 1.3741 / sqrt(3) = 3.4134.
     """
-    row = tables.finals_frame(study).set_index("label").loc["gradual @0.95 #0"]
+    row = finals.finals_frame(study).set_index("label").loc["gradual @0.95 #0"]
     assert row["test_top1"] == pytest.approx(100 * (315 + 316 + 324) / (3 * 359), abs=1e-9)
     assert row["test_top1_std"] == pytest.approx(1.3741, abs=1e-4)
     assert row["test_top1_half"] == pytest.approx(3.4134, abs=1e-4)
@@ -48,7 +50,7 @@ def test_the_finals_by_hand(study: Study) -> None:
 
 def test_every_mean_deviation_and_interval_is_scipys(study: Study) -> None:
     """From the files, by another way than the report's."""
-    frame = tables.finals_frame(study)
+    frame = finals.finals_frame(study)
     ours = frame[~frame["claim"].astype(bool)]
     assert len(ours) == 5
     for row in ours.to_dict("records"):
@@ -77,7 +79,7 @@ def test_the_comparison_by_hand(study: Study) -> None:
 def test_the_sizes_by_hand(study: Study) -> None:
     """Of 371,280 weights the classifier's 960 stay; 80 % of the other 370,320 are masked, which leaves
     75,024."""
-    row = tables.finals_frame(study).set_index("label").loc["oneshot @0.8 #0"]
+    row = finals.finals_frame(study).set_index("label").loc["oneshot @0.8 #0"]
     assert row["weights_left"] == pytest.approx((960 + 370_320 / 5) / 371_280, rel=1e-12)
     assert row["sparsity"] == pytest.approx(0.8, rel=1e-12)
 

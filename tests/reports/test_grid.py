@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from matplotlib.text import Text
 
-from bench.record import Folder
-from reports import columns, figures, special, tables
-from reports.accuracy import accuracy_against
-from reports.facts import facts, warnings
-from reports.figures import marked
-from reports.load import DAGGER, NOTE, Study, load
-from reports.series import facets, layer_sparsity, validation_curves
-from reports.style import looks, shade
-from reports.variants import variants
+from bench.records.folder import Folder
+from reports.figures import catalog
+from reports.figures.accuracy import accuracy_against
+from reports.figures.catalog import marked
+from reports.figures.series import facets, layer_sparsity, validation_curves
+from reports.figures.style import looks, shade
+from reports.figures.variants import variants
+from reports.load.records import DAGGER, NOTE, Study, load
+from reports.page import special
+from reports.page.facts import facts, warnings
+from reports.tables import columns, finals
 from tests.reports import homes
 from tests.reports.looking import assert_legible, drawn
 
@@ -48,7 +50,7 @@ def test_labels_and_order_are_those_of_the_variants(study: Study) -> None:
 
 
 def test_finals_have_a_row_per_variant_group_by_group(study: Study) -> None:
-    table = tables.finals(study)
+    table = finals.finals(study)
     assert [row["label"] for row in table.rows()] == ["dense", "sap eta=1", "sap eta=0.1", "drop† both 0.9"]
     assert table.columns[0].head == "group"
     assert "#k" not in table.caption
@@ -58,14 +60,14 @@ def test_without_groups_each_model_stands_beside_its_control(tmp_path: Path) -> 
     declared = homes.grid(tmp_path, [("", "sap", "", {}, {})], models=["a", "b"])
     for cell in declared["cells"]:
         homes.final(tmp_path, declared, cell, 1000, val=90.0, left=0.5, test=90.0)
-    table = tables.finals(load(Folder(tmp_path), "grid"))
+    table = finals.finals(load(Folder(tmp_path), "grid"))
     found = [(row["model"], row["label"]) for row in table.rows()]
     assert found == [("a", "dense"), ("a", "sap"), ("b", "dense"), ("b", "sap")]
     assert table.columns[0].head == "model"
 
 
 def test_the_variants_are_listed_with_settings_and_facts(study: Study) -> None:
-    rows = tables.configurations(study).rows()
+    rows = finals.configurations(study).rows()
     assert [row["settings"] for row in rows] == ["eta=1", "eta=0.1", "final=0.9"]
     assert [row["facts"] for row in rows] == ["", "predicted=0.25", ""]
 
@@ -74,7 +76,7 @@ def test_facts_that_differ_between_models_are_told_for_each(tmp_path: Path) -> N
     declared = homes.grid(tmp_path, VARIANTS[1:2], models=["a", "b"], controls=[])
     declared["cells"]["sap/b:eta=0.1"]["facts"] = {"predicted": 0.5}
     homes.declare(tmp_path, **declared)
-    (row,) = tables.configurations(load(Folder(tmp_path), "grid")).rows()
+    (row,) = finals.configurations(load(Folder(tmp_path), "grid")).rows()
     assert row["facts"] == "a: predicted=0.25; b: predicted=0.5"
 
 
@@ -85,7 +87,7 @@ def test_accuracy_shows_finals_only_and_a_marker_per_group(study: Study) -> None
 
 
 def test_what_needs_trials_says_that_there_are_none(study: Study) -> None:
-    made = {figure.name: figure for figure in (make(study) for make in figures.makers(study))}
+    made = {figure.name: figure for figure in (make(study) for make in catalog.makers(study))}
     assert list(made) == [
         *("variants", "accuracy-weights-left", "accuracy-macs-left", "curves", "layers", "pq-rounds"),
         *("importances", "slices", "history"),
@@ -110,12 +112,12 @@ def test_the_head_and_the_warnings_of_a_grid(study: Study, tmp_path: Path) -> No
 
 
 def test_a_reconstruction_is_marked_wherever_its_numbers_are(study: Study) -> None:
-    for make in figures.makers(study):
+    for make in catalog.makers(study):
         figure = make(study)
         if not figure.missing:
             assert marked(figure, study).marked
             assert marked(figure, study).caption.endswith(NOTE)
-    for make_table in (tables.finals, tables.configurations, tables.failures, tables.runs):
+    for make_table in (finals.finals, finals.configurations, finals.failures, finals.runs):
         table = columns.marked(make_table(study))
         assert table.caption.endswith(NOTE)
         shown = [column.text(row) for row in table.rows() for column in table.columns]
@@ -130,12 +132,12 @@ def test_a_reconstruction_is_marked_wherever_its_numbers_are(study: Study) -> No
 
 def test_a_faithful_method_carries_no_mark(tmp_path: Path) -> None:
     study = load(Folder(homes.full(tmp_path, models=["test_vit"], trials=4)), "pareto-sap")
-    assert not any(marked(make(study), study).marked for make in figures.makers(study))
-    assert DAGGER not in columns.marked(tables.finals(study)).caption
+    assert not any(marked(make(study), study).marked for make in catalog.makers(study))
+    assert DAGGER not in columns.marked(finals.finals(study)).caption
 
 
 def test_a_mark_is_in_the_picture_too(study: Study) -> None:
-    canvas = drawn(next(f for f in (make(study) for make in figures.makers(study)) if f.name == "variants"))
+    canvas = drawn(next(f for f in (make(study) for make in catalog.makers(study)) if f.name == "variants"))
     assert "drop†" in {text.get_text() for text in canvas.findobj(Text)}
 
 
@@ -194,7 +196,7 @@ MANY_VARIANTS = [(f"a long label of variant {i}", "drop", f"group {i % 3}", {}, 
 @pytest.mark.slow
 def test_many_variants_stay_legible(tmp_path: Path) -> None:
     study = crowded(tmp_path, "variants", MANY_VARIANTS, ["m"])
-    made = {figure.name: figure for figure in (make(study) for make in figures.makers(study))}
+    made = {figure.name: figure for figure in (make(study) for make in catalog.makers(study))}
     assert_legible(drawn(made["variants"], wide=False))
     assert_legible(drawn(made["curves"]))
 
@@ -209,7 +211,7 @@ def test_every_figure_stays_legible(
     variants: list[homes.Variant], models: list[str], wide: bool, tmp_path: Path
 ) -> None:
     study = crowded(tmp_path, "crowded", variants, models)
-    for figure in (make(study) for make in figures.makers(study)):
+    for figure in (make(study) for make in catalog.makers(study)):
         if not figure.missing:
             assert_legible(drawn(figure, wide))
 

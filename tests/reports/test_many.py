@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.record import Folder
-from reports import build, page, search, special, stats, style, tables
-from reports.figures import makers
-from reports.load import Study, load
-from reports.trace import traced
+from bench.records.folder import Folder
+from reports import build
+from reports.figures import search, style
+from reports.figures.catalog import makers
+from reports.load.records import Study, load
+from reports.page import page, special
+from reports.statistics import summary
+from reports.tables import finals
+from reports.tables.trace import traced
 from tests.reports import homes
 from tests.reports.looking import drawn
 
@@ -41,7 +45,7 @@ def test_what_trials_have_reached_is_what_they_dominate_together(tmp_path: Path)
     table = search.history(trials(tmp_path, 60, pareto=True))
     for last, reached in enumerate(table["reached"]):
         seen = table[: last + 1]
-        assert reached == 100 * stats.hypervolume(seen["size"].tolist(), seen["accuracy"].tolist())
+        assert reached == 100 * summary.hypervolume(seen["size"].tolist(), seen["accuracy"].tolist())
 
 
 def test_what_a_ladder_has_reached_is_its_best(tmp_path: Path) -> None:
@@ -71,7 +75,7 @@ def test_many_points_are_an_image(tmp_path: Path) -> None:
 
 def test_rows_lead_to_the_runs_that_their_names_stand_for(tmp_path: Path) -> None:
     study = load(Folder(homes.full(tmp_path)), "pareto-sap")
-    made = tables.finals(study)
+    made = finals.finals(study)
     without = made.frame.drop(columns=["runs", "claim"])[~made.frame["claim"].astype(bool)]
     found = traced(replace(made, frame=without), study).frame["runs"]
     assert [sorted(runs) for runs in found] == [sorted(runs) for runs in made.frame["runs"] if runs]

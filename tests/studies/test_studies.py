@@ -12,17 +12,17 @@ import studies.drop_ablation
 import studies.headline
 import studies.large_sparse_small_dense
 import studies.sap_phases
-from bench import models, plugins
+from bench import models, registry
 from bench.errors import BenchError
-from bench.study import Study
+from bench.study.study import Study
 
-NAMES = plugins.names(plugins.STUDIES)
+NAMES = registry.names(registry.STUDIES)
 FREE = ("pareto", "ladder")  # studies of any method
 
 
 def declared(name: str, **changes: Any) -> Study:
     methods = ("gradual",) if name in FREE else ()
-    study: Study = plugins.load(plugins.STUDIES, name).study(methods, **changes)
+    study: Study = registry.load(registry.STUDIES, name).study(methods, **changes)
     return study
 
 
@@ -52,7 +52,7 @@ def test_small_sizes_are_small(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_line_says_what_is_asked(name: str) -> None:
-    first = (plugins.load(plugins.STUDIES, name).__doc__ or "").partition("\n")[0]
+    first = (registry.load(registry.STUDIES, name).__doc__ or "").partition("\n")[0]
     assert 30 < len(first) <= 128
     assert first.endswith(("?", "?)", "? (Zhu and Gupta 2017)"))
 
@@ -68,7 +68,7 @@ def test_what_the_command_line_changes_wins(name: str) -> None:
 @pytest.mark.parametrize("name", FREE)
 def test_a_study_of_any_method_needs_one(name: str) -> None:
     with pytest.raises(BenchError, match=f"bench study sap --study {name}"):
-        plugins.load(plugins.STUDIES, name).study(())
+        registry.load(registry.STUDIES, name).study(())
 
 
 def test_headline_treats_all_methods_alike() -> None:
@@ -132,4 +132,4 @@ def test_one_method_on_many_architectures() -> None:
 @pytest.mark.parametrize("name", ["drop_ablation", "sap_phases"])
 def test_a_study_of_one_method_refuses_others(name: str) -> None:
     with pytest.raises(BenchError, match="leave the method out"):
-        plugins.load(plugins.STUDIES, name).study(("gradual",))
+        registry.load(registry.STUDIES, name).study(("gradual",))

@@ -1,0 +1,210 @@
+"""The finished model of a run handed out: a plain `torch.nn.Module`, rebuilt from its plan and its safetensors.
+
+What is on disk is checked first: weights are those whose SHA-256 the run's record holds, and the plan is one of a model.
+"""
+
+from __future__ import annotations
+
+import code
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor, nn
+
+from bench import masks, models
+from bench.errors import BenchError, Corrupt, MissingData
+from bench.models.architecture import frozen, spell
+from bench.models.sizes import told
+from bench.recipe import Recipe
+from bench.records.files import read_json
+from bench.records.home import Place
+from bench.seeds import generator
+from bench.training import execute
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A finished model (fp32, on the CPU, in eval mode), its plan, and the run's record, empty where there is none."""
+
+    folder: Path
+    model: nn.Module
+    plan: dict[str, Any]
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's id, or its folder's name."""
+        return str(self.record.get("id", self.folder.name))
+
+    @property
+    def method(self) -> str:
+        """The name of the run's method, where the record tells it."""
+        return str(self.record["run"]["method"]["name"]) if self.record else "no record"
+
+    @property
+    def architecture(self) -> str:
+        """What the plan builds, before channels leave."""
+        return spell(self.plan["model"], {k: frozen(v) for k, v in self.plan.get("arguments", {}).items()})
+
+    @property
+    def dense(self) -> str:
+        """What it is compared with: the architecture that the run names."""
+        return str(self.record["run"]["model"]) if self.record else self.architecture
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One image: (C, H, W)."""
+        return self.plan["channels"], self.plan["image_size"], self.plan["image_size"]
+
+    @property
+    def batch(self) -> int:
+        """Images in a batch of the run."""
+        return int(self.record["run"]["recipe"]["batch"]) if self.record else Recipe().batch
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """How many parameters there are, and how many of them are not zero."""
+        return _count(self.model), sum(int(p.count_nonzero()) for p in self.model.parameters())
+
+    @property
+    def dense_parameters(self) -> int:
+        """How many parameters the dense model has."""
+        return _count(self.empty(self.dense))
+
+    def empty(self, model: str) -> nn.Module:
+        """An architecture for the same images and classes, on the meta device."""
+        size, classes = self.plan["image_size"], self.plan["classes"]
+        return models.empty(model, classes=classes, channels=self.plan["channels"], image_size=size)
+
+    def images(self, count: int) -> Tensor:
+        """Images to try it on, (count, C, H, W), standard normal, always the same."""
+        return torch.randn(count, *self.shape, generator=generator("loading", count))
+
+    def channels(self) -> tuple[int, int, int, int]:
+        """Output channels that are left and that there were, in how many convolution and linear layers, and how many of
+        these have lost some."""
+        whole = dict(self.empty(self.architecture).named_parameters())
+        sizes = [(len(w), len(whole[name])) for name, w in masks.prunable(self.model, classifier=True).items()]
+        return sum(n for n, _ in sizes), sum(n for _, n in sizes), len(sizes), sum(n < of for n, of in sizes)
+
+
+def _count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def load(run: str | Path) -> nn.Module:
+    """The finished model of a run, by its id (in `$BENCH_HOME`) or its folder: see `bench.load`."""
+    return read(find(run)).model
+
+
+def find(run: str | Path) -> Path:
+    """The folder of a run, given as its id or as that folder."""
+    records = Place().records
+    if str(run) in records.run_ids():
+        return records.run(str(run))
+    if not Path(run).expanduser().is_dir():
+        raise MissingData(
+            f"a run is named by its id or its folder, but {str(run)!r} is no folder and none of the "
+            f"{len(records.run_ids())} runs in {records.home}; `bench run` prints the id, $BENCH_HOME says where runs are"
+        )
+    return Path(run).expanduser()
+
+
+def read(folder: Path) -> Loaded:
+    """Load what is in a run's folder.
+
+    Raises:
+        MissingData: the run has not finished, or its weights were not kept.
+        Corrupt: the weights are not those that the run wrote, or the plan is none of a model.
+    """
+    path, weights = folder / "record.json", folder / "model.safetensors"
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict) or (record and not {"id", "status", "run"} <= record.keys()):
+        raise Corrupt(f"{path} must be a run's record, but it is not; run it again to have it written anew")
+    _require_weights(folder, record)
+    known = record.get("weights_sha256")
+    if known and known != hashlib.sha256(weights.read_bytes()).hexdigest():
+        raise Corrupt(
+            f"weights must be those that the run wrote, but the SHA-256 of {weights} is another than in its record; "
+            "fetch it again, or delete it and run the same command again"
+        )
+    plan = folder / "plan.json"
+    try:
+        model, made = execute.load_model(folder)
+    except BenchError:
+        raise
+    except Exception as error:  # whatever building a model from nonsense raises
+        raise _not_a_plan(plan, told(error)) from None
+    for key in ("classes", "channels", "image_size"):
+        if not isinstance(made[key], int) or made[key] < 1:
+            raise _not_a_plan(plan, f"{key}={made[key]!r}")
+    return Loaded(folder, model, made, record)
+
+
+def _require_weights(folder: Path, record: dict[str, Any]) -> None:
+    if record.get("status") == "failed":
+        raise MissingData(f"a model comes from a run that finished, but {folder.name} failed: {record['reason']}")
+    if (folder / "plan.json").exists() and (folder / "model.safetensors").exists():
+        return
+    if not record:
+        raise MissingData(
+            f"a model comes from a finished run, but {folder} holds none; go on with the command that started it"
+        )
+    raise MissingData(
+        f"a model comes from a run whose weights were kept, but {folder.name} has none (a study's trials keep none); "
+        "`bench run` with the same settings computes it again and keeps them"
+    )
+
+
+def _not_a_plan(path: Path, got: str) -> Corrupt:
+    return Corrupt(f"{path} must describe the model of its weights, but got {got}; fetch it again, or run it again")
+
+
+def check(loaded: Loaded) -> Tensor:
+    """One forward pass; the outputs, (1, classes)."""
+    try:
+        with torch.inference_mode():
+            return loaded.model(loaded.images(1))  # type: ignore[no-any-return]
+    except Exception as error:  # sizes that do not fit together, told by whatever the layer happens to raise
+        raise _not_a_plan(loaded.folder / "plan.json", f"a model that fails: {told(error)}") from None
+
+
+def show(console: Console, run: str, *, interactive: bool = False) -> None:
+    """Print what a run's model is and how to have it in Python; or have it now, as ``model`` in a console."""
+    loaded = read(find(run))
+    outputs = check(loaded)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, text in _described(loaded, outputs):
+        table.add_row(name, escape(text))
+    console.print(f"run [bold]{escape(loaded.name)}[/]", soft_wrap=True)
+    console.print(table)
+    name = loaded.name if Place().records.run(loaded.name) == loaded.folder else str(loaded.folder.absolute())
+    lines = f"from bench import load\nmodel = load({name!r})  # a plain torch.nn.Module, in eval mode, on the CPU"
+    console.print(f"\n{escape(lines)}", soft_wrap=True)
+    if interactive:
+        values = {"model": loaded.model, "images": loaded.images(2), "torch": torch}
+        code.interact(
+            banner="model, images (two random ones) and torch are here; Ctrl-D ends", local=values, exitmsg=""
+        )
+
+
+def _described(loaded: Loaded, outputs: Tensor) -> list[tuple[str, str]]:
+    (parameters, nonzero), dense = loaded.parameters, loaded.dense_parameters
+    built = loaded.architecture + (f", in place of {loaded.dense}" if loaded.dense != loaded.architecture else "")
+    left, channels, layers, smaller = loaded.channels()
+    size = "x".join(map(str, loaded.shape))
+    task = f", normalised as {loaded.record['run']['task']} is" if loaded.record else ""
+    return [
+        ("model", f"{built} ({loaded.method})"),
+        ("parameters", f"{parameters:,} of {dense:,} ({100 * parameters / dense:.1f} %)"),
+        ("of them zero", f"{parameters - nonzero:,} ({100 * (1 - nonzero / parameters):.1f} %)"),
+        ("channels", f"{left:,} of {channels:,} outputs; {smaller} of {layers} layers have lost some"),
+        ("input", f"float32, N x {size}{task}"),
+        ("output", f"N x {outputs.shape[-1]}; a forward pass works"),
+    ]

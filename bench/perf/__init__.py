@@ -1,0 +1,1 @@
+"""How fast the suite itself is, side by side with what it is compared to."""

@@ -1,0 +1,228 @@
+"""A home of made-up runs, to time what reads and shows records: real records multiplied, with numbers changed at random.
+
+What a record holds, and how long it is, is real; what it says is not, and every name in such a home says so. Nothing but
+timing may be done with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench.errors import MissingData
+from bench.records.files import write_json
+from bench.records.folder import Folder, entry_name
+from bench.seeds import generator
+
+SEEDS = (1000, 1001, 1002, 1003, 1004)
+EPOCHS = 60
+FAILS = 0.02  # of the trials
+CONTROL = "dense"
+WEIGHTS_LEFT = (0.02, 0.6)  # the sizes that trials of a Pareto study come to
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A study to be: its ``share`` of all runs, and what it asks of which methods and models."""
+
+    name: str
+    share: float
+    methods: tuple[str, ...]
+    models: tuple[str, ...]
+    targets: tuple[float, ...] = ()
+    figures: tuple[str, ...] = ()
+    topic: str = ""
+    finals: int = 1  # configurations of a cell
+
+
+SHAPES = (
+    Shape("synthetic-pareto", 0.45, ("gradual", "oneshot"), ("model_a", "model_b"), finals=3),
+    Shape("synthetic-ladder", 0.4, ("gradual", "oneshot", "lottery"), ("model_a", "model_b"), (0.8, 0.95)),
+    Shape(
+        "synthetic-compare",
+        0.15,
+        ("adaptive", "drop", "gradual", "lottery", "oneshot", "rigl", "sap"),
+        ("model_a", "model_b", "model_c"),
+        (0.8, 0.9, 0.95, 0.98),
+        ("comparison", "overall", "ledger", "profiles", "ranks", "improvement", "costs", "allocation"),
+        "compare",
+    ),
+)
+"""Thousands of trials in two studies, and a comparison in which most runs are finals."""
+
+Cell = tuple[str, str, float | None]
+"""Method, model and target."""
+
+
+@dataclass
+class Maker:
+    """Writes made-up runs into ``home``, after the finished runs of ``templates``, whose methods' names they share."""
+
+    templates: Folder
+    home: Path
+    records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    declared: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read the templates.
+
+        Raises:
+            MissingData: there is no study among them, or no finished run of a method and of a dense control.
+        """
+        names = self.templates.studies()
+        self.declared = self.templates.study(names[0]) if names else {}
+        for run in self.templates.run_ids() if names else ():
+            record = self.templates.record(run)
+            if record is not None and record["status"] == "finished":
+                pruned = record["run"]["method"]["name"] != CONTROL
+                self.records.setdefault("pruned" if pruned else CONTROL, []).append(record)
+                self.curves[run] = _longer(self.templates.curves(run))
+        if len(self.records) < 2:
+            raise MissingData(
+                f"made-up runs are made of real ones, but {self.templates.home} has no study with finished runs of a method "
+                "and of its dense control; give a folder of results that has"
+            )
+
+    def study(self, shape: Shape, runs: int) -> str:
+        """Write a study of about as many runs; returns its name."""
+        cells, numbers = _fitting(shape, runs), generator(0, "synthetic", shape.name)
+        models = sorted({model for _, model, _ in cells})
+        for model in models:
+            for seed in SEEDS:
+                self._run(shape, ("baseline", (CONTROL, model, None), 0, seed), numbers)
+        finals = shape.finals * len(SEEDS)
+        trials = max(shape.finals, (runs - len(SEEDS) * len(models)) // len(cells) - finals)
+        for cell in cells:
+            for number in range(trials):
+                self._run(shape, ("trial", cell, number, 0), numbers)
+            for number, seed in itertools.product(range(shape.finals), SEEDS):
+                self._run(shape, ("final", cell, number, seed), numbers)
+        write_json(self.home / "studies" / shape.name / "study.json", self._declaration(shape, cells, trials))
+        return shape.name
+
+    def _run(self, shape: Shape, whose: tuple[str, Cell, int, int], numbers: torch.Generator) -> None:
+        kind, (method, model, target), number, seed = whose
+        drawn = torch.rand(8, generator=numbers).tolist()
+        run = hashlib.sha256(repr((shape.name, whose)).encode()).hexdigest()[:12]
+        space = self._space
+        entry: dict[str, Any] = {"kind": kind, "cell": _named((method, model, target)), "number": number, "seed": seed}
+        entry |= {"run": run, "params": {} if method == CONTROL else _params(space, drawn[3:])}
+        failed = kind == "trial" and number >= shape.finals and drawn[0] < FAILS
+        record = self._record(method, model, target, seed, drawn, test=kind != "trial")
+        told = [record["metrics"][key] for key in ("val/top1", "weights_left")][: 1 if shape.targets else 2]
+        state, reason = ("failed", "the loss must stay finite, but it is nan") if failed else ("finished", None)
+        entry |= {"values": told if kind == "trial" and not failed else None, "state": state, "reason": reason}
+        if failed:
+            record |= {"status": state, "reason": reason, "metrics": {}, "layers": [], "phases": [], "cost": {}}
+        self._write(shape.name, entry, {**record, "id": run}, self.curves[str(record["id"])])
+
+    def _record(
+        self, method: str, model: str, target: float | None, seed: int, drawn: Sequence[float], *, test: bool
+    ) -> dict[str, Any]:
+        """A template's record under another name, with other numbers."""
+        known = self.records[CONTROL if method == CONTROL else "pruned"]
+        template = known[int(drawn[1] * len(known))]
+        low, high = (math.log(left) for left in WEIGHTS_LEFT)
+        left = 1 - target if target is not None else math.exp(low + drawn[2] * (high - low))
+        left = 1.0 if method == CONTROL else left
+        better = 4 * drawn[4] - 0.3 / left**0.7 - 3
+        metrics = {k: v for k, v in template["metrics"].items() if test or not k.startswith("test/")}
+        for key in ("val/top1", "test/top1", "val_best/top1"):
+            metrics |= {key: min(100.0, 96 + better + drawn[5] * (key == "test/top1"))} if key in metrics else {}
+        metrics |= {"weights_left": left, "sparsity/prunable": 1 - left, "macs/fraction": left**0.8}
+        how = {**template["run"]["method"], "name": method}
+        how |= {"final": target} if target is not None and "final" in how else {}
+        return {**template, "run": {**template["run"], "method": how, "model": model, "seed": seed}, "metrics": metrics}
+
+    def _write(self, study: str, entry: dict[str, Any], record: dict[str, Any], curves: bytes) -> None:
+        """Plainly, without the care that real records are written with: nobody would miss these."""
+        folder, entries = self.home / "runs" / entry["run"], self.home / "studies" / study / "entries"
+        folder.mkdir(parents=True, exist_ok=True)
+        entries.mkdir(parents=True, exist_ok=True)
+        (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+        (folder / "run.json").write_text(json.dumps({"run": record["run"], "identity": record["identity"]}, indent=1))
+        (folder / "curves.parquet").write_bytes(curves)
+        (entries / f"{entry_name(entry)}.json").write_text(json.dumps(entry, indent=1) + "\n")
+
+    @cached_property
+    def _space(self) -> dict[str, str]:
+        return next((cell["space"] for cell in self.declared["cells"].values() if cell["space"]), {})
+
+    def _declaration(self, shape: Shape, cells: Sequence[Cell], trials: int) -> dict[str, Any]:
+        space = self._space
+        objectives = ["accuracy"] if shape.targets else ["accuracy", "weights_left"]
+        shares = {objective: {name: 1 / len(space) for name in space} for objective in objectives}
+        said = {_named(c): {"method": c[0], "model": c[1], "target": c[2], "reconstruction": False} for c in cells}
+        methods = sorted({method for method, *_ in cells})
+        return {
+            **self.declared,
+            **{"name": shape.name, "kind": "ladder" if shape.targets else "pareto", "topic": shape.topic},
+            "question": "None: these runs are made up, to time what shows them.",
+            **{"objectives": objectives, "models": sorted({model for _, model, _ in cells}), "methods": methods},
+            **{"targets": list(shape.targets) or None, "trials": trials, "final_seeds": list(SEEDS)},
+            **{"figures": list(shape.figures), "claims": {}, "documentation": dict.fromkeys(methods, "Made up.")},
+            "cells": {name: {**cell, "space": space, "importances": shares} for name, cell in said.items()},
+            **{"baselines": {}, "baseline": None, "command": "python -m bench.perf.scale"},
+        }
+
+
+def make(home: Path, templates: Path, runs: int, shapes: Sequence[Shape] = SHAPES) -> int:
+    """Write about ``runs`` made-up runs into a new folder, after the real ones in ``templates``; returns how many they are.
+
+    Raises:
+        MissingData: ``templates`` has no study with finished runs.
+    """
+    maker = Maker(Folder(templates), home)
+    for shape in shapes:
+        maker.study(shape, round(shape.share * runs))
+    return len(Folder(home).run_ids())
+
+
+def _fitting(shape: Shape, runs: int) -> list[Cell]:
+    """As many of the study's cells as leave each a trial or more for each of its finals; one at least."""
+    targets: Sequence[float | None] = shape.targets or (None,)
+    cells = list[Cell](itertools.product(shape.methods, shape.models, targets))
+    return cells[: max(1, (runs - len(SEEDS) * len(shape.models)) // (2 * shape.finals * len(SEEDS)))]
+
+
+def _named(cell: Cell) -> str:
+    method, model, target = cell
+    return f"{method}/{model}" + ("" if target is None else f"@{target:g}")
+
+
+def _params(space: dict[str, str], drawn: Sequence[float]) -> dict[str, Any]:
+    """A value of each tuned parameter."""
+    found: dict[str, Any] = {}
+    for (name, text), share in zip(space.items(), itertools.cycle(drawn), strict=False):
+        about = json.loads(text)["attributes"]
+        if "choices" in about:
+            found[name] = about["choices"][int(share * len(about["choices"]))]
+        else:
+            value = about["low"] + share * (about["high"] - about["low"])
+            found[name] = round(value) if isinstance(about["low"], int) else value
+    return found
+
+
+def _longer(curves: pd.DataFrame) -> bytes:
+    """Curves as a file, stretched to as many epochs as runs on real images have."""
+    places, wanted = np.linspace(0, 1, len(curves)), np.linspace(0, 1, EPOCHS)
+    made = {name: curves[name].iloc[(wanted * (len(curves) - 1)).astype(int)].to_numpy() for name in curves}
+    for name in curves.select_dtypes("number"):
+        made[name] = np.interp(wanted, places, curves[name].astype(float))
+    longer = pd.DataFrame(made).assign(step=range(1, EPOCHS + 1), epoch=[float(e) for e in range(1, EPOCHS + 1)])
+    file = io.BytesIO()
+    longer.to_parquet(file)
+    return file.getvalue()

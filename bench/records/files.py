@@ -1,0 +1,45 @@
+"""Files that are whole or absent: written beside their place, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bench.errors import Corrupt, MissingData
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: to a temporary name beside it, flushed to disk, then renamed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically; on any failure (a full disk) the old content stays and nothing half-written is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, readable, keys in the order given; numbers must be finite."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or broken file is told in one line."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MissingData(f"no file {path}") from None
+    except ValueError as error:
+        raise Corrupt(f"{path} is not valid JSON ({error}); delete it to have it made again") from None

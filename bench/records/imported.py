@@ -1,0 +1,172 @@
+"""Another lab's records, from a file of `bench export-data` (`bench.records.exchange`).
+
+They become records of this home, marked ``imported_from`` in the provenance of runs and in declarations. All of a file is
+checked before anything is written; nothing that is here is overwritten; what is here already is left as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.config import digest
+from bench.errors import BenchError, Corrupt, MissingData
+from bench.records.exchange import LISTS, TEXTS, VERSION, clean
+from bench.records.files import read_json, write_bytes, write_json
+from bench.records.folder import SCHEMA, Folder, entry_name
+
+MARK = "imported_from"
+NEEDED = ("study", "run", *TEXTS)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came in: how many runs and studies were new, and how many were here already."""
+
+    runs: int
+    studies: int
+    known: int
+
+
+def bring(folder: Folder, path: Path) -> Imported:
+    """Read a file of `export` into a folder of records; all of it is checked before anything is written.
+
+    Raises:
+        MissingData, Corrupt: there is no such file, or it is broken.
+        BenchError: its schema is another, an id is not that of its identity, or other records of these names are here.
+    """
+    table, declared = _read(path)
+    mark = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
+    runs, entries = dict[str, dict[str, Any]](), dict[str, list[dict[str, Any]]]()
+    for row in table.select(list(NEEDED)).to_pylist():
+        try:
+            _take(row, runs, entries)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise Corrupt(f"{path} does not hold what its schema says ({error!r}); have it exported again") from None
+    _check_names(path, declared, entries)
+    new = [run for run, found in runs.items() if _is_new(folder, run, found["record"])]
+    fresh = [name for name in declared if _is_new_study(folder, name, declared[name], entries.get(name, []))]
+    for run in new:
+        _write_run(folder, run, runs[run], mark)
+    for name in fresh:
+        for entry in entries.get(name, []):
+            folder.write_entry(name, entry)
+        write_json(folder.home / "studies" / name / "study.json", {**declared[name], MARK: mark})
+    return Imported(len(new), len(fresh), len(runs) - len(new))
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The table and the declarations of a file of this schema."""
+    if not path.is_file():
+        raise MissingData(f"no file {path}")
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.lib.ArrowException) as error:
+        raise Corrupt(f"{path} must be a parquet file, but cannot be read ({str(error).splitlines()[0]})") from None
+    said = {
+        key.decode(): value.decode()
+        for key, value in (table.schema.metadata or {}).items()
+        if key.startswith(b"prunebench.")
+    }
+    if not said:
+        raise BenchError(f"{path} must be a file of `bench export-data`, but does not say that it is one")
+    for key, known in (("schema", VERSION), ("records", SCHEMA)):
+        if said.get(f"prunebench.{key}") != str(known):
+            raise BenchError(
+                f"files of {key} {known} can be read, but {path.name} has {said.get(f'prunebench.{key}')}; update this "
+                "package, or have it exported by this version"
+            )
+    lacking = [name for name in NEEDED if name not in table.column_names]
+    if lacking:
+        raise Corrupt(f"{path} must have the column {lacking[0]!r}, but does not; have it exported again")
+    try:
+        declared: dict[str, Any] = json.loads(said["prunebench.studies"])
+    except (KeyError, ValueError):
+        raise Corrupt(f"{path} must declare its studies, but does not; have it exported again") from None
+    return table, declared
+
+
+def _take(row: Mapping[str, Any], runs: dict[str, Any], entries: dict[str, list[dict[str, Any]]]) -> None:
+    """Read one row; an id must be that of its identity."""
+    if row["study"]:
+        entry = json.loads(row["entry"])
+        if not entry["kind"].isidentifier() or Path(entry_name(entry)).name != entry_name(entry):
+            raise ValueError(f"no kind {entry['kind']!r}")  # it becomes a file
+        entries.setdefault(row["study"], []).append(entry)
+    if not row["record"]:
+        return
+    run, identity, record = row["run"], json.loads(row["identity"]), json.loads(row["record"])
+    if digest(identity) != run or record["id"] != run or record["identity"] != identity:
+        raise BenchError(
+            f"a run's id is the digest of its identity, but run {run!r} has an identity of {digest(identity)}; the file was "
+            "changed, so have it exported again"
+        )
+    record |= {name: json.loads(row[name]) for name in LISTS}
+    found = {"record": record, **{name: json.loads(row[name] or "null") for name in ("curves", "speed")}}
+    if runs.setdefault(run, found) != found:
+        raise Corrupt(f"run {run} is in the file twice and not alike; have it exported again")
+
+
+def _check_names(path: Path, declared: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
+    """Names become folders: none may lead elsewhere."""
+    for name in {*declared, *entries}:
+        if name not in declared or not re.fullmatch(r"\w[\w.+-]*", name):
+            raise Corrupt(
+                f"{path} names a study {name!r} that it does not declare, or that is no name; have it exported again"
+            )
+
+
+def _is_new(folder: Folder, run: str, record: Mapping[str, Any]) -> bool:
+    """Whether a run is not here yet; another record in its place is refused."""
+    here = folder.record(run)
+    if here is not None and _unmarked(here) != _unmarked(record):
+        raise _taken(f"run {run} is here with other numbers", folder)
+    return here is None
+
+
+def _is_new_study(folder: Folder, name: str, declared: Mapping[str, Any], entries: Sequence[dict[str, Any]]) -> bool:
+    """Whether a study is not here yet; another one of its name is refused."""
+    path = folder.home / "studies" / name / "study.json"
+    if not path.exists():
+        return True
+    here = [clean(entry) for entry in folder.entries(name)]
+    if _unmarked(read_json(path)) != _unmarked(declared) or here != sorted(entries, key=entry_name):
+        raise _taken(f"study {name} is here and is not the same", folder)
+    return False
+
+
+def _taken(what: str, folder: Folder) -> BenchError:
+    return BenchError(
+        f"records that are here are never overwritten, but {what}; import into a home of its own, such as "
+        f"BENCH_HOME={folder.home}-imported"
+    )
+
+
+def _unmarked(value: Mapping[str, Any]) -> Any:
+    """A record or a declaration as it was exported: without marks and local places."""
+    found = clean({**value, "provenance": {k: v for k, v in value.get("provenance", {}).items() if k != MARK}})
+    return {key: part for key, part in found.items() if key != MARK}
+
+
+def _write_run(folder: Folder, run: str, found: Mapping[str, Any], mark: str) -> None:
+    """The files of a run; the record, last, says that they are there."""
+    where, record = folder.run(run), found["record"]
+    if found["curves"]:
+        curves = pd.DataFrame(found["curves"])
+        empty = [name for name in curves if curves[name].isna().all()]
+        buffer = io.BytesIO()
+        curves.astype(dict.fromkeys(empty, float)).to_parquet(buffer, index=False)
+        write_bytes(where / "curves.parquet", buffer.getvalue())
+    if found["speed"]:
+        write_json(where / "speed.json", found["speed"])
+    write_json(where / "record.json", {**record, "provenance": {**record["provenance"], MARK: mark}})

@@ -1,0 +1,221 @@
+"""The depot: records and checkpoints that workers share whose homes are their own, in any store that fsspec knows.
+
+`$BENCH_STORE` names it (s3://bucket/prefix, gs://bucket, sftp://host/folder, file:///mnt/lab; credentials and addresses come
+from where fsspec's implementation of each takes them). It is laid out as a home is, see `bench.record`:
+
+    runs/<id>/   what a run is resumed from while it goes on: run.json, attempts.json, curves.jsonl, its last two checkpoints;
+                 once it has ended: curves.parquet, plan.json, model.safetensors, speed.json and, written last, record.json
+    studies/<study>/   study.json, entries/<entry>.json
+
+A finished record, here or there, is not replaced. What comes from the store is JSON, parquet, safetensors or a checkpoint,
+whose checksum is verified and of which only tensors and plain values are ever loaded (`bench.records.run_folder`): nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.errors import Corrupt
+from bench.records.files import read_json, write_bytes
+from bench.records.folder import Folder, entry_name
+from bench.records.remote import Remote
+from bench.records.run_folder import KEPT, RunFolder, checked
+
+RECORD, WEIGHTS, CURVES = "record.json", "model.safetensors", "curves.jsonl"
+BEFORE = ("run.json", "attempts.json", CURVES)  # of a run that goes on
+AFTER = ("curves.parquet", "plan.json", "speed.json")  # of one that has ended, besides its weights
+SAME_SIZE = (RECORD, WEIGHTS, "speed.json")  # may be another file and as large
+AT_ONCE = 16  # requests to an object store
+
+
+class Depot(Remote):
+    """The shared store at a URL; for what it raises see `Remote`."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._sent: dict[Path, tuple[int, int]] = {}
+
+    def push_run(self, folder: Path) -> bool:
+        """Send what is new of a run, its record last; returns whether anything was. Nothing is sent of a run that has ended
+        there, or is further there; of one that has ended, what only a resume needed is removed there."""
+        where, run = f"runs/{folder.name}", RunFolder(folder)
+        there, ended, newest = self.sizes(where), finished(folder), [p.name for p in run.checkpoints()[-1:]]
+        if not (newest or (folder / RECORD).exists()):
+            return False
+        if self._stands(folder, there):
+            names = ["speed.json"]
+        elif ended:
+            names = ["run.json", "attempts.json", *AFTER, WEIGHTS, RECORD]
+        else:
+            names = [*BEFORE, *newest, RECORD] if newest >= _checkpoints(there)[-1:] else []
+        sent = [name for name in names if self._send(folder / name, f"{where}/{name}", there.get(name))]
+        old = _checkpoints({*there, *sent})[: None if ended else -KEPT]
+        for name in [*old, *(n for n in there if ended and (n == CURVES or n.endswith(".tmp")))]:
+            self.remove(f"{where}/{name}")
+        return bool(sent)
+
+    def push_runs(self, folders: Sequence[Path]) -> int:
+        """Send what is new of some runs; returns of how many there was something."""
+        return self._each(self.push_run, folders)
+
+    def pull_run(self, home: Path, run_id: str, *, weights: bool = False) -> bool:
+        """Fetch what a home lacks of a run or has older; returns whether there was any. A finished record comes with its
+        weights, if they are asked for; of a run that goes on the newest checkpoint that is whole does."""
+        return self._pull_run(Folder(home).run(run_id), weights=weights, resume=True)
+
+    def has_record(self, run_id: str) -> bool:
+        """Whether the run has ended, finished or failed."""
+        return RECORD in self.sizes(f"runs/{run_id}")
+
+    def push_entry(self, study: str, entry: dict[str, Any]) -> None:
+        """Write or replace one entry of a study."""
+        text = json.dumps(entry, indent=1, allow_nan=False) + "\n"
+        self.write(f"studies/{study}/entries/{entry_name(entry)}.json", text.encode())
+
+    def drop_entry(self, study: str, entry: dict[str, Any]) -> None:
+        """Take an entry out of a study."""
+        self.remove(f"studies/{study}/entries/{entry_name(entry)}.json")
+
+    def push_study(self, home: Path, study: str) -> int:
+        """Send the declaration of a study and its entries, but nothing that goes on here and has ended there; returns how
+        many files were sent."""
+        folder, there = home / "studies" / study, self.sizes(f"studies/{study}/entries")
+        entries = sorted((folder / "entries").glob("*.json"))
+        new = [path for path in entries if there.get(path.name) != path.stat().st_size]
+        return self._each(lambda path: self._offer(path, str(path.relative_to(home))), [folder / "study.json", *new])
+
+    def pull(self, home: Path, studies: Sequence[str] = (), *, weights: bool = False) -> int:
+        """Fetch all that a report needs of some studies (none: of all, and of all other runs); returns how many runs were new
+        or newer."""
+        known, records = self.folders("studies"), Folder(home)
+        for study in known:
+            if not studies or study in studies:
+                below = f"studies/{study}/entries"
+                files = [
+                    f"studies/{study}/study.json",
+                    *(f"{below}/{n}" for n in self.sizes(below) if n.endswith(".json")),
+                ]
+                self._each(lambda where: self._take(home / where, where), files)
+        named = {str(e["run"]) for study in studies for e in records.entries(study)}
+        runs = sorted(run for run in named if Path(run).name == run) if studies else self.folders("runs")
+        return self._each(lambda run: self._pull_run(records.run(run), weights=weights, resume=False), runs)
+
+    def _pull_run(self, folder: Path, *, weights: bool, resume: bool) -> bool:
+        if finished(folder) and (not weights or (folder / WEIGHTS).exists()):
+            return False
+        where = f"runs/{folder.name}"
+        there = self.sizes(where)
+        if self._status(where, there) == "finished":
+            return (WEIGHTS in there or not finished(folder)) and self._pull_record(folder, there, weights)
+        larger = [name for name in (*BEFORE, RECORD) if there.get(name, -1) > _size(folder / name)]
+        for name in larger:
+            _keep(folder / name, self.read(f"{where}/{name}"))
+        return (resume and self._pull_checkpoint(folder, there)) or bool(larger)
+
+    def _pull_record(self, folder: Path, there: Iterable[str], weights: bool) -> bool:
+        """All of a finished run, its record last; then, as where it ended, what only a resume needed is removed."""
+        where, wanted = f"runs/{folder.name}", ["run.json", *AFTER, *([WEIGHTS] if weights else []), RECORD]
+        files = {name: self.read(f"{where}/{name}") for name in wanted if name in there}
+        digest = _parsed(f"{self.name}/{where}", files[RECORD]).get("weights_sha256")
+        if digest and (data := files.get(WEIGHTS)) and hashlib.sha256(data).hexdigest() != digest:
+            raise Corrupt(
+                f"weights must be those of their record, but in {self.name}/{where} they are not; remove both there"
+            )
+        for name, data in files.items():
+            _keep(folder / name, data)
+        for useless in (*RunFolder(folder).checkpoints(), folder / CURVES):
+            useless.unlink(missing_ok=True)
+        return True
+
+    def _pull_checkpoint(self, folder: Path, there: Iterable[str]) -> bool:
+        """The newest checkpoint that is whole and newer than those that are here."""
+        here = [path.name for path in RunFolder(folder).checkpoints()[-1:]]
+        for name in reversed(_checkpoints(there)):
+            if [name] > here and (data := self.read(f"runs/{folder.name}/{name}")) and checked(data) is not None:
+                _keep(folder / name, data)
+                return True
+        return False
+
+    def _stands(self, folder: Path, there: Mapping[str, int]) -> bool:
+        """Whether a finished record is there, with weights if there are any here."""
+        if RECORD not in there or (WEIGHTS not in there and (folder / WEIGHTS).exists()):
+            return False
+        same = finished(folder) and there[RECORD] == _size(folder / RECORD)
+        return same or self._status(f"runs/{folder.name}", there) == "finished"
+
+    def _status(self, where: str, there: Iterable[str]) -> str:
+        data = self.read(f"{where}/{RECORD}") if RECORD in there else None
+        return str(_parsed(f"{self.name}/{where}", data).get("status")) if data is not None else ""
+
+    def _send(self, path: Path, where: str, size: int | None) -> bool:
+        """Send a file that is not there as it is here; one that has just been removed here is not sent."""
+        try:
+            stat = path.stat()
+            stamp = stat.st_size, stat.st_mtime_ns
+            known = self._sent.get(path, None if path.name in SAME_SIZE else (size, stamp[1]))
+            if size is not None and known == stamp:
+                return False
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return False
+        self.write(where, data)
+        self._sent[path] = stamp
+        return True
+
+    def _offer(self, path: Path, where: str) -> bool:
+        data, there = path.read_bytes(), self.read(where)
+        if there == data or (there is not None and _over(there) and not _over(data)):
+            return False
+        self.write(where, data)
+        return True
+
+    def _take(self, path: Path, where: str) -> bool:
+        if path.exists() and _over(path.read_bytes()):
+            return False
+        _keep(path, self.read(where))
+        return True
+
+    def _each(self, act: Callable[[Any], bool], items: Sequence[Any]) -> int:
+        """How many of some actions came to something; many at once where the store is made for it."""
+        with self._open():
+            pass
+        with ThreadPoolExecutor(AT_ONCE if self.whole else 1) as threads:
+            return sum(threads.map(act, items))
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has a finished record here."""
+    return (folder / RECORD).exists() and bool(read_json(folder / RECORD)["status"] == "finished")
+
+
+def _checkpoints(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith("checkpoint-") and name.endswith(".pt"))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+def _keep(path: Path, data: bytes | None) -> None:
+    if data is not None:
+        write_bytes(path, data)
+
+
+def _over(data: bytes) -> bool:
+    """Whether a study, or an entry, has ended."""
+    return bool(_parsed("a study", data).get("state") in ("finished", "failed"))
+
+
+def _parsed(where: str, data: bytes | None) -> dict[str, Any]:
+    try:
+        value = json.loads(data or b"")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Corrupt(f"records and entries must be JSON, but {where} holds one that is not; remove it there")
+    return value

@@ -1,0 +1,143 @@
+"""A run's folder: its lock, its curves while it goes on, its checkpoints, and the finished model."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from bench.errors import Corrupt, Held
+from bench.records.files import read_json, write_bytes, write_json
+from bench.records.folder import read_rows
+
+_MAGIC = b"bench-checkpoint-1 "
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run; every file in it is written so that a kill at any moment leaves it readable."""
+
+    path: Path
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run: one process computes it. The system lets go when the process dies, however it dies."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Held(
+                    f"a run is computed by one process at a time, but {self.path.name} is held by another; "
+                    "wait for it, or stop that one"
+                ) from None
+            yield
+
+    @property
+    def busy(self) -> bool:
+        """Whether some process holds the run now."""
+        try:
+            with (self.path / ".lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def record(self) -> dict[str, Any] | None:
+        """The record, if the run has ended."""
+        path = self.path / "record.json"
+        return read_json(path) if path.exists() else None
+
+    def append_row(self, row: Mapping[str, Any]) -> None:
+        """Add a row to the curves; it is on disk when this returns. A line that a kill cut short is closed off first."""
+        path = self.path / "curves.jsonl"
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+                file.write(b"\n" if torn else b"")
+            file.write(json.dumps(row).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The curves so far."""
+        return read_rows(self.path / "curves.jsonl")
+
+    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint with its checksum, atomically, and forget all but the last two."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        payload = buffer.getvalue()
+        head = _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n"
+        write_bytes(self.path / f"checkpoint-{step:09d}.pt", head + payload)
+        for old in self.checkpoints()[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint files, oldest first."""
+        return sorted(self.path.glob("checkpoint-*.pt"))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint whose checksum holds, on the CPU; broken ones are removed. None where there is none.
+
+        Raises:
+            Corrupt: it holds something else than tensors and plain values, which nobody loads: it may come from elsewhere.
+        """
+        for path in reversed(self.checkpoints()):
+            if (payload := checked(path.read_bytes())) is not None:
+                return _plain(payload, path)
+            path.unlink()
+        return None
+
+    def fail(self, attempt: Mapping[str, Any]) -> None:
+        """Note an attempt that failed."""
+        write_json(self.path / "attempts.json", [*self.attempts(), dict(attempt)])
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Earlier attempts that failed, oldest first."""
+        path = self.path / "attempts.json"
+        return read_json(path) if path.exists() else []
+
+    def close(self, record: Mapping[str, Any]) -> None:
+        """End the run: curves as a table, then the record, last; then what only a resume needed is removed."""
+        rows = self.rows()
+        if rows:
+            table = io.BytesIO()
+            pd.DataFrame(rows).to_parquet(table, index=False)
+            write_bytes(self.path / "curves.parquet", table.getvalue())
+        write_json(self.path / "record.json", record)
+        for path in self.checkpoints():
+            path.unlink(missing_ok=True)
+        (self.path / "curves.jsonl").unlink(missing_ok=True)
+
+
+def checked(data: bytes) -> bytes | None:
+    """What a file of a checkpoint holds, still packed; None if its checksum does not hold."""
+    head, _, payload = data.partition(b"\n")
+    return payload if head == _MAGIC + hashlib.sha256(payload).hexdigest().encode() else None
+
+
+def _plain(payload: bytes, path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError):
+        raise Corrupt(
+            f"a checkpoint holds tensors and plain values, but {path} holds something else and was not loaded; find out who "
+            "wrote it, and remove it here and in the shared store"
+        ) from None
+    return state

@@ -1,0 +1,118 @@
+"""Which entries of a study there is something to do about: those written since the last look, and those that have not ended.
+
+A view that is kept up for days looks every few seconds; what has ended long ago must not be read again each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import MissingData
+from bench.records.files import read_json
+from bench.records.folder import Folder, entry_name
+
+LOOSE = "runs"  # stands for the runs that belong to no study
+ENDED = ("finished", "failed")
+Entry = dict[str, Any]
+Stamp = tuple[int, int, int]
+
+
+@dataclass
+class Looker:
+    """Looks at the entries of one study, or at the runs of none (`LOOSE`), again and again.
+
+    ``names`` are those of all entries at the last look, with the run of each.
+    """
+
+    records: Folder
+    study: str
+    names: dict[str, str] = field(default_factory=dict)
+    _stamps: dict[str, Stamp] = field(default_factory=dict)
+    _entries: dict[str, str] = field(default_factory=dict)  # by file: the entry's name
+    _open: dict[str, Entry] = field(default_factory=dict)
+    _listed: dict[str, Looker] = field(default_factory=dict)  # of other studies, where we look for runs of none
+    _folder: tuple[Stamp | None, bool] = (None, False)
+
+    def look(self, *, closely: bool = False) -> list[Entry]:
+        """The entries that were written since the last look, and all that have not ended, by name.
+
+        A file counts as written when its stamp differs; an entry's is replaced as a whole, so that a new one has another
+        inode. Where the folder itself has the stamp that it had at two looks, no file is looked at, unless ``closely``.
+        """
+        self._folder = (None, False) if closely else self._folder
+        fresh = dict[str, Entry]()
+        for file, entry in self._loose() if self.study == LOOSE else self._written():
+            name = self._entries[file] = entry_name(entry)
+            self.names[name] = entry["run"]
+            fresh[name] = entry
+        found = {**self._open, **fresh}
+        self._open = {name: entry for name, entry in found.items() if entry["state"] not in ENDED}
+        return [found[name] for name in sorted(found)]
+
+    def _written(self) -> Iterator[tuple[str, Entry]]:
+        folder = self.records.home / "studies" / self.study / "entries"
+        now, same = _stamp(folder), self._folder[0]
+        if now is None or self._folder == (now, True):
+            return
+        with os.scandir(folder) as files:
+            stamps = {file.name: _stamp(file) for file in files if file.name.endswith(".json")}
+        yield from self._news({name: stamp for name, stamp in stamps.items() if stamp}, folder)
+        self._folder = now, now == same  # once may be chance: file systems' clocks are coarse
+
+    def _news(self, stamps: dict[str, Stamp], folder: Path) -> Iterator[tuple[str, Entry]]:
+        for file in self._stamps.keys() - stamps.keys():
+            del self._stamps[file]
+            name = self._entries.pop(file, "")
+            self.names.pop(name, None)
+            self._open.pop(name, None)
+        for file in sorted(stamps):
+            if self._stamps.get(file) != stamps[file]:
+                with contextlib.suppress(MissingData):  # dropped just now
+                    yield file, read_json(folder / file)
+                    self._stamps[file] = stamps[file]
+
+    def _loose(self) -> Iterator[tuple[str, Entry]]:
+        """Runs that no study lists (made by `bench run`), as entries."""
+        for study in self.records.studies():
+            looker = self._listed.setdefault(study, Looker(self.records, study))
+            looker.look()
+        listed = {run for looker in self._listed.values() for run in looker.names.values()}
+        for run in self.records.run_ids():
+            record = _stamp(self.records.run(run) / "record.json") or (0, 0, 0)
+            if run in listed or (run in self._stamps and self._stamps[run] == record):
+                continue
+            if (entry := _loose_entry(self.records, run)) is not None:
+                yield run, entry
+                self._stamps[run] = record
+
+
+def _stamp(path: Path | os.DirEntry[str]) -> Stamp | None:
+    """What differs when a file was replaced, or a name in a folder; None where it is not there (any more)."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _loose_entry(records: Folder, run_id: str) -> Entry | None:
+    path = records.run(run_id) / "run.json"
+    if not path.exists():
+        return None
+    run, record = read_json(path)["run"], records.record(run_id)
+    return {
+        "kind": "run",
+        "cell": f"{run['method']['name']}/{run['model']}/{run_id}",
+        "number": 0,
+        "seed": run["seed"],
+        "run": run_id,
+        "params": {},
+        "values": None,
+        "state": record["status"] if record else "running",
+        "reason": record["reason"] if record else None,
+    }

@@ -1,0 +1,153 @@
+"""A run: everything that can change its result, frozen; its identity is its id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from bench import registry
+from bench.config import Config, digest, hp, rule
+from bench.errors import BenchError, MissingData, one_of
+from bench.method import Method, method_from
+from bench.recipe import KINDS, Recipe
+
+START_RUN = "run:"
+SHUFFLED = "shuffled:"
+
+
+@dataclass(frozen=True)
+class Run(Config):
+    """One training of one model by one method. Fields marked as no identity say where it runs, not what it is."""
+
+    method: Method[Any]
+    task: str = hp("digits", help="data set: see `bench list tasks`, or folder:PATH")
+    model: str = hp(
+        "test_efficientnet",
+        help="any timm architecture, see `bench list models`; arguments as in cifar_resnet20:width=0.5",
+    )
+    recipe: Recipe = field(default=Recipe())
+    epochs: float = hp(10.0, above=0, high=1e6, help="passes over the training images, all phases together")
+    seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
+    start: str = hp("", help="starting weights: nothing, timm, run:ID, or a .safetensors file")
+    shape: str = hp("", help="run:ID or shuffled:ID: with the channels and zeros of a finished run, not its weights")
+    recovery: str = hp(
+        "none",
+        choices=("none", *KINDS),
+        help="after the method: nothing, fine-tuning, or rewinding of the learning rate or of the weights too",
+    )
+    recover: float = hp(0.3, above=0, below=1, help="share of the epochs that the recovery takes from the method")
+    rewind_to: float = hp(
+        0.0, low=0, below=1, help="share of the method's steps whose weights come back; 0: the run's start (weights)"
+    )
+    image_size: int = hp(0, low=0, help="pixels at the model's input; 0: the task's, or what the model needs")
+    test: bool = hp(False, help="open the test split once, for the finished model")
+    device: str = hp("auto", help="auto, cpu, cuda or cuda:N", identity=False)
+    threads: int = hp(0, low=0, help="CPU threads; 0: all cores, shared by runs side by side", identity=False)
+    workers: int = hp(4, low=0, help="processes that decode images of folder: tasks", identity=False)
+
+    def check(self) -> None:
+        """A shape is a run's; what only a recovery needs is set with one."""
+        if self.shape and not self.shape.startswith((START_RUN, SHUFFLED)):
+            raise BenchError(f"`shape` names a finished run, but got {self.shape!r}; write shape=run:ID or shuffled:ID")
+        needs = {"recover": KINDS, "rewind_to": ("weights",)}
+        for one in fields(self):
+            kinds = needs.get(one.name)
+            if kinds and self.recovery not in kinds and getattr(self, one.name) != one.default:
+                raise BenchError(
+                    f"`{one.name}` needs recovery={' or '.join(kinds)}, but got recovery={self.recovery}; "
+                    f"set that, or leave {one.name} out"
+                )
+
+    def identity(self) -> dict[str, Any]:
+        """What is hashed and shown; a file of starting weights counts by its content."""
+        found = super().identity()
+        if self.start and self.start != "timm" and not self.start.startswith(START_RUN):
+            found["start"] = f"sha256:{file_digest(self.start)[:16]}"
+        return found
+
+    @property
+    def id(self) -> str:
+        """12 hex digits: the run's folder, and its name everywhere."""
+        return digest(self.identity())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The run that `to_dict` described."""
+        rest = dict(values)
+        method, recipe = method_from(rest.pop("method")), Recipe.from_dict(rest.pop("recipe", {}))
+        return super().from_dict({"method": method, "recipe": recipe, **rest})
+
+    def with_values(self, settings: Iterable[str]) -> Run:
+        """The run with ``key=value`` settings applied; a key is a field of the run, its recipe or its method.
+
+        Raises:
+            BenchError: for an unknown key (with the nearest valid one), or a value out of its range.
+        """
+        changes: dict[str, dict[str, Any]] = {"run": {}, "recipe": {}, "method": {}}
+        known = self.keys()
+        for setting in settings:
+            key, equals, value = setting.partition("=")
+            if not equals:
+                raise BenchError(f"settings are written key=value, but got {setting!r}")
+            short = key.removeprefix("recipe.").removeprefix("method.")
+            if short not in known or (short != key and known[short] != key.partition(".")[0]):
+                raise one_of("setting", key, known)
+            changes[known[short]][short] = value
+        return replace(
+            self,
+            method=_changed(self.method, changes["method"]),
+            recipe=replace(self.recipe, **changes["recipe"]),
+            **changes["run"],
+        )
+
+    def keys(self) -> dict[str, str]:
+        """Every key that can be set, with the part it belongs to: "run", "recipe" or "method"."""
+        own = {f.name: "run" for f in fields(self) if f.name not in ("method", "recipe")}
+        recipe = {f.name: "recipe" for f in fields(self.recipe)}
+        return own | recipe | {name: "method" for name, *_ in describe(self.method)}
+
+
+def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """A configuration with other values; ``part.field`` is a field of the configuration in its field ``part``."""
+    own = {key: value for key, value in changes.items() if "." not in key}
+    for key, value in changes.items():
+        part, dot, name = key.partition(".")
+        if dot:
+            own[part] = _changed(own.get(part, getattr(config, part)), {name: value})
+    return replace(config, **own)
+
+
+def new_run(method: str, settings: Iterable[str] = (), **values: Any) -> Run:
+    """A run of a method by name, with ``key=value`` settings."""
+    cls: type[Method[Any]] = registry.load(registry.METHODS, method).METHOD
+    return Run(method=cls(), **values).with_values(settings)
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's content, in hex; a missing file is a `MissingData`."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise MissingData(f"starting weights {path!r} are no file; give a .safetensors file, timm, or run:ID")
+    return _digest(str(file), file.stat().st_mtime_ns, file.stat().st_size)
+
+
+@cache
+def _digest(path: str, _mtime: int, _size: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def describe(config: Config) -> list[tuple[str, Any, str, str]]:
+    """Name, default, range and help of each field, for `bench show`; fields of a field ``part`` are ``part.field``."""
+    found = list[tuple[str, Any, str, str]]()
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if isinstance(value, Config):
+            inner = () if isinstance(config, Run) else describe(value)
+            found += [(f"{f.name}.{name}", *rest) for name, *rest in inner]
+        else:
+            found.append((f.name, value, rule(f), f.metadata.get("help", "")))
+    return found

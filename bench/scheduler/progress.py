@@ -1,0 +1,108 @@
+"""What a person sees of long work: bars with the time left, accuracy and sparsity; without a terminal, plain lines."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.scheduler.pool import Outcome
+
+LINE_EVERY = 10.0  # seconds between two plain lines of one run
+
+
+class Display:
+    """A watcher of a `Pool`. Use as a context manager; ``total`` is how many runs there will be, if that is known.
+
+    ``failures=False`` leaves it to the caller to tell of a run that failed.
+    """
+
+    def __init__(self, console: Console, total: int | None = None, *, failures: bool = True) -> None:
+        self.console, self.total, self.failures = console, total, failures
+        self.live = console.is_terminal
+        columns = ("[progress.description]{task.description}", "{task.fields[note]}")
+        self.bars = Progress(
+            TextColumn(columns[0]),
+            BarColumn(bar_width=24),
+            TextColumn(columns[1]),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.live,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.printed: dict[str, float] = {}
+        self.ended = self.cached = 0
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        self.whole = self.bars.add_task("runs", total=self.total, note="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def expect(self, more: int) -> None:
+        """More runs than known so far."""
+        self.total = (self.total or 0) + more
+        self.bars.update(self.whole, total=self.total)
+
+    def __call__(self, label: str, kind: str, value: Any) -> None:
+        """One message of the pool."""
+        if kind == "started":
+            self.printed[label] = time.monotonic()
+            self.tasks[label] = self.bars.add_task(escape(label), total=None, note="starting")
+        elif kind == "decoding":
+            done, total = value
+            self._update(label, completed=done, total=total, note="decoding images")
+        elif kind == "progress":
+            self._progress(label, value)
+        elif kind == "retry":
+            self.say(f"{label}: tries again after: {value}")
+            self._remove(label)
+        elif kind == "ended":
+            self._end(label, value)
+
+    def _progress(self, label: str, value: dict[str, Any]) -> None:
+        if value["row"]:
+            self.rows[label] = value["row"]
+        row, note = self.rows.get(label), value["phase"]
+        if row:
+            note += f" · {row['val/top1']:.1f} % · sparsity {row['sparsity']:.3f}"
+        self._update(label, completed=value["step"], total=value["steps"], note=note)
+        if not self.live and value["row"] and time.monotonic() - self.printed.get(label, 0.0) >= LINE_EVERY:
+            self.printed[label] = time.monotonic()
+            self.say(f"{label}: step {value['step']} of {value['steps']} · {note}")
+
+    def _update(self, label: str, **values: Any) -> None:
+        if label in self.tasks:
+            self.bars.update(self.tasks[label], **values)
+
+    def _remove(self, label: str) -> None:
+        if label in self.tasks:
+            self.bars.remove_task(self.tasks.pop(label))
+
+    def _end(self, label: str, outcome: Outcome) -> None:
+        self._remove(label)
+        self.ended += 1
+        self.cached += outcome.cached
+        self.bars.update(self.whole, advance=1, note=f"{self.ended} ended")
+        row = self.rows.pop(label, None)
+        if outcome.state == "failed" and self.failures:
+            self.say(f"{label}: {outcome.kind or 'failed'}: {outcome.reason}", style="red")
+        elif outcome.state == "finished" and not outcome.cached:
+            what = f"{row['val/top1']:.2f} % validation, sparsity {row['sparsity']:.4f}" if row else "finished"
+            count = f"[{self.ended}/{self.total}] " if self.total else ""
+            self.say(f"{count}{label}: {what} ({outcome.run.id})")
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line above the bars."""
+        self.console.print(escape(text), style=style, highlight=False, soft_wrap=True)

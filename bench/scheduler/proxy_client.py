@@ -1,0 +1,28 @@
+"""The client of Optuna's gRPC proxy, with a deadline on every call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from optuna.storages import GrpcStorageProxy
+from optuna.storages._grpc.auto_generated import api_pb2_grpc
+from optuna.storages._grpc.client import GrpcClientCache
+
+DEADLINE = 60.0  # seconds for one answer; without one, a call over a cut network would wait for ever
+
+
+class Proxy(GrpcStorageProxy):
+    """Optuna's client with a deadline on every call."""
+
+    def _setup(self) -> None:
+        super()._setup()
+        self._stub = api_pb2_grpc.StorageServiceStub(  # type: ignore[no-untyped-call]
+            grpc.intercept_channel(self._channel, _Deadline())
+        )
+        self._cache = GrpcClientCache(self._stub)
+
+
+class _Deadline(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details._replace(timeout=DEADLINE), request)

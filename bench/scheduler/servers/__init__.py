@@ -1,0 +1,1 @@
+"""Servers on this machine: PostgreSQL, MLflow and Optuna's proxy."""

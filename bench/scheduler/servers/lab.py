@@ -1,0 +1,167 @@
+"""Servers for a lab's first try, and for the tests: a PostgreSQL, an MLflow on it, and Optuna's proxy, on the loopback address.
+
+<home>/servers/secrets.json   passwords, made at random once (this and all other files here: for their owner only)
+               env            what a shell needs to use the servers: `. <home>/servers/env`
+               postgres/      the database's files and log; artifacts/: what MLflow keeps; *.log, *.pid
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import shlex
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.errors import BenchError, Corrupt
+from bench.scheduler.servers import daemons
+from bench.scheduler.servers.daemons import Daemon
+from bench.scheduler.servers.postgres import Postgres, programs
+from bench.scheduler.storages import EXTRA
+
+DATABASES = {"optuna": "optuna", "mlflow": "mlflow", "mlflow_auth": "mlflow"}  # with their owners
+ADMIN = "admin"  # MLflow's account
+
+
+@dataclass
+class Servers:
+    """The servers of one folder. Ports: of PostgreSQL, MLflow and the proxy (0: no proxy); ``artifacts``: a folder, or a URL
+    such as s3://BUCKET, where MLflow's server keeps what is uploaded to it."""
+
+    folder: Path
+    postgres_port: int = 5433
+    mlflow_port: int = 5000
+    proxy_port: int = 0
+    artifacts: str = ""
+    workers: int = 1  # of MLflow; with more, its supervisor ends those that a busy machine keeps waiting
+    postgres: Postgres = field(init=False)
+    mlflow: Daemon = field(init=False)
+    proxy: Daemon = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)  # the database's account must pass, but not look
+        self._secrets = self._passwords()
+        self.postgres = Postgres(self.folder / "postgres", self.postgres_port, self._secrets)
+        self.mlflow = Daemon(
+            "mlflow", self.folder, self._mlflow_command(), self._mlflow_answers, self._mlflow_environment()
+        )
+        command = [sys.executable, "-m", "bench", "proxy", "--port", str(self.proxy_port)]
+        own = {"BENCH_OPTUNA": self.postgres.url("optuna")}
+        self.proxy = Daemon("proxy", self.folder, command, lambda: _listens(self.proxy_port), own)
+
+    def _passwords(self) -> dict[str, str]:
+        path, names = self.folder / "secrets.json", ("postgres", "optuna", "mlflow", ADMIN, "key")
+        if not path.exists():
+            if (self.folder / "postgres" / "data").exists():
+                raise Corrupt(
+                    f"servers need their passwords, but {path} is gone; bring it back, or begin with a new folder"
+                )
+            daemons.private(path, json.dumps({name: secrets.token_urlsafe(24) for name in names}, indent=1) + "\n")
+        found: dict[str, str] = json.loads(path.read_text())
+        return found
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which commands and workers use these servers."""
+        optuna = f"grpc://127.0.0.1:{self.proxy_port}" if self.proxy_port else self.postgres.url("optuna")
+        return {
+            "BENCH_OPTUNA": optuna,
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.mlflow_port}",
+            "MLFLOW_TRACKING_USERNAME": ADMIN,
+            "MLFLOW_TRACKING_PASSWORD": self._secrets[ADMIN],
+        }
+
+    def start(self) -> Path:
+        """Start what does not run, wait until each answers, and write the file ``env``; return it."""
+        self._require_packages()
+        self.postgres.start()
+        self.postgres.provide(DATABASES)
+        if not self.mlflow.running():
+            daemons.require_free(self.mlflow_port, "MLflow", "--mlflow-port")
+        self.mlflow.start()
+        if self.proxy_port:
+            if not self.proxy.running():
+                daemons.require_free(self.proxy_port, "the proxy", "--proxy-port")
+            self.proxy.start()
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.environment.items()]
+        daemons.private(self.folder / "env", "".join(lines))
+        return self.folder / "env"
+
+    def stop(self) -> None:
+        """End them: first those that hold connections, the database last."""
+        self.proxy.stop()
+        self.mlflow.stop()
+        self.postgres.stop()
+
+    def watch(self) -> None:
+        """Wait until one of them is gone.
+
+        Raises:
+            BenchError: it names the server, and its last word.
+        """
+        servers = [self.mlflow, *([self.proxy] if self.proxy_port else [])]
+        while True:
+            for server in servers:
+                if not server.running():
+                    raise BenchError(
+                        f"{server.name} must go on, but ended: {daemons.last_line(server.log)}; see {server.log}"
+                    )
+            if not self.postgres.running():
+                raise BenchError(f"PostgreSQL must go on, but ended: {daemons.last_line(self.postgres.log)}")
+            time.sleep(2)
+
+    def _require_packages(self) -> None:
+        programs()
+        needed = ["psycopg", "mlflow", "flask_wtf", *(["grpc"] if self.proxy_port else [])]
+        missing = [name for name in needed if importlib.util.find_spec(name) is None]
+        if missing:
+            raise BenchError(f"servers need the packages {', '.join(missing)}, which are not installed; {EXTRA}")
+        if self.artifacts.startswith("s3://") and importlib.util.find_spec("boto3") is None:
+            raise BenchError("artifacts on s3:// need boto3, which is not installed; pip install boto3")
+
+    def _mlflow_command(self) -> list[str]:
+        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        return [
+            *(shutil.which("mlflow", path=places) or "mlflow", "server", "--host", "127.0.0.1"),
+            *("--port", str(self.mlflow_port), "--workers", str(self.workers), "--app-name", "basic-auth"),
+            *("--artifacts-destination", self.artifacts or str(self.folder / "artifacts")),
+        ]
+
+    def _mlflow_environment(self) -> dict[str, str]:
+        """What must not stand on a command line; and no tracking server of the caller's, which this one is not."""
+        settings = self.folder / "auth.ini"
+        address = self.postgres.url("mlflow", "mlflow_auth").replace("%", "%%")
+        text = f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {address}\nadmin_username = {ADMIN}\n"
+        daemons.private(settings, text + "auth_cache_ttl_seconds = 60\n")
+        return {
+            "MLFLOW_BACKEND_STORE_URI": self.postgres.url("mlflow"),
+            "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self._secrets[ADMIN],
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": self._secrets["key"],
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of no use here, and it starts ten processes
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_TRACKING_URI": "",
+        }
+
+    def _mlflow_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.mlflow_port}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def _listens(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,36 @@
+"""Optuna's gRPC proxy: one process holds the database's connections for many workers, and caches finished trials.
+
+It knows no accounts and no TLS, so it listens on the loopback address unless it is told otherwise. It hands on no heartbeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import run_grpc_proxy_server
+from rich.console import Console
+
+from bench.environment import mask_secrets
+from bench.errors import BenchError
+from bench.records.home import Place
+from bench.scheduler.servers import daemons
+from bench.scheduler.storages import open_storage
+
+THREADS = 15  # as many connections as SQLAlchemy opens
+
+
+def serve(console: Console, host: str, port: int) -> None:
+    """Serve the database of `$BENCH_OPTUNA` until Ctrl-C."""
+    url = Place().storage
+    if url is None or url.startswith("grpc://"):
+        raise BenchError("a proxy stands before a database, but BENCH_OPTUNA names none; set it to its URL")
+    storage = open_storage(url, Path())
+    daemons.require_free(port, "the proxy", "--port", host)
+    console.print(f"Optuna proxy: grpc://{host}:{port} before {mask_secrets(url)}  (Ctrl-C ends it)", soft_wrap=True)
+    with contextlib.suppress(KeyboardInterrupt), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        run_grpc_proxy_server(storage, host=host, port=port, thread_pool=ThreadPoolExecutor(THREADS))

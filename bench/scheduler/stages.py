@@ -1,0 +1,263 @@
+"""What a study has to compute, in stages, each a list of tasks on the storage that its workers share.
+
+    dense models to start from -> trials, cell by cell -> finals, baselines and controls -> controls that follow from finals
+
+A stage begins when all tasks of the one before it have ended, and its tasks follow from the declaration, from what was told
+and from the records; so any worker can say what comes next, and all say the same. A stage's list is named by a digest of its
+tasks: whoever sees other tasks (another version of the code, more trials) works on another list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from bench import registry, tasks
+from bench.config import digest
+from bench.errors import BenchError, MissingData
+from bench.method import Method
+from bench.protocol import PROTOCOL
+from bench.records.home import Place
+from bench.scheduler.job_queue import Board, Claim
+from bench.scheduler.tuner import Tuner
+from bench.study import selection
+from bench.study.cell import Cell
+from bench.study.controls import derive
+from bench.study.planned import Note, begun, finals, start_of
+from bench.study.study import Study
+
+DECLARED, ROUND, VERSION = "study", "round", "protocol"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task that this worker has claimed. ``error``: its configuration is refused, so it has failed before it ran."""
+
+    note: Note
+    board: Board
+    claim: Claim
+    keep: bool = True
+    error: str = ""
+
+
+@dataclass
+class Agenda:
+    """The stages of a study. ``expect`` is told how many tasks a stage has besides the trials, when it begins."""
+
+    study: Study
+    place: Place
+    storage: BaseStorage
+    expect: Callable[[int], None] = lambda more: None
+    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _planned: list[tuple[Board, list[Note]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.round = int(_root(self.storage, self.study.name).user_attrs.get(ROUND, 0))
+        self.cells = {cell.key: cell for cell in self.study.cells()}
+        self.tuners = self._tuners()
+        openers = (self._begun, None, self._finals, self._following)
+        self._openers: list[Callable[[], list[Note]] | None] = list(openers)
+        self._stage = -1
+        self._next()
+
+    def _tuners(self) -> dict[str, Tuner]:
+        study = self.study
+        if study.kind == "grid" or not study.trials:
+            return {}
+        return {
+            cell.key: Tuner(
+                self.storage,
+                f"{study.name}/{cell.key}",
+                cell.space,
+                study.directions,
+                default=cell.base.to_dict(),
+                sampler=study.sampler,
+                seed=study.seed,
+                trials=cell.trials,
+                size=study.generation,
+            )
+            for cell in self.cells.values()
+        }
+
+    def _next(self) -> None:
+        """Go to the next stage that has tasks."""
+        while self._stage < len(self._openers):
+            self._stage += 1
+            if self._stage == len(self._openers):
+                return
+            opener = self._openers[self._stage]
+            if opener is None and self.tuners:
+                return
+            notes = opener() if opener is not None else []
+            if notes:
+                name = f"{self.study.name}/stage-{self._stage}-{self.round}-{_digest(notes)}"
+                self._planned.append((Board(self.storage, name, len(notes)), notes))
+                self.expect(len(notes))
+                return
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left; where a stage has ended, the next one begins.
+
+        Raises:
+            BenchError: every trial failed, so that nothing can be chosen.
+        """
+        while self._stage < len(self._openers):
+            trials = self._openers[self._stage] is None
+            boards = [t.board for t in self.tuners.values()] if trials else [self._planned[-1][0]]
+            if not all(board.over for board in boards):
+                return False
+            self._next()
+        return True
+
+    def boards(self) -> list[Board]:
+        """The lists of the stage that goes on."""
+        if self._stage >= len(self._openers):
+            return []
+        if self._openers[self._stage] is None:
+            return [tuner.board for tuner in self.tuners.values()]
+        return [self._planned[-1][0]]
+
+    def claim(self, owner: str) -> Job | None:
+        """A task that no worker has; None where there is none now (ask `over` whether there will be)."""
+        if self._stage >= len(self._openers):
+            return None
+        if self._openers[self._stage] is not None:
+            board, notes = self._planned[-1]
+            claim = board.claim(owner)
+            return None if claim is None else Job(notes[claim.number], board, claim)
+        for key, tuner in self.tuners.items():
+            found = None if tuner.board.over else tuner.claim(owner)
+            if found is not None:
+                note, error = self._trial(self.cells[key], found[0].number, found[1])
+                return Job(note, tuner.board, found[0], keep=False, error=error)
+        return None
+
+    def told(self) -> Iterator[tuple[Note, bool, str, str]]:
+        """All tasks that have ended so far: what they are, whether they went well, the id of their run and the reason."""
+        for key, tuner in self.tuners.items():
+            for number, trial in sorted(tuner.board.ended().items()):
+                note, _ = self._trial(self.cells[key], number, {k: trial.params[k] for k in trial.params})
+                yield note, trial.values is not None, *_run_and_reason(trial, note)
+        for board, notes in self._planned:
+            for number, trial in sorted(board.ended().items()):
+                yield notes[number], trial.values is not None, *_run_and_reason(trial, notes[number])
+
+    def values(self, note: Note, metrics: Mapping[str, float]) -> list[float]:
+        """What a task that is finished is told with."""
+        if note.kind != "trial":
+            return [metrics["val/top1"]]
+        return [metrics["val/top1"], metrics[self.study.cost]][: len(self.study.objectives)]
+
+    def _trial(self, cell: Cell, number: int, params: Mapping[str, Any]) -> tuple[Note, str]:
+        """A trial, and why its method refuses this combination, if it does."""
+        seed = self.study.seed
+        try:
+            run, error = cell.run(params, seed, start=start_of(self.study, cell, seed)), ""
+        except BenchError as refusal:
+            run, error = self.study.run(cell.base, cell.model, 0), str(refusal)
+        return Note("trial", cell.key, number, run, params, (seed, seed)), error
+
+    def _begun(self) -> list[Note]:
+        return list(begun(self.study, tuned=bool(self.tuners))) if self.study.dense is not None else []
+
+    def _finals(self) -> list[Note]:
+        if self.tuners and not any(tuner.results() for tuner in self.tuners.values()):
+            raise all_failed("trial", [reason for *_, reason in self.told() if reason])
+        self.chosen = {key: self._choose(self.cells[key], tuner) for key, tuner in self.tuners.items()}
+        return list(finals(self.study, self.chosen))
+
+    def _choose(self, cell: Cell, tuner: Tuner) -> list[dict[str, Any]]:
+        """The configurations that go to the finals: a function of validation numbers only."""
+        results = tuner.results()
+        if self.study.kind == "ladder":
+            picked = selection.best([values[0] for *_, values in results])
+        else:
+            chance = 100 / tasks.info(self.study.task, self.place.data).classes
+            picked = selection.spread([(v[0], v[1]) for *_, v in results], self.study.finals, chance)
+        found = []
+        for number, params, values in (results[i] for i in picked):
+            note, _ = self._trial(cell, number, params)
+            found.append(note.entry(note.run, "finished", values))
+        return found
+
+    def _following(self) -> list[Note]:
+        """The controls that follow from the finals that are finished."""
+        made = list[Note]()
+        for name in self.study.derived:
+            plain: Method[Any] = registry.load(registry.METHODS, self.study.controls[0]).METHOD()
+            board, notes = self._planned[-1]
+            for number in sorted(n for n, trial in board.ended().items() if trial.values is not None):
+                if notes[number].kind == "final":
+                    made += self._derived(name, plain, notes[number])
+        return made
+
+    def _derived(self, name: str, plain: Method[Any], n: Note) -> list[Note]:
+        depot = self.place.depot
+        if depot is not None:
+            depot.pull_run(self.place.home, n.run.id)
+        record = self.place.records.record(n.run.id)
+        if record is None or record["status"] != "finished":
+            return []
+        run = derive(name, n.run, record, plain, self.study.scratch)
+        if run is None:
+            return []
+        whose = n.run.method.name + n.cell.removeprefix(f"{n.run.method.name}/{n.run.model}").replace(":", " ")
+        return [Note("baseline", f"{name}/{n.run.model}:{whose}", n.number, run, {"of": n.run.id}, n.seeds, n.cell)]
+
+
+def all_failed(kind: str, reasons: Sequence[str]) -> BenchError:
+    """The error of a study of which nothing came."""
+    counted = sorted({r: reasons.count(r) for r in reasons}.items(), key=lambda item: -item[1])
+    shown = "; ".join(f"{n} x {reason}" for reason, n in counted[:3])
+    return BenchError(f"a study needs one finished {kind} at least, but all {len(reasons)} failed: {shown}")
+
+
+def _run_and_reason(trial: optuna.trial.FrozenTrial, note: Note) -> tuple[str, str]:
+    return str(trial.user_attrs.get("run", note.run.id)), str(trial.user_attrs.get("reason") or "")
+
+
+def _digest(notes: Sequence[Note]) -> str:
+    return digest({"": repr([(n.kind, n.cell, n.number, n.seeds, n.run.id) for n in notes])})[:8]
+
+
+def _root(storage: BaseStorage, name: str) -> optuna.Study:
+    return optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+
+
+def declare(storage: BaseStorage, study: Study, *, again: bool = False) -> None:
+    """Write a study where its workers find it. ``again``: a new round, in which what failed or was lost is tried again."""
+    root = _root(storage, study.name)
+    before = root.user_attrs
+    for key, value in ((DECLARED, study.to_dict()), (VERSION, PROTOCOL)):
+        if before.get(key) != value:
+            root.set_user_attr(key, value)
+    if again:
+        root.set_user_attr(ROUND, int(before.get(ROUND, 0)) + 1)
+
+
+def declared(storage: BaseStorage, name: str) -> Study:
+    """The study of a name, from the storage that its workers share.
+
+    Raises:
+        MissingData: nobody has declared it there.
+        BenchError: it was declared by another version of the protocol.
+    """
+    found = sorted(s.study_name for s in storage.get_all_studies() if DECLARED in s.user_attrs)
+    if name not in found:
+        shown = ", ".join(found) or "none"
+        raise MissingData(
+            f"a worker needs a study that was begun, but the storage has no {name!r}; begin it with `bench study`, or with the "
+            f"same BENCH_HOME and BENCH_OPTUNA as there; begun here: {shown}"
+        )
+    attributes = _root(storage, name).user_attrs
+    if attributes.get(VERSION) != PROTOCOL:
+        raise BenchError(
+            f"workers of a study have one protocol, but {name} was begun with {attributes.get(VERSION)}, and this is "
+            f"{PROTOCOL}; install the same version of the suite"
+        )
+    return Study.from_dict(attributes[DECLARED])

@@ -1,0 +1,145 @@
+"""A trial's own process: computes one run, tells its parent how it goes, and dies with its memory.
+
+The parent (`bench.scheduler.pool`) and the child speak over a pipe. The child sends ("progress", {...}), and at last one of
+("done",), ("stopped",) or ("failed", kind, reason). The parent sends "stop"; if the parent is gone, the child ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from bench.environment import mask_secrets
+from bench.errors import BenchError, Diverged, Held, Ineffective
+from bench.records.home import Place
+from bench.run import Run
+from bench.training.execute import execute
+from bench.training.loop import Event, Stopped
+
+TELL_EVERY = 0.25  # seconds between two progress messages
+
+# Kinds of failure. Only these two can go away by trying again.
+OUT_OF_MEMORY, CRASHED = "out of memory", "crashed"
+DIVERGED, INEFFECTIVE, REFUSED, DISK_FULL, HUNG = "diverged", "missed its target", "refused", "disk full", "hung"
+ELSEWHERE = "held by another"  # no failure: another process computes this run now
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a child works; nothing here can change a result."""
+
+    checkpoint_seconds: float = 30.0
+    keep_weights: bool = True
+    beside: int = 1
+    gpu: str | None = None
+    threads: int = 0
+
+
+def work(run: dict[str, Any], place: Place, options: Options, pipe: Connection) -> None:
+    """The child's main function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    if options.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
+    try:
+        _send(pipe, _compute(run, place, options, pipe, stop))
+    except BaseException as error:
+        _send(pipe, ("failed", *map(mask_secrets, explain(error, place, run))))
+    sys.stdout.flush()
+
+
+def _compute(
+    values: dict[str, Any], place: Place, options: Options, pipe: Connection, stop: threading.Event
+) -> tuple[str, ...]:
+    run = Run.from_dict(values)
+    run = replace(run, threads=run.threads or options.threads)
+    try:
+        execute(
+            run,
+            place,
+            observers=[_Teller(pipe)],
+            stop=stop.is_set,
+            checkpoint_seconds=options.checkpoint_seconds,
+            keep_weights=options.keep_weights,
+            beside=options.beside,
+            decoding=lambda done, total: _send(pipe, ("decoding", done, total)),
+        )
+    except Stopped:
+        return ("stopped",)
+    return ("done",)
+
+
+class _Teller:
+    """An observer that sends progress at most every `TELL_EVERY` seconds, and every row of the curves."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.last = pipe, 0.0
+
+    def __call__(self, event: Event) -> None:
+        now = time.monotonic()
+        if event.kind == "step" and now - self.last < TELL_EVERY:
+            return
+        self.last = now
+        row = event.row if event.kind == "epoch" else {}
+        _send(
+            self.pipe, ("progress", {"step": event.step, "steps": event.steps, "phase": event.phase, "row": dict(row)})
+        )
+
+
+def _send(pipe: Connection, message: tuple[Any, ...]) -> None:
+    try:
+        pipe.send(message)
+    except OSError:
+        os._exit(1)  # nobody listens: the parent is gone, and the next command goes on from the checkpoint
+
+
+def _listen(pipe: Connection, stop: threading.Event) -> None:
+    try:
+        while pipe.recv() != "stop":
+            pass
+        stop.set()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def explain(error: BaseException, place: Place, run: dict[str, Any]) -> tuple[str, str]:
+    """The kind of a failure and one line about it; what nobody foresaw leaves its traceback in a file."""
+    if isinstance(error, Diverged):
+        return DIVERGED, str(error)
+    if isinstance(error, Ineffective):
+        return INEFFECTIVE, str(error)
+    if isinstance(error, Held):
+        return ELSEWHERE, str(error)
+    if isinstance(error, BenchError):
+        return REFUSED, str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            DISK_FULL,
+            f"files must fit on the disk, but {place.home} is full; free some space and run the same command",
+        )
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+        return OUT_OF_MEMORY, f"the run must fit in memory, but: {_line(error)}; lower `batch` or raise `micro_batches`"
+    where = place.home / "errors" / f"{os.getpid()}.txt"
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.write_text(mask_secrets(f"{run}\n{traceback.format_exc()}"))
+    except OSError:
+        return CRASHED, _line(error)
+    return CRASHED, f"{_line(error)} (details in {where})"
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

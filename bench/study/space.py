@@ -1,0 +1,101 @@
+"""Search spaces: Optuna's distributions over a method's own fields, checked, written down, and sampled by Halton's sequence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from scipy.stats.qmc import Halton
+
+from bench.config import inside, rule
+from bench.errors import BenchError, one_of
+from bench.method import Method
+
+Space = Mapping[str, BaseDistribution]
+
+
+SAMPLERS = ("tpe", "random", "qmc")
+
+
+def check_space(method: type[Method[Any]], space: Space) -> None:
+    """Refuse a space that cannot mean what it says: a name that is no field, a step wider than the range, bounds that
+    the method itself refuses, a default outside (trial 0 is the default). Optuna refuses a log scale at zero itself."""
+    defaults = method()
+    names = {f.name for f in dataclasses.fields(method)}
+    for name, distribution in space.items():
+        if name not in names:
+            raise one_of(f"field of {method.__name__} (in its SPACE)", name, names)
+        if isinstance(distribution, (FloatDistribution, IntDistribution)):
+            low, high, step = distribution.low, distribution.high, distribution.step
+            if low >= high or (step is not None and step > high - low):
+                raise BenchError(
+                    f"a range must hold at least two values, but SPACE[{name!r}] is {distribution}; widen it or drop it"
+                )
+        value = getattr(defaults, name)
+        if value is not None and not distribution._contains(distribution.to_internal_repr(value)):
+            raise BenchError(f"defaults must lie inside SPACE, but {name}={value!r} is not in {distribution}")
+        for bound in _bounds(distribution):
+            _accepts(method, name, bound)
+
+
+def _bounds(distribution: BaseDistribution) -> Sequence[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return (distribution.low, distribution.high)
+
+
+def _accepts(method: type[Method[Any]], name: str, value: Any) -> None:
+    field = next(f for f in dataclasses.fields(method) if f.name == name)
+    if not inside(field.metadata, value):
+        raise BenchError(f"SPACE must stay inside `{rule(field)}`, but for {name!r} it reaches {value!r}")
+
+
+def spaces_json(space: Space) -> dict[str, str]:
+    """The space as JSON texts that Optuna reads back."""
+    return {name: distribution_to_json(d) for name, d in space.items()}
+
+
+def readable(distribution: BaseDistribution) -> str:
+    """A distribution as a person writes it: ``0.1 ... 0.9``, ``1 ... 100, log``, ``layer | global``."""
+    if isinstance(distribution, CategoricalDistribution):
+        return " | ".join(map(str, distribution.choices))
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return f"{distribution.low:g} ... {distribution.high:g}{', log' if distribution.log else ''}"
+
+
+def quasi_random(seed: int, space: Space, number: int) -> dict[str, Any]:
+    """The point of a number in Halton's sequence (scrambled by ``seed``): the same for any number of workers.
+
+    Optuna's own `QMCSampler` draws its first trials at random and counts in the storage.
+    """
+    if not space:
+        return {}
+    halton = Halton(len(space), scramble=True, rng=np.random.default_rng(seed))
+    point = halton.fast_forward(number).random(1)[0] if number else halton.random(1)[0]
+    return {name: _at(d, float(x)) for (name, d), x in zip(sorted(space.items()), point, strict=True)}
+
+
+def _at(distribution: BaseDistribution, x: float) -> Any:
+    """The value at the share ``x`` (0 to 1) of a distribution's range, on its scale and its grid."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[min(int(x * len(distribution.choices)), len(distribution.choices) - 1)]
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if isinstance(distribution, IntDistribution):
+        low, high = low - 0.5, high + 0.5  # each whole number has its share
+    value = math.exp(math.log(low) + x * math.log(high / low)) if distribution.log else low + x * (high - low)
+    if step is not None and not distribution.log:
+        value = distribution.low + step * round((value - distribution.low) / step)
+    value = min(max(value, distribution.low), distribution.high)
+    return round(value) if isinstance(distribution, IntDistribution) else value

@@ -1,0 +1,248 @@
+"""One run from its specification to its record, in this process: data, model, start, training, measuring, files."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import environment, measure, models, tasks
+from bench.channels import plan as plans
+from bench.errors import BenchError
+from bench.measure.energy import Meter
+from bench.protocol import PROTOCOL
+from bench.recipe import Recovery
+from bench.records.files import read_json, write_json
+from bench.records.folder import SCHEMA, Folder
+from bench.records.home import Place
+from bench.records.run_folder import RunFolder
+from bench.run import SHUFFLED, START_RUN, Run
+from bench.training import outcome
+from bench.training.loop import Observer, Training, train
+from bench.training.start import Begun, begin_
+
+
+def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
+    """What can be checked before any image is decoded: the task's facts, the model with its starting weights, the input
+    size, and what was kept of the model's channels (`bench.training.start`); raises `BenchError` for whatever is wrong."""
+    info = tasks.info(run.task, place.data)
+    built, size = architecture(run, info)
+    if built != run.model and (run.start or run.shape):
+        raise BenchError(
+            f"starting weights must fit the model that is trained, but {run.method.name} trains {built} in place of "
+            f"{run.model}, from scratch, and got start={run.start or run.shape}; leave it out"
+        )
+    model, _ = models.create(
+        built,
+        classes=info.classes,
+        channels=info.channels,
+        image_size=info.image_size,
+        seed=run.seed,
+        wanted_size=size,
+        pretrained=run.start == "timm",
+    )
+    _fetch_parents(run, place)
+    return info, model, size, begin_(run, model, place.records)
+
+
+def _fetch_parents(run: Run, place: Place) -> None:
+    """Runs that this one starts from, which another worker may have computed."""
+    for text in (run.start, run.shape):
+        if text.startswith((START_RUN, SHUFFLED)) and (depot := place.depot) is not None:
+            depot.pull_run(place.home, text.partition(":")[2], weights=True)
+
+
+def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
+    """What is built for a run, which is the model that it names unless its method trains another in its place, and the
+    input size of either."""
+    models.check(run.model)
+    size = models.input_size(run.model, channels=info.channels, image_size=info.image_size, wanted_size=run.image_size)
+    return run.method.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size), size
+
+
+def execute(
+    run: Run,
+    place: Place,
+    *,
+    observers: Sequence[Observer] = (),
+    stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 30.0,
+    keep_weights: bool = True,
+    beside: int = 1,
+    decoding: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Compute a run, or go on with it where it stopped, and return its record; a finished one is only read.
+
+    ``beside`` is how many runs share the machine (it is recorded: it blurs seconds and latencies).
+    """
+    folder = RunFolder(place.records.run(run.id))
+    with folder.lock(), _shared(place, folder, keep_weights):
+        done = folder.record()
+        if done is not None and done["status"] == "finished" and _has_weights(folder, keep_weights):
+            return done
+        write_json(folder.path / "run.json", {"run": run.to_dict(), "identity": run.identity()})
+        began, started = time.perf_counter(), time.time()
+        device = environment.resolve_device(run.device)
+        if run.threads:
+            torch.set_num_threads(run.threads)
+        info, model, size, begun = prepare(run, place)
+        task = tasks.load(
+            run.task, data=place.data, cache=place.cache, device=device, workers=run.workers, progress=decoding
+        )
+        built, _ = architecture(run, info)
+        shape = {"classes": info.classes, "channels": info.channels, "image_size": size}
+        plan = plans.plan(model, built, kept=begun.kept, **shape)
+        whole = model if built == run.model and not begun.kept else models.empty(run.model, **shape)
+        dense = measure.reference(whole, (1, info.channels, size, size))
+        aim = {} if built == run.model else outcome.aim(run, whole)
+        job = training(run, model, task, size, device)
+        job.dense_weights, job.held = dense.weights, begun.held
+        job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
+        before = outcome.dense(run, model, begun)
+        whole_run, meter = not folder.checkpoints(), Meter(device, beside)
+        finished = train(job)
+        joules = meter.joules() if whole_run else None  # of a run that was cut off, the rest says nothing
+        metrics, layers = outcome.measured(run, finished, task, size, device, dense, before)
+        outcome.require_target(run, metrics)
+        metrics |= outcome.pruned(job, finished) | {"val_best/top1": outcome.best(folder.rows(), metrics)}
+        collapsed = measure.collapsed(finished, layers, job.validation(), run.recipe)
+        record = {
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "id": run.id,
+            "status": "finished",
+            "reason": None,
+            "run": run.to_dict(),
+            "identity": run.identity(),
+            "architecture": built,
+            "label": job.label,
+            "metrics": {**metrics, **aim, "layers/collapsed": len(collapsed)},
+            "layers": layers,
+            "collapsed": collapsed,
+            "phases": job.at.phases,
+            "cost": _cost(run, job, place.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
+            "provenance": provenance(device, started, task),
+            "test_openings": task.openings,
+            "test_opened": task.opened,
+            "attempts": folder.attempts(),
+        }
+        if keep_weights:
+            record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
+            write_json(folder.path / "plan.json", _whole_plan(plan, job.kept))
+        folder.close(record)
+        return record
+
+
+def _shared(place: Place, folder: RunFolder, weights: bool) -> contextlib.AbstractContextManager[None]:
+    """Where a depot is, the run is shared with it while it is computed."""
+    if (depot := place.depot) is None:
+        return contextlib.nullcontext()
+    from bench.records.sharing import shared  # here, because most homes need none
+
+    return shared(depot, folder.path, weights=weights)
+
+
+def _whole_plan(plan: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan with the channels that the run lost, which may have begun with fewer than the architecture has."""
+    if not kept:
+        return plan
+    from bench.channels.groups import then
+
+    return {**plan, "kept": then(plan.get("kept", {}), dict(kept))}
+
+
+def _has_weights(folder: RunFolder, wanted: bool) -> bool:
+    return not wanted or (folder.path / "model.safetensors").exists()
+
+
+def training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device) -> Training:
+    """The training of a run, ready for `bench.training.loop.train`; without a folder it leaves nothing on disk."""
+    recipe = run.recipe
+    batches = task.train(
+        seed=run.seed, batch=recipe.batch, augment=recipe.augment, image_size=size, channels_last=recipe.channels_last
+    )
+    validation = task.evaluation("validation", batch=512, image_size=size, channels_last=recipe.channels_last)
+    steps = max(1, round(run.epochs * batches.steps))
+    job = Training(run.method, recipe, run.seed, model, batches, lambda: validation, device, steps)
+    if run.recovery != "none":
+        job.recovery = Recovery(run.recovery, run.recover, run.rewind_to)
+    return job
+
+
+def _cost(run: Run, job: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:
+    samples = job.steps * run.recipe.batch
+    return {
+        "steps": job.steps,
+        "start_steps": _steps(run.start, records),
+        "shape_steps": _steps(run.shape, records),
+        "samples": samples,
+        "seconds": seconds,
+        "train_seconds": job.at.seconds,
+        "images_per_second": samples / job.at.seconds if job.at.seconds else None,
+        "peak_memory_bytes": environment.peak_memory(job.device),
+        "runs_beside": beside,
+    }
+
+
+def _steps(text: str, records: Folder) -> int:
+    """The steps that a run named as run:ID took, with those that it began with; of anything else none."""
+    record = records.record(text.partition(":")[2]) if text.startswith((START_RUN, SHUFFLED)) else None
+    cost: dict[str, int] = record["cost"] if record else {}
+    return sum(cost.get(key, 0) for key in ("steps", "start_steps", "shape_steps"))
+
+
+def provenance(device: torch.device, started: float, task: tasks.Task) -> dict[str, Any]:
+    """Where numbers come from: code, libraries, machine, data and command."""
+    return {
+        **environment.code_version(Path(__file__).parent),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(device),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "command": environment.command(),
+        "started": started,
+        "finished": time.time(),
+        "data": {"task": task.info.name, "digest": task.digest, **task.counts},
+    }
+
+
+def failed(run: Run, place: Place, reason: str) -> dict[str, Any]:
+    """Close a run that cannot be computed: failures are results, with their reason."""
+    folder = RunFolder(place.records.run(run.id))
+    record = {
+        "schema": SCHEMA,
+        "protocol": PROTOCOL,
+        "id": run.id,
+        "status": "failed",
+        "reason": reason,
+        "run": run.to_dict(),
+        "identity": run.identity(),
+        "metrics": {},
+        "layers": [],
+        "phases": [],
+        "cost": {},
+        "provenance": {"versions": environment.versions(), "command": environment.command(), "finished": time.time()},
+        "test_openings": 0,
+        "attempts": folder.attempts(),
+    }
+    write_json(folder.path / "record.json", record)
+    if (depot := place.depot) is not None:
+        from bench.records.sharing import offer
+
+        offer(depot, folder.path)
+    return record
+
+
+def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The finished model of a run, plain and in eval mode, with its plan: built from `plan.json`, nothing unpickled."""
+    plan = read_json(folder / "plan.json")
+    if not isinstance(plan, dict) or "model" not in plan:
+        raise BenchError(f"{folder / 'plan.json'} must describe a model; run it again to have it written anew")
+    model = plans.rebuild(plan)
+    models.load_weights(model, folder / "model.safetensors")
+    return model.eval(), plan

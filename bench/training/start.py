@@ -1,0 +1,119 @@
+"""What a run starts from: weights, and the channels and zeros of a model that was pruned before.
+
+    start = ""         an initialisation from the run's seed
+            timm       the weights that timm has for the architecture
+            FILE       a file of safetensors
+            run:ID     what a finished run ended with: its weights, and where it lost channels, its smaller shape
+    shape = run:ID     the shape of a finished run without its weights: the channels that it lost are cut off, its zeros are set
+                       and held at zero while the run trains; the weights are those that `start` says
+            shuffled:ID  the same, with the zeros of each layer in other places (from the run's seed)
+
+`shape` makes the controls of what pruning found. With the seed and the `start` of the run that it names, what was pruned is
+rewound to where it began, as a lottery ticket (Frankle and Carbin 2019, arXiv:1803.03635); with another seed the pruned
+architecture is trained from scratch (Liu et al. 2019, arXiv:1810.05270); shuffled, only the layer-wise shares are kept
+(Frankle et al. 2021, arXiv:2009.08576). Where channels were lost, an initialisation is that of the whole model, cut to size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import masks, models
+from bench.channels import plan as plans
+from bench.errors import BenchError, MissingData
+from bench.records.files import read_json
+from bench.records.folder import Folder
+from bench.run import SHUFFLED, START_RUN, Run
+from bench.seeds import generator
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The shape that a run starts with: ``kept``, a plan of the channels that are left (empty: all are), and ``held``, masks
+    of weights by name (bool, False where a zero is held)."""
+
+    kept: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, Tensor] = field(default_factory=dict)
+
+
+def begin_(run: Run, model: nn.Module, records: Folder) -> Begun:
+    """Give a freshly built model the starting weights and the shape of its run, in place.
+
+    Raises:
+        MissingData: no such run, or no such file.
+        BenchError: weights or a shape of another model.
+    """
+    kept: dict[str, Any] = {}
+    if run.start.startswith(START_RUN):
+        folder = finished(run.start, records)
+        kept = _cut_(model, folder)
+        models.load_weights(model, folder / WEIGHTS)
+    elif run.start and run.start != "timm":
+        models.load_weights(model, Path(run.start).expanduser())
+    if not run.shape:
+        return Begun(kept)
+    if kept:
+        raise BenchError(
+            f"a shape is given to a whole model, but start={run.start} has lost channels already; leave one of them out"
+        )
+    folder = finished(run.shape, records)
+    kept = _cut_(model, folder)
+    held = _zeros(model, folder)
+    if run.shape.startswith(SHUFFLED):
+        held = {name: _shuffled(mask, generator(run.seed, "shape", name)) for name, mask in held.items()}
+    with torch.no_grad():
+        for name, mask in held.items():
+            model.get_parameter(name).mul_(mask)
+    return Begun(kept, held)
+
+
+def finished(text: str, records: Folder) -> Path:
+    """The folder of a finished run with weights, by ``run:ID`` or ``shuffled:ID``."""
+    run_id = text.partition(":")[2]
+    record = records.record(run_id) if run_id else None
+    if record is None or record["status"] != "finished" or not (records.run(run_id) / WEIGHTS).exists():
+        raise MissingData(
+            f"a run can start from a finished run with weights, but {run_id!r} is none; run that one first"
+        )
+    return records.run(run_id)
+
+
+def _cut_(model: nn.Module, folder: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = read_json(folder / "plan.json").get("kept", {})
+    if kept:
+        from bench.channels.groups import (
+            shrink_,  # here, because the tracer that it comes with takes a second to import
+        )
+
+        try:
+            shrink_(model, kept)
+        except (AttributeError, IndexError, RuntimeError) as error:
+            raise BenchError(
+                f"a shape must be that of the run's own model, but that of {folder.name} does not fit ({error}); name a run "
+                "of the same model"
+            ) from None
+    return kept
+
+
+def _zeros(model: nn.Module, folder: Path) -> dict[str, Tensor]:
+    """Where the finished run has no zeros, by the names of the weights that have some."""
+    other = plans.rebuild(read_json(folder / "plan.json"))
+    models.load_weights(other, folder / WEIGHTS)
+    weights, shape = masks.prunable(model, classifier=True), masks.prunable(other, classifier=True)
+    if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in shape.items()}:
+        raise BenchError(
+            f"a shape must be that of the run's own model, but {folder.name} ended with another one; name a run of that model"
+        )
+    live = {name: weight.detach() != 0 for name, weight in shape.items()}
+    return {name: mask for name, mask in live.items() if not bool(mask.all())}
+
+
+def _shuffled(mask: Tensor, rng: torch.Generator) -> Tensor:
+    return mask.flatten()[torch.randperm(mask.numel(), generator=rng)].view(mask.shape)

@@ -1,0 +1,1 @@
+"""Figures: from data frames to PDF, SVG and PNG."""

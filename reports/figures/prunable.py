@@ -1,0 +1,144 @@
+"""What of each architecture can be pruned: shares of all its parameters, with the accuracy before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from reports.figures import style
+from reports.figures.style import COLUMN, INK, PAGE, Looks, ink, key
+from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
+from reports.statistics.summary import mean
+
+PARTS = ("pruned", "left", "spared", "other")
+WORDS = {
+    "pruned": "prunable, pruned",
+    "left": "prunable, left",
+    "spared": "convolution or linear, not prunable",
+    "other": "other parameters",
+}
+EXTRA = ("norms", "biases")  # of the other parameters, where the records tell them apart
+COLUMNS = ["model", "method", "reconstruction", "said", "label", *PARTS, *EXTRA, "parameters"]
+COLUMNS += ["top1", "low", "high", "n", "dense", "dense_low", "dense_high", "dense_n", "failed", "reason"]
+ROW = 0.17  # inches of paper for one architecture
+
+
+def prunable(study: Study) -> pd.DataFrame:
+    """One row per architecture and pruning configuration, by falling share of what is prunable; failures come last.
+
+    Shares (0 to 1, of all parameters, mean over seeds): ``pruned`` and ``left`` of what the method may prune, ``spared``
+    convolution and linear weights that it may not (such as the classifier's), and the ``other`` parameters. Test top-1 in
+    per cent with a 95 % t interval, of the pruned model and of its dense control. ``reason`` says why runs ``failed``.
+    """
+    shown = study.entries[study.entries["kind"].isin(("final", "baseline")) & (study.entries["method"] != CONTROL)]
+    rows = [_row(study, own) for _, own in shown.groupby(["model", *CONFIGURATION], sort=True)]
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(share=lambda t: t["pruned"] + t["left"])
+    by = ["share", "model", "label"]
+    return table.sort_values(by, ascending=[False, True, True], kind="stable", ignore_index=True)[COLUMNS]
+
+
+def _row(study: Study, own: pd.DataFrame) -> dict[str, Any]:
+    done, lost = own[own["state"] == "finished"], own[~own["state"].isin(("finished", "running"))]
+    first = dicts(own)[0]
+    shares = pd.DataFrame([_shares(study.records[run]) for run in done["run"]], columns=[*PARTS, *EXTRA, "parameters"])
+    over = mean(done["test_top1"])
+    control = study.done("final", "baseline").query("method == @CONTROL and model == @first['model']")
+    dense = mean(control["test_top1"])
+    return {
+        **{name: first[name] for name in ("model", "method", "reconstruction", "said")},
+        "label": label(first),
+        **{name: shares[name].mean() for name in (*PARTS, *EXTRA, "parameters")},
+        **{"top1": over.mean, "low": over.low, "high": over.high, "n": over.n},
+        **{"dense": dense.mean, "dense_low": dense.low, "dense_high": dense.high, "dense_n": dense.n},
+        **{"failed": len(lost), "reason": "; ".join(sorted(set(lost["reason"].fillna(lost["state"]))))},
+    }
+
+
+def _shares(record: Mapping[str, Any]) -> dict[str, float]:
+    """The parts of a finished model as shares of all its parameters."""
+    layers, metrics = record["layers"], record["metrics"]
+    total = metrics["params/all"]
+    chosen = [layer for layer in layers if layer["prunable"]]
+    left, weights = sum(layer["nonzero"] for layer in chosen), sum(layer["weights"] for layer in layers)
+    may = sum(layer["weights"] for layer in chosen)
+    counts = {"pruned": may - left, "left": left, "spared": weights - may, "other": total - weights}
+    counts |= {name: metrics.get(f"params/{name}", math.nan) for name in EXTRA}
+    return {name: count / total for name, count in counts.items()} | {"parameters": total}
+
+
+def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
+    """A row per architecture: a stacked bar of its parameters, and accuracy beside it."""
+    figure = Figure(
+        figsize=(PAGE if wide else COLUMN, ROW * len(table) + (1.25 if wide else 1.7)), layout="constrained"
+    )
+    bars, points = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
+    rows = dicts(table)
+    several = table["label"].nunique() > 1
+    names = [f"{row['model']}, {row['label']}" if several else row["model"] for row in rows]
+    for place, row in enumerate(rows):
+        _bar(bars, place, row, looks)
+        _points(points, place, row, looks)
+    bars.set_yticks(range(len(rows)), names, fontsize=7 if wide else 5.5)
+    bars.set_ylim(len(rows) - 0.4, -0.6)
+    bars.set_xlim(0, 100)
+    bars.set_xlabel("Share of all parameters (%)" if wide else "Parameters (%)")
+    points.set_xlabel("Test top-1 (%)")
+    points.tick_params(labelleft=False, left=False)
+    for axes in (bars, points):
+        axes.grid(visible=False, axis="y")
+    style.legend(figure, _handles(table, looks), wide)
+    return figure
+
+
+def _bar(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
+    if math.isnan(row["pruned"]):
+        words = "failed" if row["failed"] else "no result yet"
+        axes.text(1.5, place, words, va="center", fontsize=6.5, fontstyle="italic", color=INK)
+        return
+    start = 0.0
+    for part in PARTS:
+        axes.barh(place, 100 * row[part], left=start, height=0.72, **_face(part, looks[row["method"]].colour))
+        start += 100 * row[part]
+
+
+def _face(part: str, colour: str) -> dict[str, Any]:
+    """The method's colour for what it may prune, hatched where it did; greys for the rest."""
+    faces = {
+        "pruned": ink(facecolor="white", hatch="///////", edgecolor=colour),
+        "left": ink(facecolor=colour, edgecolor=colour),
+        "spared": ink(facecolor="#8a8a8a", edgecolor="#8a8a8a"),
+        "other": ink(facecolor="#d4d4d4", edgecolor="#d4d4d4"),
+    }
+    return faces[part] | ink(linewidth=0.4)
+
+
+def _points(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
+    for name, method, shift in (("dense", CONTROL, -0.14), ("top1", row["method"], 0.14)):
+        prefix, look = ("dense_" if name == "dense" else ""), looks[method]
+        if not math.isnan(row[name]):
+            half = row[f"{prefix}high"] - row[name]
+            bars = ink(color=look.colour, elinewidth=0.8, capsize=1.5, markersize=3.8)
+            axes.errorbar([row[name]], [place + shift], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **bars)
+
+
+def _handles(table: pd.DataFrame, looks: Looks) -> list[Patch | Line2D]:
+    method = dicts(table.drop_duplicates("method"))
+    colour = looks[method[0]["method"]].colour if len(method) == 1 else "#555555"
+    found: list[Patch | Line2D] = [Patch(label=WORDS[part], **_face(part, colour)) for part in PARTS]
+    found += [
+        key(
+            f"top-1, {called(row)}",
+            color=looks[row["method"]].colour,
+            marker=looks[row["method"]].marker,
+            linestyle="none",
+        )
+        for row in method
+    ]
+    return [*found, key(f"top-1, {CONTROL}", color=INK, marker=looks[CONTROL].marker, linestyle="none")]

@@ -1,0 +1,1 @@
+"""Tables: from data frames to Markdown, LaTeX and CSV."""

@@ -1,0 +1,86 @@
+"""The same configuration in two sets of records: each number's difference, and what tells it from noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from reports.load.records import DENSE
+from reports.statistics.paired import t_test
+from reports.statistics.summary import LEVEL, mean
+
+METRICS = {
+    "test_top1": ("test top-1", 1.0),
+    "val_top1": ("val. top-1", 1.0),
+    "weights_left": ("weights left %", 100.0),
+    "macs_left": ("MACs left %", 100.0),
+    "bytes_sparse": ("kB, sparse", 1e-3),
+    "seconds": ("seconds", 1.0),
+}
+"""What is compared of a configuration: how it is called, and in which unit."""
+
+SIZES = ("weights left %", "MACs left %", "kB, sparse")
+"""What a configuration alone decides where no seed moves it: then any change is one."""
+
+FAILED = "failed runs"
+
+
+def measured(old: pd.DataFrame, new: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per metric that both have, and one for failures where there were any."""
+    ended = [rows[rows["state"] == "finished"] for rows in (old, new)]
+    rows = list[dict[str, Any]]()
+    for key, (name, unit) in METRICS.items():
+        values = [unit * _by_seed(own, key) for own in ended]
+        if all(map(len, values)):
+            rows.append({"metric": name, **_difference(*values, exact=name in SIZES)})
+    lost = [len(rows) - len(own) for rows, own in zip((old, new), ended, strict=True)]
+    if any(lost):
+        counts: dict[str, Any] = {
+            "n_old": len(old),
+            "n_new": len(new),
+            "old": lost[0],
+            "new": lost[1],
+            "difference": lost[1] - lost[0],
+        }
+        rows.append({"metric": FAILED, **counts, "half": math.nan, "test": "count", "p": math.nan, "beyond": "–"})
+    return rows
+
+
+def _by_seed(rows: pd.DataFrame, key: str) -> pd.Series:
+    """A number by dense seed and seed; where dense models have several prunings each, their mean, as only dense models are
+    independent."""
+    values = rows.set_index([DENSE, "seed"])[key].dropna().astype(float)
+    several = rows[DENSE].nunique() > 1 and rows[DENSE].duplicated().any()
+    return values.groupby(level=0).mean() if several else values
+
+
+def _difference(old: pd.Series, new: pd.Series, *, exact: bool) -> dict[str, Any]:
+    """New less old, by seed: paired where both have the same seeds, else Welch's; without an interval for one seed."""
+    before, after = mean(old), mean(new)
+    found: dict[str, Any] = {"n_old": before.n, "n_new": after.n, "old": before.mean, "new": after.mean}
+    found |= {"difference": after.mean - before.mean, "half": math.nan, "test": "–", "p": math.nan, "beyond": ""}
+    if min(before.n, after.n) < 2:
+        return found | {"beyond": "one seed"}
+    spread = max(before.std, after.std) > 1e-9 * max(1.0, abs(before.mean), abs(after.mean))
+    if exact and not spread:
+        same = math.isclose(before.mean, after.mean, rel_tol=1e-9)
+        return found | {"half": 0.0, "test": "no spread", "beyond": "no" if same else "yes"}
+    if set(old.index) == set(new.index):
+        paired = new.sort_index() - old.sort_index()
+        return found | {"half": mean(paired).half, "test": "paired t", "p": t_test(paired.to_numpy())}
+    return found | ({"test": "Welch", **welch(old, new)} if spread else {"beyond": "no spread"})
+
+
+def welch(old: Iterable[float], new: Iterable[float]) -> dict[str, float]:
+    """Half width of the 95 % interval of the difference of two means, and the two-sided p, with Welch's degrees of freedom."""
+    parts = [np.asarray(list(values), dtype=float) for values in (old, new)]
+    shares = [float(p.var(ddof=1)) / len(p) for p in parts]
+    error = math.sqrt(sum(shares))
+    freedom = sum(shares) ** 2 / sum(s**2 / (len(p) - 1) for s, p in zip(shares, parts, strict=True))
+    t = abs(float(parts[1].mean() - parts[0].mean())) / error
+    return {"half": float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error, "p": float(2 * stats.t.sf(t, freedom))}

@@ -1,0 +1,148 @@
+"""Processes that diverge, crash, hang or fill the disk: all of it for real."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from safetensors.torch import load_file
+
+from bench.errors import BenchError
+from bench.records.home import Place
+from bench.records.run_folder import RunFolder
+from bench.run import Run, new_run
+from bench.scheduler.pool import MOST_MICRO_BATCHES, Outcome, Pool, _retry
+from bench.scheduler.trial_process import CRASHED, DIVERGED, HUNG, INEFFECTIVE, OUT_OF_MEMORY
+from tests.toys import same
+
+
+def small(*settings: str) -> Run:
+    return new_run("gradual", ["epochs=4", "device=cpu", "threads=1", "final=0.5", *settings])
+
+
+def test_out_of_memory_is_tried_with_smaller_micro_batches_up_to_a_cap() -> None:
+    run, seen = small("batch=64"), list[int]()
+    while (again := _retry(run, OUT_OF_MEMORY, 1)) is not None:
+        seen.append(again.recipe.micro_batches)
+        assert again.id != run.id  # it is another run, and says so
+        run = again
+    assert seen == [2, 4, 8, MOST_MICRO_BATCHES]
+
+
+def test_what_cannot_go_away_is_not_tried_again() -> None:
+    assert _retry(small(), DIVERGED, 1) is None
+    assert _retry(small(), INEFFECTIVE, 1) is None
+    for kind in (CRASHED, HUNG):
+        assert _retry(small(), kind, 1) == small()
+        assert _retry(small(), kind, 3) is None
+
+
+class Log:
+    """A watcher that keeps what it is told, and may act on it."""
+
+    def __init__(self, act: Callable[[str, str], None] = lambda label, kind: None) -> None:
+        self.act, self.kinds = act, list[str]()
+
+    def __call__(self, label: str, kind: str, value: Any) -> None:
+        self.kinds.append(kind)
+        self.act(label, kind)
+
+
+def children() -> list[psutil.Process]:
+    """The trial processes: grandchildren, by way of the fork server."""
+    return [g for c in psutil.Process().children() for g in c.children()]
+
+
+def test_a_run_that_diverges_is_a_result_and_the_others_go_on() -> None:
+    place = Place()
+    outcomes = Pool(place, jobs=2).run([("bad", small("lr=100", "momentum=0.99", "nesterov=no")), ("good", small())])
+    assert outcomes["good"].state == "finished"
+    assert (outcomes["bad"].state, outcomes["bad"].kind) == ("failed", DIVERGED)
+    record = place.records.record(outcomes["bad"].run.id)
+    assert record is not None
+    assert record["status"] == "failed"
+    assert "the loss must stay finite" in record["reason"] or "validation loss" in record["reason"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGKILL, CRASHED), (signal.SIGSTOP, HUNG)])
+def test_a_killed_or_hanging_process_is_replaced_and_ends_the_same(number: signal.Signals, kind: str) -> None:
+    done = list[bool]()
+
+    def strike(label: str, what: str) -> None:
+        if what == "progress" and not done:
+            done.append(True)
+            for child in children():
+                child.send_signal(number)
+
+    place, log = Place(), Log(strike)
+    run = small("epochs=8")
+    outcome = Pool(place, hang_seconds=4, checkpoint_seconds=0.1, watch=log).run([("one", run)], keep_weights=True)[
+        "one"
+    ]
+    assert outcome == Outcome(run, "finished")
+    assert log.kinds.count("retry") == 1
+    record = place.records.record(run.id)
+    assert record is not None
+    assert [a["kind"] for a in record["attempts"]] == [kind]
+    other = replace(place, home=place.home.with_name("whole"))
+    Pool(other).run([("one", run)], keep_weights=True)
+    folders = [RunFolder(p.records.run(run.id)) for p in (place, other)]
+    assert same(*(load_file(f.path / "model.safetensors") for f in folders))
+
+
+@pytest.mark.slow
+def test_two_labels_of_one_run_compute_it_once() -> None:
+    log = Log()
+    outcomes = Pool(Place(), jobs=2, watch=log).run([("a", small()), ("b", small())])
+    assert outcomes["a"].state == outcomes["b"].state == "finished"
+    assert log.kinds.count("started") == 1
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB of its own."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small file system needs root")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(mount)], check=False).returncode:
+        pytest.skip("this machine does not let a test mount a file system")
+    yield mount
+    time.sleep(0.5)
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_with_a_clear_line_and_nothing_corrupted(tiny_disk: Path, own_place: Path) -> None:
+    place = Place(home=tiny_disk / "results")
+    cache = own_place / "results" / "cache"
+    Pool(Place()).run([("warm", small("epochs=1"))])
+    shutil.copytree(cache, place.cache)
+    filler = tiny_disk / "filler"
+    free = shutil.disk_usage(tiny_disk).free
+    filler.write_bytes(b"0" * (free - 100_000))  # room for the curves, not for a checkpoint
+    run = small("epochs=8")
+    with pytest.raises(BenchError, match="is full; free some space"):
+        Pool(place, checkpoint_seconds=0.0).run([("one", run)], keep_weights=True)
+    folder = RunFolder(place.records.run(run.id))
+    assert folder.record() is None
+    assert not list(folder.path.glob("*.tmp"))
+    assert folder.load_checkpoint() is None or folder.checkpoints()
+    filler.unlink()
+    assert Pool(place).run([("one", run)])["one"].state == "finished"
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_dealt_out() -> None:
+    outcome = Pool(Place(), gpus=("0",)).run([("one", replace(small(), device="cuda"))])["one"]
+    assert outcome.state == "finished"

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.trial import TrialState
+from sqlalchemy import exc
+
+from bench.errors import BenchError
+from bench.scheduler.storages import GRACE, HEARTBEAT, lease, open_storage, transient, with_driver
+
+pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")  # ours beats without Study.optimize
+
+
+def sqlite(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'optuna.db'}"
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_second_opening_finds_what_the_first_wrote(tmp_path: Path, kind: str) -> None:
+    url = None if kind == "journal" else sqlite(tmp_path)
+    study = optuna.create_study(storage=open_storage(url, tmp_path / "x" / "optuna.journal"), study_name="one")
+    study.tell(study.ask(), 0.5)
+    again = optuna.load_study(storage=open_storage(url, tmp_path / "x" / "optuna.journal"), study_name="one")
+    assert [trial.value for trial in again.get_trials()] == [0.5]
+
+
+def test_a_database_is_cached_and_keeps_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_LEASE", raising=False)
+    storage = open_storage(sqlite(tmp_path), tmp_path / "x")
+    assert type(storage).__name__ == "_CachedStorage"
+    assert isinstance(storage, BaseHeartbeat)
+    assert storage.get_heartbeat_interval() == HEARTBEAT
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    storage.record_heartbeat(trial._trial_id)
+    assert storage._get_stale_trial_ids(study._study_id) == []
+    assert storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [1.0])
+
+
+def test_a_lease_is_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_LEASE", raising=False)
+    assert lease() == (HEARTBEAT, GRACE)
+    monkeypatch.setenv("BENCH_LEASE", "18")
+    assert lease() == (3, 18)
+    monkeypatch.setenv("BENCH_LEASE", "1")
+    assert lease() == (1, 1)
+    for wrong in ("0", "soon", "-5"):
+        monkeypatch.setenv("BENCH_LEASE", wrong)
+        with pytest.raises(BenchError, match="whole seconds"):
+            open_storage(sqlite(tmp_path), tmp_path / "x")
+
+
+def test_postgresql_means_psycopg_3() -> None:
+    for url in ("postgresql://me@host/db", "postgres://me@host/db"):
+        assert with_driver(url) == "postgresql+psycopg://me@host/db"
+    for url in ("postgresql+psycopg2://me@host/db", "sqlite:///a.db", "mysql+pymysql://host/db"):
+        assert with_driver(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://me:s3cr3t@127.0.0.1:1/db", "start the server|its driver"),
+        ("nosuch://me:s3cr3t@127.0.0.1/db", "needs its driver"),
+        ("postgresql:/me:s3cr3t@127.0.0.1/db", "must be a URL"),
+        ("me:s3cr3t@127.0.0.1", "must be a URL"),
+        ("sqlite:////nowhere/at/all.db", "refuses it"),
+        ("grpc://me:s3cr3t@127.0.0.1:1", "grpc://HOST:PORT"),
+        ("grpc://127.0.0.1", "grpc://HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path, url: str, told: str) -> None:
+    with pytest.raises(BenchError, match=told) as caught:
+        open_storage(url, tmp_path / "x")
+    assert "s3cr3t" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_of_another_optuna_names_the_upgrade(tmp_path: Path) -> None:
+    open_storage(sqlite(tmp_path), tmp_path / "x")
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'v3.0.0.a'")
+    database.close()
+    with pytest.raises(BenchError, match="optuna storage upgrade"):
+        open_storage(sqlite(tmp_path), tmp_path / "x")
+
+
+class _Answer(Exception):
+    """What gRPC raises, as far as it is looked at."""
+
+    def __init__(self, name: str, details: str = "") -> None:
+        self._code, self._details = type("Code", (), {"name": name}), details
+
+    def code(self) -> Any:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+
+def wrapped(cause: Exception) -> Exception:
+    """As Optuna's sessions hand on what the database said."""
+    error = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = cause
+    return error
+
+
+def operational(text: str) -> exc.OperationalError:
+    return exc.OperationalError("SELECT 1", None, Exception(text))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (operational("server closed the connection unexpectedly"), True),
+        (wrapped(operational("terminating connection due to administrator command")), True),
+        (operational("database is locked"), True),
+        (exc.InterfaceError("SELECT 1", None, Exception("connection already closed")), True),
+        (exc.DBAPIError("SELECT 1", None, Exception("gone"), connection_invalidated=True), True),
+        (ConnectionError("GRPC connection timeout"), True),
+        (_Answer("UNAVAILABLE"), True),
+        (_Answer("DEADLINE_EXCEEDED"), True),
+        (_Answer("UNKNOWN", "Exception calling application: An exception is raised during the commit."), True),
+        (operational('password authentication failed for user "me"'), False),
+        (operational("no such table: studies"), False),
+        (wrapped(exc.DataError("INSERT", None, Exception("value too long"))), False),
+        (exc.IntegrityError("INSERT", None, Exception("duplicate key")), False),
+        (_Answer("NOT_FOUND"), False),
+        (_Answer("UNKNOWN", "Exception calling application: 'x'"), False),
+        (optuna.exceptions.UpdateFinishedTrialError("done"), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_only_what_waiting_mends_is_transient(error: Exception, expected: bool) -> None:
+    assert transient(error) is expected
+
+
+def test_a_database_goes_to_another_process_and_a_lost_one_is_not_waited_for(tmp_path: Path) -> None:
+    storage = open_storage(sqlite(tmp_path), tmp_path / "x")
+    study = optuna.create_study(storage=storage)
+    other = pickle.loads(pickle.dumps(storage))
+    assert other.get_study_name_from_id(study._study_id) == study.study_name
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        database.execute("DROP TABLE trials")
+    database.close()
+    with pytest.raises(Exception, match="commit") as caught:
+        study.ask()
+    assert not transient(caught.value)

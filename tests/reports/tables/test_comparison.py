@@ -1,0 +1,251 @@
+"""A study's finals as a frame to compare, and the tables and figures of the comparison."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from bench.records.folder import Folder
+from reports.build import build
+from reports.card import card
+from reports.figures import improvement, profiles, ranking
+from reports.figures.catalog import Figure
+from reports.figures.style import looks, note, paper, render
+from reports.load.records import Study, load
+from reports.page import page, special
+from reports.tables import comparison, damage, finals, formats
+from tests.reports import homes
+from tests.reports.frames import NAMES, frame, simulated
+from tests.reports.looking import Page, assert_legible
+
+ALL = ["profiles", "ranks", "improvement", "comparison", "overall"]
+TARGETS = ("0.5", "0.7", "0.8", "0.9", "0.95")
+DOWN = {"gradual": 0.0, "drop": -0.5, "sap": -6.0}
+
+
+def compared(home: Path, **changes: Any) -> Study:
+    """Three methods at five targets with three seeds. Sap fails altogether at the last target, and in one seed before."""
+    variants: list[homes.Variant] = [(t, m, t, {"final": t}, {"target": float(t)}) for t in TARGETS for m in DOWN]
+    changes = {
+        "name": "compare",
+        "methods": list(DOWN),
+        "reconstructions": {"drop": "order"},
+        "figures": ALL,
+        **changes,
+    }
+    declared = homes.grid(home, variants, **changes)
+    for i, (cell, said) in enumerate(declared["cells"].items()):
+        for seed in homes.SEEDS:
+            if said["method"] == "sap" and (said["variant"] == "0.95" or (said["variant"], seed) == ("0.9", 1002)):
+                lost = {"state": "failed", "run": "", "reason": "what was wanted must be attained"}
+                homes.write_entry(home, "compare", "final", cell, said["number"], seed, **lost)
+                continue
+            test = 95.0 - i // 3 + DOWN[said["method"]] + 0.1 * (seed - 1001) + 0.03 * ((i * 7 + seed) % 5)
+            left = 1.0 - float(said["variant"])
+            homes.final(home, declared, cell, seed, val=90.0, left=left, test=test, rounds=1)
+    return load(Folder(home), "compare")
+
+
+def test_finals_as_a_frame(tmp_path: Path) -> None:
+    tidy = comparison.tidy(compared(tmp_path))
+    assert len(tidy) == 3 * 5 * 3
+    assert sorted(tidy["cell"].unique()) == [f"test_vit: {t}" for t in TARGETS]
+    assert sorted(tidy["method"].unique()) == ["drop†", "gradual", "sap"]  # the dense control is of another size
+    assert tidy.groupby("method")["score"].count().to_dict() == {"drop†": 15, "gradual": 15, "sap": 11}
+    own = tidy[(tidy["method"] == "drop†") & (tidy["cell"] == "test_vit: 0.5")]
+    assert own["score"].tolist() == pytest.approx([94.4 + 0.03 * 2, 94.5 + 0.03 * 3, 94.6 + 0.03 * 4])
+    assert set(own["name"]) == {"drop"}
+    assert own["reconstruction"].all()
+
+
+def test_what_is_under_way_or_has_not_opened_the_test_split_is_not_there(tmp_path: Path) -> None:
+    study = compared(tmp_path)
+    declared, cell = dict(study.declared), "gradual/test_vit:0.5"
+    homes.write_entry(tmp_path, "compare", "final", cell, 0, 1000, state="running")
+    homes.final(tmp_path, declared, cell, 1001, val=90.0, left=0.1, rounds=1)
+    tidy = comparison.tidy(load(Folder(tmp_path), "compare"))
+    assert tidy.loc[(tidy["method"] == "gradual") & (tidy["cell"] == "test_vit: 0.5"), "seed"].tolist() == [1002]
+
+
+def test_several_variants_of_a_method_are_told_apart(tmp_path: Path) -> None:
+    declared = homes.grid(tmp_path, [(label, "sap", "p", {}, {}) for label in ("p=1", "p=2")])
+    for cell in declared["cells"]:
+        homes.final(tmp_path, declared, cell, 1000, val=90.0, left=0.1, test=90.0, rounds=1)
+    assert comparison.tidy(load(Folder(tmp_path), "grid"))["method"].tolist() == ["sap p=1", "sap p=2"]
+
+
+def test_finals_of_different_sizes_are_not_compared(tmp_path: Path) -> None:
+    study = load(Folder(homes.full(tmp_path, figures=ALL)), "pareto-sap")
+    assert not len(comparison.tidy(study))
+    assert {make(study).missing for make in special.makers(study)} == {
+        comparison.ALONE,
+        "the baseline has no final, so there is nothing to improve on",
+        "not enough cells: a critical difference needs 5 with results of all methods, and 3 methods, but there are 0 and 0",
+    }
+
+
+def test_the_cell_of_a_ladder_is_its_target(tmp_path: Path) -> None:
+    cells = {"sap/net@0.9": {"method": "sap", "model": "net", "target": 0.9, "space": {}, "importances": {}}}
+    homes.declare(tmp_path, name="ladder", kind="ladder", models=["net"], cells=cells)
+    run = homes.run_id("a final")
+    homes.write_run(tmp_path, run, model="net", val=90.0, left=0.1, test=89.0, rounds=1)
+    homes.write_entry(tmp_path, "ladder", "final", "sap/net@0.9", 4, 1000, run=run)
+    tidy = comparison.tidy(load(Folder(tmp_path), "ladder"))
+    assert tidy[["cell", "method", "score"]].values.tolist() == [["net@0.9", "sap", 89.0]]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [({}, "gradual"), ({"baseline": "drop"}, "drop†"), ({"baseline": "rigl"}, "")]
+)
+def test_the_baseline_is_declared_or_the_first_method(said: dict[str, str], found: str, tmp_path: Path) -> None:
+    study = compared(tmp_path, **said)
+    assert comparison.baseline(study, comparison.tidy(study)) == found
+
+
+def test_the_comparison_by_hand() -> None:
+    noise = {"a": [93.0, 93.1, 93.2], "b": [93.05, 92.8, 93.3], "c": [79.9, 80.05, 80.05]}
+    table = comparison.comparison(frame({"net": noise, "other": {"a": [90.0], "b": [math.nan]}}), "a")
+    rows = [line for line in formats.markdown(table).splitlines() if line.startswith("|")]
+    assert rows[2:] == [
+        "| net | a | 3 | **93.10 ± 0.25** | a | – | – | 0 |",
+        "| net | b | 3 | **93.05 ± 0.62** | a | −0.05 ± 0.54 | 0.71 | 0 |",
+        "| net | c | 3 | 80.00 ± 0.22 | b | −13.10 ± 0.12 | 0.16 | 0 |",
+        "| other | a | 1 | 90.00 | n = 1 | – | – | 0 |",
+        "| other | b | 0 | – | – | – | – | 1 |",
+    ]
+    assert r"net & a & 3 & \textbf{93.10 $\pm$ 0.25} & a & --" in formats.latex(table)
+    assert r"$-$13.10 $\pm$ 0.12" in formats.latex(table)
+    assert "left out of both: 1." in table.caption
+
+
+def test_a_method_that_failed_somewhere_has_ranks_and_no_mean(tmp_path: Path) -> None:
+    tidy = comparison.tidy(compared(tmp_path))
+    rows = {row["method"]: row for row in comparison.overall(tidy, "gradual").rows()}
+    assert math.isnan(rows["sap"]["iqm"])
+    assert (rows["sap"]["total"], rows["sap"]["failed"], rows["sap"]["n"], rows["sap"]["rank"]) == (15, 4, 11, 3.0)
+    assert rows["sap"]["better"] == 0.0
+    assert rows["drop†"]["holm"] == pytest.approx(2 / 2**15 * 2)
+    assert rows["drop†"]["effect"] == -1.0
+    assert math.isnan(rows["gradual"]["better"])
+
+
+def test_too_few_pairs_are_said_instead_of_a_p() -> None:
+    table = comparison.overall(frame({"net": {"a": [1.0, 2, 3], "b": [2.0, 4, 5]}}), "a")
+    p = next(column for column in table.columns if column.head == "p (Holm)")
+    assert [p.text(row) for row in table.rows()] == ["too few pairs", "–"]
+    assert "1 cell and 2 methods are too few" in table.caption
+    assert not table.frame["top"].any()
+
+
+def test_without_a_baseline_nothing_is_compared_with_it() -> None:
+    tidy = simulated(3, cells=5)
+    assert improvement.figure(tidy, "").missing
+    for table in (comparison.comparison(tidy, ""), comparison.overall(tidy, "")):
+        text = formats.markdown(table)
+        assert "vs. the baseline" in text
+        assert "**" in text
+
+
+def test_the_profile_begins_at_all_runs_and_ends_at_none() -> None:
+    table = profiles.profiles(simulated(2, cells=5))
+    for _, own in table.groupby("label"):
+        assert (own["share"].iloc[0], own["share"].iloc[-1]) == (1.0, 0.0)
+        assert own["share"].is_monotonic_decreasing
+        assert ((own["low"] <= own["share"]) & (own["share"] <= own["high"])).all()
+
+
+def test_a_run_that_collapsed_is_counted_below_the_axis() -> None:
+    values = [93.0 + 0.1 * i for i in range(8)]
+    table = profiles.profiles(frame({"net": {"a": [10.0, *values[1:]], "b": values}})).set_index("label")
+    assert table["tau"].min() > 90
+    assert (table.loc["a", "share"].iloc[0], table.loc["b", "share"].iloc[0]) == (7 / 8, 1.0)
+
+
+def test_groups_of_the_diagram_are_the_statistics() -> None:
+    made = ranking.figure(simulated(8, cells=8, gap=0.35))
+    first, last = made.table.iloc[0], made.table.iloc[-1]
+    assert (first["label"], last["label"]) == ("gradual", "small_dense")
+    assert not set(first["groups"]) & set(last["groups"])
+    assert "bars join methods that Nemenyi's test cannot tell apart" in made.caption
+
+
+def test_too_few_cells_have_no_diagram() -> None:
+    assert ranking.figure(simulated(3, cells=4)).missing.endswith("but there are 4 and 3")
+
+
+def figures(count: int) -> list[Figure]:
+    tidy = simulated(count, cells=8, gap=0.35)
+    return [profiles.figure(tidy), ranking.figure(tidy), improvement.figure(tidy, "gradual")]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("count", [3, 14])
+def test_figures_are_legible_with_few_and_many_methods(count: int, wide: bool) -> None:
+    for made in figures(count):
+        with paper():
+            canvas = made.draw(looks(NAMES), wide)
+            note(canvas, "† reconstruction")
+            canvas.draw_without_rendering()
+        assert_legible(canvas)
+        if made.name == "ranks":
+            assert_apart([t for t in canvas.findobj(Text) if t.get_text() and t.get_visible()], canvas)
+
+
+def assert_apart(texts: list[Text], canvas: Any) -> None:
+    """All text lies inside the figure and no two cover each other."""
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
+    for i, (name, box) in enumerate(boxes):
+        assert box.x0 >= 0 and box.x1 <= canvas.bbox.x1 and box.y0 >= 0 and box.y1 <= canvas.bbox.y1, name  # noqa: PT018
+        for other, its in boxes[:i]:
+            assert not box.padded(-1).overlaps(its.padded(-1)), (name, other)
+
+
+def test_the_same_frame_gives_the_same_bytes() -> None:
+    one, again = (figures(3), figures(3))
+    for first, second in zip(one, again, strict=True):
+        pd.testing.assert_frame_equal(first.table, second.table)
+        with paper():
+            assert render(first.draw(looks(NAMES), False)) == render(second.draw(looks(NAMES), False))
+
+
+@pytest.mark.slow
+def test_the_whole_report_of_a_comparison(tmp_path: Path) -> None:
+    compared(tmp_path)
+    path = build(tmp_path, tmp_path / "out")
+    text, folder = path.read_text(), path.parent / "compare"
+    assert {f"study-1-{name}" for name in ALL} <= set(Page(text).ids)
+    assert "does not know the figure" not in text
+    assert "<b>94." in text
+    assert r"drop\dag{} & 3 & \textbf{94." in (folder / "tables" / "comparison.tex").read_text()
+    assert "† reconstruction" in (folder / "figures" / "ranks-page.svg").read_text()
+    assert (folder / "figures" / "profiles.csv").read_text().startswith("method,reconstruction,label,tau,share")
+    assert "sap" in (folder / "figures" / "improvement.csv").read_text()
+
+
+def test_runs_of_one_seed_are_compared_without_intervals() -> None:
+    tidy = frame({f"net@{t}": {"gradual": [90.0], "sap": [89.0 + i]} for i, t in enumerate(TARGETS)})
+    shown = comparison.comparison(tidy, "gradual").frame
+    assert shown[["half", "detectable"]].isna().all(axis=None)
+    assert not shown["top"].any()
+    assert set(shown["letters"]) == {""}
+    made = improvement.figure(tidy, "gradual")
+    assert made.table["probability"].tolist() == [0.7]  # worse, even, and better three times
+    assert made.table[["low", "high"]].isna().all(axis=None)
+    with paper():
+        made.draw(looks(NAMES), False).draw_without_rendering()
+
+
+def test_the_page_shows_the_top_group_in_bold(tmp_path: Path) -> None:
+    tidy = frame({"net": {"a": [93.0, 93.1, 93.2], "b": [93.05, 92.8, 93.3], "c": [79.9, 80.05, 80.05]}})
+    study = load(Folder(homes.full(tmp_path)), "pareto-sap")
+    every = [make(study) for make in (finals.finals, damage.table, finals.configurations, finals.failures, finals.runs)]
+    shown = [comparison.comparison(tidy, "a"), card.table(study, every, [])]
+    text = page.html([page.Section("compare", [], [], [], shown, {})])
+    assert "<b>93.10 ± 0.25</b>" in text
+    assert "<b>93.05 ± 0.62</b>" in text
+    assert "<b>80" not in text
