@@ -26,14 +26,14 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without anything in it, to be copied: making one takes seconds."""
-    from bench.records.home import Place
+    from bench.records.home import Home
     from bench.tracking.mirror import connect
 
-    place = Place(home=tmp_path_factory.mktemp("store"))
+    home = Home(path=tmp_path_factory.mktemp("store"))
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
-        connect(place)
-    return place.home / "mlflow.db"
+        connect(home)
+    return home.path / "mlflow.db"
 
 
 @pytest.fixture(autouse=True)

@@ -20,10 +20,10 @@ from rich.table import Table
 
 from bench import environment, registry, tasks, tracking
 from bench.errors import BenchError, MissingData, one_of
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.watcher import LOOSE
 from bench.run import Run, new_run
-from bench.scheduler.coordinator import Conductor, Result
+from bench.scheduler.coordinator import Coordinator, Result
 from bench.scheduler.pool import Pool
 from bench.scheduler.progress import Display
 from bench.seeds import generator
@@ -44,52 +44,52 @@ def run(
     checkpoint_seconds: float,
 ) -> None:
     """Compute one run in a process of its own, and print what it came to."""
-    place, one = Place(), new_run(method, settings)
-    _make_ready(console, one, place)
+    home, one = Home(), new_run(method, settings)
+    _make_ready(console, one, home)
     console.print(f"run [bold]{one.id}[/]  {escape(_shown(one.identity()))}", soft_wrap=True)
-    with _mirror(console, place, LOOSE, track), Display(console, total=1, failures=False) as display:
-        pool = Pool(place, 1, gpus, hang_seconds, checkpoint_seconds, watch=display)
+    with _mirror(console, home, LOOSE, track), Display(console, total=1, failures=False) as display:
+        pool = Pool(home, 1, gpus, hang_seconds, checkpoint_seconds, watch=display)
         outcome = pool.run([(f"{method}/{one.model}", one)], keep_weights=True)[f"{method}/{one.model}"]
     if outcome.state != "finished":
         raise BenchError(outcome.reason)
-    record = place.records.record(outcome.run.id)
+    record = home.records.record(outcome.run.id)
     assert record is not None
     if outcome.cached:
         console.print("computed before; nothing was run again")
     _print_record(console, record)
-    console.print(f"record: {place.records.run(outcome.run.id) / 'record.json'}", soft_wrap=True)
+    console.print(f"record: {home.records.run(outcome.run.id) / 'record.json'}", soft_wrap=True)
 
 
-def _refuse_early(one: Run, place: Place) -> None:
+def _refuse_early(one: Run, home: Home) -> None:
     """Refuse what cannot work before anything is decoded or started: a method that cannot act on its model, too."""
     from bench.training import execute
 
-    info, model, size, *_ = execute.prepare(one, place)
+    info, model, size, *_ = execute.prepare(one, home)
     images = torch.randn(2, info.channels, size, size, generator=generator("refuse", one.model))
     one.method.attach(model, images)
 
 
-def _make_ready(console: Console, one: Run, place: Place) -> None:
+def _make_ready(console: Console, one: Run, home: Home) -> None:
     """Refuse what cannot work, and decode the data, before any process starts."""
-    _refuse_early(one, place)
-    _load_once(console, one, place)
+    _refuse_early(one, home)
+    _load_once(console, one, home)
 
 
-def _load_once(console: Console, one: Run, place: Place) -> None:
+def _load_once(console: Console, one: Run, home: Home) -> None:
     device = environment.resolve_device(one.device)
     if device.type == "cpu" and one.recipe.precision == "bf16" and not environment.fast_bf16():
         console.print("[yellow]this CPU has no bf16 arithmetic: it is emulated, and fp32 will be many times faster[/]")
-    _load(console, one, place, torch.device("cpu"))  # a GPU is left to the runs
+    _load(console, one, home, torch.device("cpu"))  # a GPU is left to the runs
 
 
-def _load(console: Console, one: Run, place: Place, device: torch.device) -> tasks.Task:
+def _load(console: Console, one: Run, home: Home, device: torch.device) -> tasks.Task:
     """The data of a run, with a bar while it is decoded for the first time."""
     with Display(console) as display:
         display("images", "started", "")
         return tasks.load(
             one.task,
-            data=place.data,
-            cache=place.cache,
+            data=home.data,
+            cache=home.cache,
             device=device,
             workers=one.workers,
             progress=lambda done, total: display("images", "decoding", (done, total)),
@@ -109,7 +109,7 @@ def _shown(identity: dict[str, Any], between: str = " ") -> str:
 
 
 @contextlib.contextmanager
-def _mirror(console: Console, place: Place, study: str, track: bool) -> Iterator[tracking.Mirror | None]:
+def _mirror(console: Console, home: Home, study: str, track: bool) -> Iterator[tracking.Mirror | None]:
     """MLflow kept up to date meanwhile, where it is wanted and installed."""
     if not track or not tracking.available():
         if track:
@@ -117,7 +117,7 @@ def _mirror(console: Console, place: Place, study: str, track: bool) -> Iterator
         yield None
         return
     with tracking.Mirror(
-        place, study, lambda text: console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+        home, study, lambda text: console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
     ) as mirror:
         yield mirror
 
@@ -167,22 +167,22 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
     useless = [key for key in changes if key in TUNING and (key != "targets" or declared.targets)]
     if declared.kind == "grid" and useless:  # a study may have made variants of the targets
         raise BenchError(f"{name} runs given variants and tunes nothing, but --{useless[0]} was given; leave it out")
-    _refuse_study(declared, Place())
+    _refuse_study(declared, Home())
     return declared
 
 
 def begun(study: Study) -> bool:
     """Whether a study was started before."""
-    return study.name in Place().records.studies()
+    return study.name in Home().records.studies()
 
 
-def _refuse_study(study: Study, place: Place) -> None:
+def _refuse_study(study: Study, home: Home) -> None:
     """Refuse a study with a cell that cannot work; a lenient one only where none can."""
     cells, refused = [*study.cells(), *study.beside()], list[BenchError]()
     for cell in cells:
         _, one = cell.space, cell.run({}, study.seed)
         try:
-            _refuse_early(one, place)
+            _refuse_early(one, home)
         except BenchError as error:
             if not study.lenient:
                 raise
@@ -205,41 +205,41 @@ def conduct(
     engine: Engine | None = None,
 ) -> None:
     """Carry a study out, then say where everything is."""
-    place = Place()
+    home = Home()
     console.print(f"study [bold]{escape(study.name)}[/]: {escape(study.question)}", soft_wrap=True)
     cells = study.cells()
-    _load_once(console, replace(cells[0].run({}, study.seed), device=device or "auto"), place)
+    _load_once(console, replace(cells[0].run({}, study.seed), device=device or "auto"), home)
     known = sum(cell.trials for cell in cells)
-    with _mirror(console, place, study.name, track) as mirror, Display(console, total=known) as display:
-        pool = Pool(place, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
-        result = Conductor(study, place, pool, display.expect, display.say, engine).conduct()
+    with _mirror(console, home, study.name, track) as mirror, Display(console, total=known) as display:
+        pool = Pool(home, jobs, gpus, hang_seconds, checkpoint_seconds, watch=display, device=device)
+        result = Coordinator(study, home, pool, display.expect, display.say, engine).conduct()
     if study.speed:  # now that nothing else runs
-        _time(console, place, study, device)
+        _time(console, home, study, device)
         if mirror is not None:
             mirror.catch_up()
     page = make_report(console, (), None, False) if report else None
     if mirror is not None and page is not None:
         mirror.report(page.parent)
-    _say_where(console, place, study, result, page, mirror)
+    _say_where(console, home, study, result, page, mirror)
 
 
-def _time(console: Console, place: Place, study: Study, device: str) -> None:
+def _time(console: Console, home: Home, study: Study, device: str) -> None:
     """Measure how fast the finals are."""
     from bench.deploy import speed, speed_record
 
-    wish = speed_record.Wish(modes=study.speed, device=device or "auto")
-    speed.measure(console, place, speed.of_study(place, study.name), wish)
+    request = speed_record.SpeedRequest(modes=study.speed, device=device or "auto")
+    speed.measure(console, home, speed.of_study(home, study.name), request)
 
 
 def _say_where(
-    console: Console, place: Place, study: Study, result: Result, page: Path | None, mirror: tracking.Mirror | None
+    console: Console, home: Home, study: Study, result: Result, page: Path | None, mirror: tracking.Mirror | None
 ) -> None:
     if not result.computed:
         console.print("everything was computed before; nothing was run again")
     for reason, count in result.failures.items():
         console.print(f"[red]{count} failed: {escape(reason)}[/]", soft_wrap=True)
     if study.kind == "grid":
-        console.print(_variants(place, study))
+        console.print(_variants(home, study))
     for key, trials in result.chosen.items():
         for trial in trials:
             values = f"{trial['values'][0]:.2f} % validation" + (
@@ -256,18 +256,18 @@ def _say_where(
             f"MLflow UI: make ui, then http://127.0.0.1:5000/#/experiments/{mirror.where[0]}/runs", soft_wrap=True
         )
     if result.chosen:
-        console.print(f"best configurations: {place.home / 'studies' / study.name / 'best.json'}", soft_wrap=True)
+        console.print(f"best configurations: {home.path / 'studies' / study.name / 'best.json'}", soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", soft_wrap=True)
 
 
-def _variants(place: Place, study: Study) -> Table:
+def _variants(home: Home, study: Study) -> Table:
     """What each variant of a grid came to, as means over the seeds; numbers with intervals are the report's."""
     table = Table("cell", "seeds", "test top-1 %", "sparsity %", title="variants")
     table.columns[0].overflow = "fold"
-    entries = [e for e in place.records.entries(study.name) if e["kind"] == "final" and e["state"] == "finished"]
+    entries = [e for e in home.records.entries(study.name) if e["kind"] == "final" and e["state"] == "finished"]
     for cell in study.cells():
-        records = [place.records.record(e["run"]) for e in entries if e["cell"] == cell.key]
+        records = [home.records.record(e["run"]) for e in entries if e["cell"] == cell.key]
         metrics = [record["metrics"] for record in records if record is not None]
         means = [sum(m[key] for m in metrics) / len(metrics) for key in ("test/top1", "sparsity/prunable") if metrics]
         shown = (f"{means[0]:.2f}", f"{100 * means[1]:.2f}") if means else ("failed", "")
@@ -286,36 +286,36 @@ def make_report(
 ) -> Path:
     """Build the report from records, of this home, of another (``records``) or fetched from MLflow; return its page. With
     ``mlflow``, the address of the UI, runs link to it."""
-    place = Place()
+    home = Home()
     build = registry.load(registry.REPORTS, "report").build
-    out = out or place.report
+    out = out or home.report
     if records is not None and from_mlflow:
         raise BenchError(
             "records come from a folder or from MLflow, but got both; leave --records or --from-mlflow out"
         )
     if not from_mlflow:
         with console.status("making the report"):
-            shown = _links(console, place, mlflow, studies)
-            page: Path = build(records or place.home, out, studies=studies, links=shown)
+            shown = _links(console, home, mlflow, studies)
+            page: Path = build(records or home.path, out, studies=studies, links=shown)
         return page
     with tempfile.TemporaryDirectory() as temporary, console.status("fetching records"):
-        names = tracking.fetch(place, Path(temporary), studies)
+        names = tracking.fetch(home, Path(temporary), studies)
         if not names:
             raise MissingData(
                 "the MLflow store holds no finished study of this suite; run `bench study`, or `bench sync`"
             )
-        shown = _links(console, place, mlflow, studies)
+        shown = _links(console, home, mlflow, studies)
         page = build(Path(temporary), out, studies=studies, links=shown)
     return page
 
 
-def _links(console: Console, place: Place, mlflow: str, studies: tuple[str, ...]) -> dict[str, dict[str, str]] | None:
+def _links(console: Console, home: Home, mlflow: str, studies: tuple[str, ...]) -> dict[str, dict[str, str]] | None:
     """Where MLflow shows the runs, where an address was given; its store must hold them for that."""
     if not mlflow:
         return None
-    found = links.addresses(place, mlflow, studies)
+    found = links.addresses(home, mlflow, studies)
     if not found:
-        store = environment.mask_secrets(place.tracking_uri)
+        store = environment.mask_secrets(home.tracking_uri)
         console.print(
             f"no links to MLflow: its store {store} holds none of these runs; `bench sync` brings them", style="yellow"
         )
@@ -330,20 +330,20 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
 
     if split not in ("validation", "test"):
         raise one_of("split", split, ("validation", "test"))
-    place = Place()
-    if (place.records.run(what) / "plan.json").exists():
-        record = place.records.record(what)
+    home = Home()
+    if (home.records.run(what) / "plan.json").exists():
+        record = home.records.record(what)
         assert record is not None
         one = Run.from_dict(record["run"]).with_values(settings)
-        loaded = load.read(place.records.run(what))
+        loaded = load.read(home.records.run(what))
         model, size, dense = loaded.model, loaded.plan["image_size"], record["metrics"].get("weights/reference")
     else:
         if not Path(what).expanduser().is_file():
             raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
         one = new_run("dense", [f"start={what}", *settings])
-        (_, model, size, _), dense = execute.prepare(one, place), None
+        (_, model, size, _), dense = execute.prepare(one, home), None
     device, recipe = environment.resolve_device(one.device), one.recipe
-    task = _load(console, one, place, device)
+    task = _load(console, one, home, device)
     model.to(device).to(memory_format=recipe.memory_format)
     batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)  # type: ignore[arg-type]
     scores = measure.accuracy(model, batches, recipe)
@@ -356,32 +356,32 @@ def evaluate(console: Console, what: str, settings: Sequence[str], split: str) -
 
 def sync(console: Console, records: Path | None) -> None:
     """Replay all studies and loose runs into MLflow."""
-    place = replace(Place(), home=records) if records else Place()
+    home = replace(Home(), path=records) if records else Home()
     if records is not None and not (records / "runs").is_dir():
         raise MissingData(
             f"a folder of results holds runs/, but {records} does not; give the folder that was $BENCH_HOME"
         )
-    target = place if "MLFLOW_TRACKING_URI" in os.environ else Place()
+    target = home if "MLFLOW_TRACKING_URI" in os.environ else Home()
     os.environ["MLFLOW_TRACKING_URI"] = target.tracking_uri
-    names = [*place.records.studies(), *([LOOSE] if tracking.loose_entries(place.records) else [])]
+    names = [*home.records.studies(), *([LOOSE] if tracking.loose_entries(home.records) else [])]
     if not names:
-        raise MissingData(f"no records in {place.home}; run something first, or name a folder with --records")
+        raise MissingData(f"no records in {home.path}; run something first, or name a folder with --records")
     for name in names:
         with console.status(f"syncing {name}"):
-            touched = tracking.sync_study(place, name)
+            touched = tracking.sync_study(home, name)
         console.print(f"{escape(name)}: {touched} runs brought up to date", soft_wrap=True)
 
 
 def ui(console: Console, host: str, port: int) -> None:
     """The MLflow UI over the store, in the foreground."""
-    place = Place()
+    home = Home()
     if not tracking.available():
         raise BenchError("the UI needs mlflow, which is not installed; `pip install mlflow`")
-    if place.tracking_uri.startswith(("http://", "https://")):
+    if home.tracking_uri.startswith(("http://", "https://")):
         raise BenchError(
-            f"the UI is for a store, but a server has its own page: {environment.mask_secrets(place.tracking_uri)}"
+            f"the UI is for a store, but a server has its own page: {environment.mask_secrets(home.tracking_uri)}"
         )
-    tracking.connect(place)  # makes the store, or says what is wrong with it
+    tracking.connect(home)  # makes the store, or says what is wrong with it
     console.print(f"MLflow UI: http://{host}:{port}  (Ctrl-C ends it)")
     program = shutil.which(
         "mlflow", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -395,8 +395,8 @@ def ui(console: Console, host: str, port: int) -> None:
         str(port),
     ]
     with contextlib.suppress(KeyboardInterrupt):
-        root = ["--default-artifact-root", str(place.artifacts)] if place.artifacts else []
-        store = {**os.environ, "MLFLOW_BACKEND_STORE_URI": place.tracking_uri}  # others can read a command line
+        root = ["--default-artifact-root", str(home.artifacts)] if home.artifacts else []
+        store = {**os.environ, "MLFLOW_BACKEND_STORE_URI": home.tracking_uri}  # others can read a command line
         ended = subprocess.run([*command, *root], env=store, check=False)
         if ended.returncode > 0:
             raise BenchError(f"the UI must find its port free, but it ended at once on {host}:{port}; try --port")

@@ -16,11 +16,11 @@ console = Console(highlight=False)
 def diff(old: str, new: str, out: str) -> None:
     """Print what changed between two sets of records, and write all of it."""
     from bench import registry
-    from bench.records.home import Place
+    from bench.records.home import Home
 
-    place = Place()
-    folder = Path(out).absolute() if out else place.report
-    found: Any = registry.load(registry.REPORTS, "report").diff(old, new, place.home, folder)
+    home = Home()
+    folder = Path(out).absolute() if out else home.report
+    found: Any = registry.load(registry.REPORTS, "report").diff(old, new, home.path, folder)
     heads, rows = found.shown()
     table = Table(*heads, title=escape(f"{old} → {new}"))
     table.columns[0].overflow = "fold"
@@ -38,22 +38,22 @@ def export_data(
 ) -> None:
     """Write records as one parquet file, without local paths and names, for others to read."""
     from bench.records import exchange
-    from bench.records.home import Place
+    from bench.records.home import Home
 
     path = Path(out).absolute()
-    rows = exchange.export(Place().records, path, tuple(studies or ()))
+    rows = exchange.export(Home().records, path, tuple(studies or ()))
     console.print(f"{rows} rows, schema {exchange.VERSION}: {path}", soft_wrap=True)
 
 
 def import_data(file: Annotated[str, typer.Argument(help="a file of `bench export-data`")]) -> None:
     """Read another lab's records; nothing that is here is overwritten."""
     from bench.records import imported
-    from bench.records.home import Place
+    from bench.records.home import Home
 
-    place = Place()
-    found = imported.bring(place.records, Path(file).absolute())
+    home = Home()
+    found = imported.bring(home.records, Path(file).absolute())
     console.print(
-        f"{found.runs} runs and {found.studies} studies are new, {found.known} runs were here; they are in {place.home}, "
+        f"{found.runs} runs and {found.studies} studies are new, {found.known} runs were here; they are in {home.path}, "
         "marked as imported, and `bench report` shows them",
         soft_wrap=True,
     )

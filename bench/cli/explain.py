@@ -14,7 +14,7 @@ from bench import models, registry, tasks, tracking
 from bench.config import Config
 from bench.environment import hardware, mask_secrets, resolve_device, versions
 from bench.errors import BenchError, one_of
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run, describe
 from bench.scheduler.storages import open_storage
 from bench.study.space import Space, check_space, readable
@@ -34,11 +34,11 @@ def list_(console: Console, what: str, pattern: str) -> None:
         "methods": lambda: [(n, first_line(n, registry.METHODS)) for n in registry.names(registry.METHODS)],
         "studies": lambda: [(n, first_line(n, registry.STUDIES)) for n in registry.names(registry.STUDIES)],
         "tasks": lambda: [
-            *((n, tasks.info(n, Place().data).about) for n in tasks.names()),
+            *((n, tasks.info(n, Home().data).about) for n in tasks.names()),
             ("folder:PATH", "any image folder with train and test (or val)"),
         ],
         "begun": lambda: [
-            (n, f"{(s := Place().records.study(n))['state']}: {s['question']}") for n in Place().records.studies()
+            (n, f"{(s := Home().records.study(n))['state']}: {s['question']}") for n in Home().records.studies()
         ],
         "models": lambda: [(n, "ours" if n in models.families() else "timm") for n in models.names(pattern)],
     }
@@ -89,67 +89,67 @@ def fields_table(config: Config, title: str, space: Space | None = None) -> Tabl
 
 def doctor(console: Console) -> bool:
     """Print facts and findings; True when nothing is wrong."""
-    place = Place()
+    home = Home()
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in {**versions(), **hardware(resolve_device("auto"))}.items():
         shown = f"{value / 2**30:.1f} GiB" if "memory" in name and isinstance(value, int) else str(value)
         table.add_row(str(name), escape(shown))
-    table.add_row("results", escape(str(place.home)))
-    table.add_row("data sets", escape(str(place.data)))
-    table.add_row("MLflow", escape(mask_secrets(place.tracking_uri)))
-    table.add_row("Optuna", escape(mask_secrets(place.storage or "a journal file in each study's folder")))
-    if place.store:
-        table.add_row("shared store", escape(mask_secrets(place.store)))
+    table.add_row("results", escape(str(home.path)))
+    table.add_row("data sets", escape(str(home.data)))
+    table.add_row("MLflow", escape(mask_secrets(home.tracking_uri)))
+    table.add_row("Optuna", escape(mask_secrets(home.storage or "a journal file in each study's folder")))
+    if home.store:
+        table.add_row("shared store", escape(mask_secrets(home.store)))
     console.print(table)
-    findings = [f for check in (_disk, _data, _store, _storage, shared, _methods, _records) for f in check(place)]
+    findings = [f for check in (_disk, _data, _store, _storage, shared, _methods, _records) for f in check(home)]
     for good, text in findings:
         console.print(f"[green]ok[/]    {escape(text)}" if good else f"[red]wrong[/] {escape(text)}", soft_wrap=True)
     return all(good for good, _ in findings)
 
 
-def _disk(place: Place) -> list[tuple[bool, str]]:
-    folder = next(p for p in (place.home, *place.home.parents) if p.exists())
+def _disk(home: Home) -> list[tuple[bool, str]]:
+    folder = next(p for p in (home.path, *home.path.parents) if p.exists())
     free = shutil.disk_usage(folder).free / 2**30
     return [(free > 1, f"{free:.1f} GiB free for results" + ("" if free > 1 else ": runs need at least 1; free some"))]
 
 
-def _data(place: Place) -> list[tuple[bool, str]]:
-    there = [n for n in tasks.names() if n == "digits" or (place.data / n).is_dir()]
+def _data(home: Home) -> list[tuple[bool, str]]:
+    there = [n for n in tasks.names() if n == "digits" or (home.data / n).is_dir()]
     return [(True, f"data sets at hand: {', '.join(there)}")]
 
 
-def _store(place: Place) -> list[tuple[bool, str]]:
+def _store(home: Home) -> list[tuple[bool, str]]:
     if not tracking.available():
         return [(True, "mlflow is not installed: runs are recorded, and can be synced from a machine that has it")]
     try:
-        tracking.connect(place)
+        tracking.connect(home)
     except (BenchError, sqlite3.Error) as error:
         return [(False, mask_secrets(str(error)))]
     return [(True, "the MLflow store answers")]
 
 
-def _storage(place: Place) -> list[tuple[bool, str]]:
-    if place.storage is None:
+def _storage(home: Home) -> list[tuple[bool, str]]:
+    if home.storage is None:
         return []
     try:
-        open_storage(place.storage, place.home)
+        open_storage(home.storage, home.path)
     except BenchError as error:
         return [(False, mask_secrets(str(error)))]
     return [(True, "the Optuna storage answers")]
 
 
-def shared(place: Place) -> list[tuple[bool, str]]:
+def shared(home: Home) -> list[tuple[bool, str]]:
     """Whether the shared store answers; nothing where there is none."""
-    if place.depot is None:
+    if home.remote is None:
         return []
     try:
-        count = len(place.depot.folders("studies"))
+        count = len(home.remote.folders("studies"))
     except BenchError as error:
         return [(False, mask_secrets(str(error)))]
     return [(True, f"the shared store answers, with {count} studies")]
 
 
-def _methods(place: Place) -> list[tuple[bool, str]]:
+def _methods(home: Home) -> list[tuple[bool, str]]:
     found = []
     for name in registry.names(registry.METHODS):
         try:
@@ -160,11 +160,11 @@ def _methods(place: Place) -> list[tuple[bool, str]]:
     return found or [(True, f"methods: {', '.join(registry.names(registry.METHODS))}")]
 
 
-def _records(place: Place) -> list[tuple[bool, str]]:
-    found, ids = [], place.records.run_ids()
+def _records(home: Home) -> list[tuple[bool, str]]:
+    found, ids = [], home.records.run_ids()
     for run_id in ids:
         try:
-            place.records.record(run_id)
+            home.records.record(run_id)
         except BenchError as error:
             found.append((False, str(error)))
-    return found or [(True, f"{len(ids)} runs and {len(place.records.studies())} studies on record")]
+    return found or [(True, f"{len(ids)} runs and {len(home.records.studies())} studies on record")]

@@ -243,7 +243,9 @@ def speed(
         kernels.two_four(console, device, seconds)
         return
     batches, precisions, modes = (tuple(text.split(",")) for text in (batch, precision, mode))
-    speed.command(console, tuple(names or ()), speed_record.Wish(batches, precisions, modes, seconds, device, again))
+    speed.command(
+        console, tuple(names or ()), speed_record.SpeedRequest(batches, precisions, modes, seconds, device, again)
+    )
 
 
 @app.command()
@@ -324,9 +326,9 @@ def prunability(
 ) -> None:
     """Find out which architectures can lose channels, in what share, and if not, why; `bench docs` makes a page of it."""
     from bench.deploy import matrix
-    from bench.records.home import Place
+    from bench.records.home import Home
 
-    folder = Path(out).absolute() if out else Place().home / "docs"
+    folder = Path(out).absolute() if out else Home().path / "docs"
     rows = matrix.matrix(
         console, pattern, folder, jobs=jobs or default_jobs(()), limit=limit, largest=largest, image_size=image_size
     )

@@ -12,7 +12,7 @@ from typing import Any
 from bench import registry
 from bench.deploy import matrix
 from bench.deploy.prunability import Row
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import describe
 from bench.study.space import readable
 
@@ -20,7 +20,7 @@ from bench.study.space import readable
 def write(out: Path | None = None) -> Path:
     """Write a page for each method and each guide, one of architectures and an index into ``out`` (docs in the folder of
     results); return the index."""
-    own = Place().home / "docs"
+    own = Home().path / "docs"
     rows = matrix.stored(own / matrix.FILE)
     render = registry.load(registry.REPORTS, "report").manual
     index: Path = render(methods(), out or own, architectures(rows), matrix.counts(rows), guides())

@@ -20,19 +20,19 @@ Studies = Annotated[list[str] | None, typer.Argument(help="names of studies; non
 
 def push(studies: Studies = None) -> None:
     """Send to the shared store (BENCH_STORE) what it lacks of this home: records, models, and checkpoints of what goes on."""
-    from bench.records.home import Place
+    from bench.records.home import Home
 
-    place, depot = Place(), _depot()
-    records = place.records
+    home, remote = Home(), _remote()
+    records = home.records
     for name in set(studies or ()) - set(records.studies()):
-        raise MissingData(f"no study {name!r} in {place.home}; there are: {', '.join(records.studies()) or 'none'}")
+        raise MissingData(f"no study {name!r} in {home.path}; there are: {', '.join(records.studies()) or 'none'}")
     named = {entry["run"] for name in studies or () for entry in records.entries(name)}
     runs = [records.run(run) for run in (sorted(named) if studies else records.run_ids())]
-    with console.status(f"sending to {escape(depot.name)}"):
-        sent = depot.push_runs(runs)
-        files = sum(depot.push_study(place.home, name) for name in studies or records.studies())
+    with console.status(f"sending to {escape(remote.name)}"):
+        sent = remote.push_runs(runs)
+        files = sum(remote.push_study(home.path, name) for name in studies or records.studies())
     console.print(
-        f"{sent} of {len(runs)} runs and {files} files of studies were new: {escape(depot.name)}", soft_wrap=True
+        f"{sent} of {len(runs)} runs and {files} files of studies were new: {escape(remote.name)}", soft_wrap=True
     )
 
 
@@ -41,12 +41,12 @@ def pull(
     weights: Annotated[bool, typer.Option("--weights", help="the finished models too")] = False,
 ) -> None:
     """Fetch from the shared store (BENCH_STORE) what this home lacks: studies, records and curves."""
-    from bench.records.home import Place
+    from bench.records.home import Home
 
-    place, depot = Place(), _depot()
-    with console.status(f"fetching from {escape(depot.name)}"):
-        new = depot.pull(place.home, tuple(studies or ()), weights=weights)
-    console.print(f"{new} runs were new or newer: {place.home}", soft_wrap=True)
+    home, remote = Home(), _remote()
+    with console.status(f"fetching from {escape(remote.name)}"):
+        new = remote.pull(home.path, tuple(studies or ()), weights=weights)
+    console.print(f"{new} runs were new or newer: {home.path}", soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -56,25 +56,25 @@ def folder(text: str, *, weights: bool = False) -> Iterator[Path | None]:
     if "://" not in text:
         yield Path(text).absolute() if text else None
         return
-    from bench.records.remote_home import Depot
+    from bench.records.remote_home import RemoteHome
 
-    depot = Depot(text)
+    remote = RemoteHome(text)
     with tempfile.TemporaryDirectory() as temporary:
-        with console.status(f"fetching from {escape(depot.name)}"):
-            found = depot.pull(Path(temporary), weights=weights)
+        with console.status(f"fetching from {escape(remote.name)}"):
+            found = remote.pull(Path(temporary), weights=weights)
         if not found:
             raise MissingData(
-                f"a shared store holds records, but {depot.name} holds none; `bench push` sends those of a home"
+                f"a shared store holds records, but {remote.name} holds none; `bench push` sends those of a home"
             )
         yield Path(temporary)
 
 
-def _depot() -> Any:
-    from bench.records.home import Place
+def _remote() -> Any:
+    from bench.records.home import Home
 
-    depot = Place().depot
-    if depot is None:
+    remote = Home().remote
+    if remote is None:
         raise BenchError(
             "a shared store is named by BENCH_STORE, which is not set; set it to a URL such as s3://bucket/prefix"
         )
-    return depot
+    return remote

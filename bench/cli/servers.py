@@ -32,12 +32,12 @@ def servers(
 
     Data, passwords and logs lie in the folder of results under servers; started again, they go on with the data.
     """
-    from bench.records.home import Place
+    from bench.records.home import Home
     from bench.scheduler.servers.lab import Servers
 
     if detach and stop:
         raise BenchError("servers are started or stopped, but got --detach and --stop; leave one out")
-    folder = Place().home / "servers"
+    folder = Home().path / "servers"
     if stop and not folder.exists():
         raise BenchError(f"there are no servers in {folder}; start some with `bench servers`")
     lab = Servers(folder, postgres_port, mlflow_port, proxy_port if proxy else 0, artifacts)

@@ -54,7 +54,7 @@ def engine_of(
     """The engine that the options ask for; None where the process itself is the worker.
 
     Raises:
-        BenchError: an unknown engine, one that is not installed, or a wish that it cannot grant.
+        BenchError: an unknown engine, one that is not installed, or resources that it cannot give.
     """
     if on == "local":
         return None
@@ -63,7 +63,9 @@ def engine_of(
     options = dict(option.partition("=")[::2] for option in sbatch or ())
     partition = options.pop("partition", "")
     left = tuple(f"{key}={value}" for key, value in options.items())
-    return engines.engine(on, engines.Wish(workers, cpus, gpus_each, memory, minutes, ray_address, partition, left))
+    return engines.engine(
+        on, engines.Resources(workers, cpus, gpus_each, memory, minutes, ray_address, partition, left)
+    )
 
 
 def work(
@@ -80,15 +82,15 @@ def work(
     The storage is $BENCH_OPTUNA's, records go to $BENCH_HOME (or $BENCH_STORE). Workers may join, leave and die at any time.
     """
     from bench.cli import options
-    from bench.records.home import Place
-    from bench.scheduler.worker import Order, serve
+    from bench.records.home import Home
+    from bench.scheduler.worker import WorkerConfig, serve
 
-    place, console = Place(), Console(highlight=False)
+    home, console = Home(), Console(highlight=False)
     dealt = tuple(part for part in gpus.split(",") if part)
-    order = Order(
+    config = WorkerConfig(
         study,
-        place.home,
-        place.data,
+        home.path,
+        home.data,
         jobs or options.default_jobs(dealt),
         dealt,
         device,
@@ -96,5 +98,5 @@ def work(
         checkpoint_every,
         threads,
     )
-    told = serve(order, lambda line: console.print(line, markup=False, soft_wrap=True))
+    told = serve(config, lambda line: console.print(line, markup=False, soft_wrap=True))
     console.print(f"{told} tasks told; nothing is left for this worker")

@@ -35,7 +35,7 @@ from bench.errors import BenchError, one_of
 from bench.models.architecture import parse
 from bench.models.sizes import told
 from bench.records.files import write_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.seeds import generator
 
 FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2"}
@@ -190,8 +190,8 @@ def _dense(loaded: Loaded) -> nn.Module:
 def command(console: Console, run: str, out: Path | None, formats: Sequence[str], seconds: float) -> None:
     """Export a run's model, by default to a folder of its own among the results, and print what came of it."""
     _require_packages(formats)
-    folder, place = load.find(run), Place()
-    out = out or place.home / "exports" / folder.absolute().name
+    folder, home = load.find(run), Home()
+    out = out or home.path / "exports" / folder.absolute().name
     with console.status("exporting"):
         found = export(folder, out, formats, seconds=seconds)
     _show(console, found)

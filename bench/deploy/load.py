@@ -23,7 +23,7 @@ from bench.models.architecture import frozen, spell
 from bench.models.sizes import told
 from bench.recipe import Recipe
 from bench.records.files import read_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.seeds import generator
 from bench.training import execute
 
@@ -105,7 +105,7 @@ def load(run: str | Path) -> nn.Module:
 
 def find(run: str | Path) -> Path:
     """The folder of a run, given as its id or as that folder."""
-    records = Place().records
+    records = Home().records
     if str(run) in records.run_ids():
         return records.run(str(run))
     if not Path(run).expanduser().is_dir():
@@ -184,7 +184,7 @@ def show(console: Console, run: str, *, interactive: bool = False) -> None:
         table.add_row(name, escape(text))
     console.print(f"run [bold]{escape(loaded.name)}[/]", soft_wrap=True)
     console.print(table)
-    name = loaded.name if Place().records.run(loaded.name) == loaded.folder else str(loaded.folder.absolute())
+    name = loaded.name if Home().records.run(loaded.name) == loaded.folder else str(loaded.folder.absolute())
     lines = f"from bench import load\nmodel = load({name!r})  # a plain torch.nn.Module, in eval mode, on the CPU"
     console.print(f"\n{escape(lines)}", soft_wrap=True)
     if interactive:

@@ -20,43 +20,43 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from bench import environment
-from bench.deploy.speed_record import Measured, Wish, known_searches
+from bench.deploy.speed_record import Measured, SpeedRequest, known_searches
 from bench.errors import BenchError, MissingData
-from bench.records.home import Place
+from bench.records.home import Home
 
 BUSY = 0.1  # of the processors: what others use of them, above it, blurs times
 
 
-def chosen(place: Place, names: Sequence[str]) -> dict[str, str]:
+def chosen(home: Home, names: Sequence[str]) -> dict[str, str]:
     """The runs that names stand for, and what they are called: a run's id, or a study, of which it is one final of each
     configuration."""
     found = dict[str, str]()
     for name in names:
-        if (place.records.run(name) / "plan.json").exists():
+        if (home.records.run(name) / "plan.json").exists():
             found[name] = name
-        elif name in place.records.studies():
-            found |= of_study(place, name)
+        elif name in home.records.studies():
+            found |= of_study(home, name)
         else:
             raise MissingData(
-                f"speed is measured of a finished run or a study, but {name!r} is neither in {place.home}; the report names "
+                f"speed is measured of a finished run or a study, but {name!r} is neither in {home.path}; the report names "
                 "both"
             )
     return found
 
 
-def of_study(place: Place, study: str) -> dict[str, str]:
+def of_study(home: Home, study: str) -> dict[str, str]:
     """The finals of a study with the first of its seeds that finished, one for each configuration, with its cell's name."""
     first = dict[tuple[str, int], dict[str, Any]]()
-    for entry in place.records.entries(study):
+    for entry in home.records.entries(study):
         key = entry["cell"], entry["number"]
         if entry["kind"] == "final" and entry["state"] == "finished":
             first[key] = min(first.get(key, entry), entry, key=lambda e: int(e["seed"]))
     return {entry["run"]: entry["cell"] for entry in first.values()}
 
 
-def measure(console: Console, place: Place, runs: Mapping[str, str], wish: Wish) -> None:
+def measure(console: Console, home: Home, runs: Mapping[str, str], request: SpeedRequest) -> None:
     """Measure what is not measured yet of some runs (names by id), one after the other, and print all of it."""
-    device = environment.resolve_device(wish.device)
+    device = environment.resolve_device(request.device)
     _warn_if_busy(console)
     bars = Progress(
         *(TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}")),
@@ -65,24 +65,24 @@ def measure(console: Console, place: Place, runs: Mapping[str, str], wish: Wish)
         transient=True,
         disable=not console.is_terminal,
     )
-    with alone(place), bars:
-        task = bars.add_task("speed", total=len(runs) * len(wish.settings))
-        searches = known_searches(place, runs)
+    with alone(home), bars:
+        task = bars.add_task("speed", total=len(runs) * len(request.settings))
+        searches = known_searches(home, runs)
         for run_id, name in runs.items():
             try:
-                one = Measured(place, run_id, device, wish, searches)
+                one = Measured(home, run_id, device, request, searches)
                 for setting in one.missing():
                     bars.update(task, description=escape(f"{name} {' '.join(setting)}"))
                     one.add(*setting)
                     bars.advance(task)
-                bars.advance(task, len(wish.settings) - one.done)
+                bars.advance(task, len(request.settings) - one.done)
             except BenchError as error:
-                bars.advance(task, len(wish.settings))
+                bars.advance(task, len(request.settings))
                 console.print(f"[red]{escape(f'{name}: {error}')}[/]", soft_wrap=True)
     console.print("ratio: time of the dense model over that of the pruned one, median over rounds", soft_wrap=True)
-    for made in tables(place, runs):
+    for made in tables(home, runs):
         console.print(made)
-    for reason in sorted({row["reason"] for run_id in runs for row in _of(place, run_id).get("missing", ())}):
+    for reason in sorted({row["reason"] for run_id in runs for row in _of(home, run_id).get("missing", ())}):
         console.print(f"not measured: {escape(reason)}", soft_wrap=True)
 
 
@@ -96,25 +96,25 @@ def _warn_if_busy(console: Console) -> None:
 
 
 @contextlib.contextmanager
-def alone(place: Place) -> Iterator[None]:
+def alone(home: Home) -> Iterator[None]:
     """Times are measured by one process at a time: two would slow each other down."""
-    place.home.mkdir(parents=True, exist_ok=True)
-    with (place.home / ".speed.lock").open("w") as file:
+    home.path.mkdir(parents=True, exist_ok=True)
+    with (home.path / ".speed.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BenchError(f"times are measured by one process, but another measures in {place.home}; wait") from None
+            raise BenchError(f"times are measured by one process, but another measures in {home.path}; wait") from None
         yield
 
 
-def _of(place: Place, run_id: str) -> dict[str, Any]:
-    return place.records.speed(run_id) or {}
+def _of(home: Home, run_id: str) -> dict[str, Any]:
+    return home.records.speed(run_id) or {}
 
 
-def tables(place: Place, runs: Mapping[str, str]) -> Iterator[Table]:
+def tables(home: Home, runs: Mapping[str, str]) -> Iterator[Table]:
     """All that is measured of each run."""
     for run_id, name in runs.items():
-        value = _of(place, run_id)
+        value = _of(home, run_id)
         if not value:
             continue
         title = f"[bold]{escape(name)}[/]: MACs promise {value['speedup/theoretical']:.2f}"
@@ -140,9 +140,9 @@ def verdict(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return "faster" if row["ratio_q1"] > 1 else "slower" if row["ratio_q3"] < 1 else "unclear"
 
 
-def command(console: Console, names: Sequence[str], wish: Wish) -> None:
+def command(console: Console, names: Sequence[str], request: SpeedRequest) -> None:
     """`bench speed` of runs and studies."""
-    place = Place()
+    home = Home()
     if not names:
         raise BenchError("speed is measured of finished runs or studies, but none was named; `bench speed STUDY`")
-    measure(console, place, chosen(place, names), wish)
+    measure(console, home, chosen(home, names), request)

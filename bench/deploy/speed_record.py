@@ -17,7 +17,7 @@ from bench.measure import speed
 from bench.models.architecture import parse
 from bench.records.files import write_json
 from bench.records.folder import SCHEMA
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run
 from bench.training import execute
 
@@ -25,7 +25,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Wish:
+class SpeedRequest:
     """What is to be measured: batches (numbers, or "auto": the dense model's best), precisions and modes."""
 
     batches: tuple[str, ...] = ("1", AUTO)
@@ -54,10 +54,10 @@ class Measured:
     """A run's `speed.json` in the making; it is on disk after each setting."""
 
     def __init__(
-        self, place: Place, run_id: str, device: torch.device, wish: Wish, searches: list[dict[str, Any]]
+        self, home: Home, run_id: str, device: torch.device, request: SpeedRequest, searches: list[dict[str, Any]]
     ) -> None:
-        self.path, self.wish, self.searches = place.records.run(run_id) / "speed.json", wish, searches
-        record = place.records.record(run_id)
+        self.path, self.request, self.searches = home.records.run(run_id) / "speed.json", request, searches
+        record = home.records.record(run_id)
         if record is None or record["status"] != "finished":
             raise MissingData(f"speed is measured of a finished run, but {run_id} is none; run it first")
         run, self.done = Run.from_dict(record["run"]), 0
@@ -69,7 +69,7 @@ class Measured:
             "device": device_name(device),
             "memory_format": str(self.bed.memory_format).removeprefix("torch."),
         }
-        self.value = place.records.speed(run_id) or {
+        self.value = home.records.speed(run_id) or {
             **{"schema": SCHEMA, "id": run_id, "dense": run.model, "image_size": plan["image_size"]},
             **{"smaller": _shapes(self.dense) != _shapes(self.pruned), "rows": [], "missing": [], "search": []},
             "speedup/theoretical": record["metrics"]["speedup/theoretical"],
@@ -77,8 +77,8 @@ class Measured:
 
     def missing(self) -> list[tuple[str, str, str]]:
         """The settings that are not measured yet, or all of them where they are wanted again."""
-        settings = self.wish.settings
-        return settings if self.wish.again else [s for s in settings if not any(self._is(r, s) for r in self._rows)]
+        settings = self.request.settings
+        return settings if self.request.again else [s for s in settings if not any(self._is(r, s) for r in self._rows)]
 
     @property
     def _rows(self) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class Measured:
         try:
             batch = self._best(precision) if wanted == AUTO else int(wanted)
             how = speed.Setting(batch, precision, mode)
-            found = speed.compare(self.dense, self.pruned, self.bed, how, seconds=self.wish.seconds)
+            found = speed.compare(self.dense, self.pruned, self.bed, how, seconds=self.request.seconds)
             rows, lost = [{**row, **same} for row in found], list[dict[str, Any]]()
         except BenchError as error:
             what = {"precision": precision, "mode": mode, "threads": torch.get_num_threads(), **same}
@@ -138,7 +138,7 @@ def device_name(device: torch.device) -> str:
     return str(facts.get("gpu") or facts["cpu"])
 
 
-def known_searches(place: Place, runs: Iterable[str]) -> list[dict[str, Any]]:
+def known_searches(home: Home, runs: Iterable[str]) -> list[dict[str, Any]]:
     """The searches for a dense model's best batch that the files of some runs hold, each with that model."""
-    files = [found for run_id in runs if (found := place.records.speed(run_id)) is not None]
+    files = [found for run_id in runs if (found := home.records.speed(run_id)) is not None]
     return [{**{key: f[key] for key in ("dense", "image_size")}, **s} for f in files for s in f["search"]]

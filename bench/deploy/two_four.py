@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.measure import semistructured
 from bench.records.files import write_json
 from bench.records.folder import SCHEMA
-from bench.records.home import Place
+from bench.records.home import Home
 
 
 def two_four(console: Console, device_text: str, seconds: float) -> None:
@@ -25,24 +25,24 @@ def two_four(console: Console, device_text: str, seconds: float) -> None:
     Raises:
         BenchError: no GPU with such kernels here.
     """
-    place, device = Place(), environment.resolve_device(device_text)
+    home, device = Home(), environment.resolve_device(device_text)
     semistructured.require(device)
     facts = {"schema": SCHEMA, "device": device_name(device), "versions": environment.versions()}
     rows, lost = list[dict[str, Any]](), list[dict[str, Any]]()
     work = list(itertools.product(semistructured.SHAPES, semistructured.DTYPES))
-    with alone(place), console.status("2:4 kernels") as status:
+    with alone(home), console.status("2:4 kernels") as status:
         for done, (layer, dtype) in enumerate(work):
             status.update(f"2:4 kernels, {done} of {len(work)}: {layer.name}, {layer.tokens} tokens, {dtype}")
             try:
                 rows.append(semistructured.compare(layer, device, dtype, seconds=seconds))
             except BenchError as error:
                 lost.append({**vars(layer), "dtype": dtype, "reason": str(error)})
-            write_json(place.home / "semistructured.json", {**facts, "rows": rows, "missing": lost})
+            write_json(home.path / "semistructured.json", {**facts, "rows": rows, "missing": lost})
     console.print(table(rows))
     for row in lost:
         what = f"{row['name']} ({row['inputs']} to {row['outputs']}, {row['tokens']} tokens, {row['dtype']})"
         console.print(f"not measured: {escape(what)}: {escape(row['reason'])}", soft_wrap=True)
-    console.print(f"written to {place.home / 'semistructured.json'}", soft_wrap=True)
+    console.print(f"written to {home.path / 'semistructured.json'}", soft_wrap=True)
 
 
 def table(rows: list[dict[str, Any]]) -> Table:

@@ -36,7 +36,7 @@ from bench.method import Method
 from bench.perf.side_by_side import Batch, Comparison, Repeated, compare, ours, plain, wait
 from bench.recipe import Recipe
 from bench.records.files import write_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.seeds import generator
 from bench.tasks.arrays import IMAGENET_MEAN, IMAGENET_STD
 
@@ -70,7 +70,7 @@ class Bench:
     """What all measurements share."""
 
     model: str
-    place: Place
+    home: Home
     device: torch.device
     scale: Scale
 
@@ -87,8 +87,8 @@ class Bench:
 
 def steps(bench: Bench, task_name: str, tell: Callable[[str], None]) -> Iterator[Comparison]:
     """Questions 1 and 2; ``tell`` hears of methods that cannot act on the model."""
-    place, device, scale = bench.place, bench.device, bench.scale
-    task = tasks.load(task_name, data=place.data, cache=place.cache, device=device)
+    home, device, scale = bench.home, bench.device, bench.scale
+    task = tasks.load(task_name, data=home.data, cache=home.cache, device=device)
     model, size = bench.create(task.info)
     kept = [batch for batch, _ in zip(bench.batches(task, size).epoch(0), range(BATCHES), strict=False)]
     probe = plain(model, RECIPE, Repeated(kept, 6), device) / 6
@@ -196,14 +196,14 @@ def benchmark(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
 ) -> None:
     """Measure the suite's speed; prints a table and writes bench.json into the folder of results."""
-    place, console, found = Place(), Console(highlight=False), environment.resolve_device(device)
-    bench, rows = Bench(model, place, found, QUICK if quick else FULL), []
+    home, console, found = Home(), Console(highlight=False), environment.resolve_device(device)
+    bench, rows = Bench(model, home, found, QUICK if quick else FULL), []
     facts = {**environment.hardware(found), "threads": torch.get_num_threads(), **environment.versions()}
     console.print(", ".join(f"{name} {value}" for name, value in facts.items()), soft_wrap=True)
     with tempfile.TemporaryDirectory() as made:
-        folder, images = place.data, "CIFAR-10"
+        folder, images = home.data, "CIFAR-10"
         if not (folder / "cifar10" / "train").is_dir():
-            folder, images = Path(made), f"{10 * bench.scale.images} noise images (no CIFAR-10 in {place.data})"
+            folder, images = Path(made), f"{10 * bench.scale.images} noise images (no CIFAR-10 in {home.data})"
             draw_images(folder, bench.scale.images)
         for row in chain(steps(bench, task, console.print), first_epochs(bench, folder)):
             rows.append(row.to_dict())
@@ -211,8 +211,8 @@ def benchmark(
     settings = {"model": model, "task": task, "images": images, "quick": quick, "recipe": RECIPE.to_dict()}
     console.print(table(rows, f"{model}, batch {RECIPE.batch}, on {found}; steps: {task}; epochs: {images}"))
     code = environment.code_version(Path(__file__).parent)
-    write_json(place.home / "bench.json", {"machine": facts, "code": code, **settings, "rows": rows})
-    console.print(f"written to {place.home / 'bench.json'}", soft_wrap=True)
+    write_json(home.path / "bench.json", {"machine": facts, "code": code, **settings, "rows": rows})
+    console.print(f"written to {home.path / 'bench.json'}", soft_wrap=True)
 
 
 def table(rows: list[dict[str, Any]], caption: str) -> Table:

@@ -25,8 +25,8 @@ from optuna.trial import TrialState, create_trial
 from bench import registry, tracking
 from bench.errors import BenchError
 from bench.records.folder import Folder
-from bench.records.home import Place
-from bench.scheduler.job_queue import Board, token
+from bench.records.home import Home
+from bench.scheduler.job_queue import JobQueue, token
 from bench.scheduler.storages import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -122,19 +122,19 @@ class Mirrored:
     again: float
 
 
-def mirror(place: Place, study: str) -> Mirrored:
+def mirror(home: Home, study: str) -> Mirrored:
     """Show a study in the MLflow store of a place, which must not know it yet."""
-    client = Counted(tracking.connect(place))
-    tracker = tracking.Tracker(place, study, client)
+    client = Counted(tracking.connect(home))
+    tracker = tracking.Tracker(home, study, client)
     seconds = _timed(lambda: tracker.sync(over=True))
     calls, metrics = client.requests, client.metrics
     tracker.sync()
     tracker.sync()
     idle = statistics.median(_timed(tracker.sync) for _ in range(5))
-    entry = next(iter(place.records.entries(study)))
-    place.records.write_entry(study, entry)
+    entry = next(iter(home.records.entries(study)))
+    home.records.write_entry(study, entry)
     one = _timed(tracker.sync)
-    again = _timed(lambda: tracking.Tracker(place, study, tracking.connect(place)))
+    again = _timed(lambda: tracking.Tracker(home, study, tracking.connect(home)))
     return Mirrored(len(tracker.looker.names), metrics, calls, seconds, idle, one, again)
 
 
@@ -169,12 +169,12 @@ class Told:
 
 def fill(url: str | None, journal: Path, trials: int) -> int:
     """Have a list of tasks, named after ``journal``, in which so many were told already; returns how many there were."""
-    board = Board(open_storage(url, journal), journal.stem, MORE)
+    queue = JobQueue(open_storage(url, journal), journal.stem, MORE)
     attributes = {"owner": token(), "run": "empty", "reason": ""}
     told = create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes)
-    before = len(board.trials())
+    before = len(queue.trials())
     for _ in range(before, trials):
-        board.storage.create_new_trial(board.id, told)
+        queue.storage.create_new_trial(queue.id, told)
     return max(before, trials)
 
 
@@ -191,12 +191,12 @@ def ask_tell(url: str | None, journal: Path, workers: int, seconds: float) -> To
     context.set_forkserver_preload([__name__])
     begin, found = context.Barrier(workers), context.Queue()
     work = (url, journal, seconds, begin, found)
-    crew = [context.Process(target=_work, args=work, daemon=True) for _ in range(workers)]
-    for worker in crew:
-        worker.start()
-    each = [found.get(timeout=seconds + STARTING) for _ in crew]
-    for worker in crew:
-        worker.join()
+    processes = [context.Process(target=_work, args=work, daemon=True) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    each = [found.get(timeout=seconds + STARTING) for _ in processes]
+    for process in processes:
+        process.join()
     told, spent, took, opening = zip(*each, strict=True)
     rate = sum(t / s for t, s in zip(told, took, strict=True))
     return Told(sum(told), rate, 1e3 * sum(spent) / max(1, sum(told)), statistics.median(opening))
@@ -205,14 +205,14 @@ def ask_tell(url: str | None, journal: Path, workers: int, seconds: float) -> To
 def _work(url: str | None, journal: Path, seconds: float, begin: Any, found: Any) -> None:
     """Puts how many were told, the seconds of the processor and of the clock, and those of opening."""
     opened = time.monotonic()
-    board, owner, told = Board(open_storage(url, journal), journal.stem, MORE), token(), 0
-    board.trials()
+    queue, owner, told = JobQueue(open_storage(url, journal), journal.stem, MORE), token(), 0
+    queue.trials()
     opening = time.monotonic() - opened
     begin.wait(STARTING)
     began, busy = time.monotonic(), time.process_time()
     while time.monotonic() < began + seconds:
-        claim = board.claim(owner)
-        told += claim is not None and board.tell(claim, [0.5], {"run": "empty", "reason": ""})
+        claim = queue.claim(owner)
+        told += claim is not None and queue.tell(claim, [0.5], {"run": "empty", "reason": ""})
     found.put((told, time.process_time() - busy, time.monotonic() - began, opening))
 
 

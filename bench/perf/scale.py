@@ -35,7 +35,7 @@ from bench.errors import BenchError, one_of
 from bench.perf import rates, synthetic
 from bench.records.files import write_json, write_text
 from bench.records.folder import Folder
-from bench.records.home import Place
+from bench.records.home import Home
 
 PARTS, STORES = ("report", "mlflow", "asking", "overhead"), ("file", "postgresql", "proxy")
 GOLDEN = Path(__file__).parents[1] / "tests" / "reports" / "golden"
@@ -58,7 +58,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ScaleRequest:
     """What to measure; see the options of the program."""
 
     runs: tuple[int, ...]
@@ -73,11 +73,11 @@ class Wish:
     own: Path
 
 
-def reports(wish: Wish) -> Iterator[Line]:
+def reports(request: ScaleRequest) -> Iterator[Line]:
     """Part 1."""
-    for runs in wish.runs:
-        home = wish.own / f"report-{runs}"
-        size = f"{synthetic.make(home, wish.records, runs):,} runs"
+    for runs in request.runs:
+        home = request.own / f"report-{runs}"
+        size = f"{synthetic.make(home, request.records, runs):,} runs"
         found = rates.report(home, home / "report")
         yield _line("report", "three studies", size, found.seconds, "s")
         yield _line("report, processor time", "three studies", size, found.processor, "s")
@@ -88,19 +88,19 @@ def reports(wish: Wish) -> Iterator[Line]:
             yield _line("page shown and sorted", "browser", size, seconds, "s")
 
 
-def mirrors(wish: Wish) -> Iterator[Line]:
+def mirrors(request: ScaleRequest) -> Iterator[Line]:
     """Part 2: a SQLite file, and where servers are wanted MLflow's server on PostgreSQL."""
-    for entries in wish.entries:
-        home = wish.own / f"mirror-{entries}"
-        study = synthetic.Maker(Folder(wish.records), home).study(MIRRORED, entries)
-        yield from _mirrored(Place(home=home), study, "SQLite file")
-        if set(wish.stores) - {"file"}:
-            with _servers(wish.own / f"servers-mirror-{entries}"):
-                yield from _mirrored(Place(home=home), study, "server, PostgreSQL")
+    for entries in request.entries:
+        home = request.own / f"mirror-{entries}"
+        study = synthetic.Maker(Folder(request.records), home).study(MIRRORED, entries)
+        yield from _mirrored(Home(path=home), study, "SQLite file")
+        if set(request.stores) - {"file"}:
+            with _servers(request.own / f"servers-mirror-{entries}"):
+                yield from _mirrored(Home(path=home), study, "server, PostgreSQL")
 
 
-def _mirrored(place: Place, study: str, where: str) -> Iterator[Line]:
-    found = rates.mirror(place, study)
+def _mirrored(home: Home, study: str, where: str) -> Iterator[Line]:
+    found = rates.mirror(home, study)
     size = f"{found.entries:,} runs"
     yield _line("MLflow, runs", where, size, found.entries / found.seconds, "/s")
     yield _line("MLflow, numbers", where, size, found.metrics / found.seconds, "/s")
@@ -110,34 +110,34 @@ def _mirrored(place: Place, study: str, where: str) -> Iterator[Line]:
     yield _line("MLflow, connecting again", where, size, found.again, "s")
 
 
-def asking(wish: Wish) -> Iterator[Line]:
+def asking(request: ScaleRequest) -> Iterator[Line]:
     """Part 3."""
-    for store in wish.stores:
+    for store in request.stores:
         where = {"file": "journal file", "postgresql": "PostgreSQL", "proxy": "proxy, PostgreSQL"}[store]
-        with _storage(store, wish.own / f"servers-{store}") as url:
-            for trials, workers in itertools.product(wish.trials, wish.workers):
-                journal = wish.own / f"{store}-{trials}.journal"
+        with _storage(store, request.own / f"servers-{store}") as url:
+            for trials, workers in itertools.product(request.trials, request.workers):
+                journal = request.own / f"{store}-{trials}.journal"
                 before = rates.fill(url, journal, trials)  # more than that, from the second round on
-                found = rates.ask_tell(url, journal, workers, wish.seconds)
+                found = rates.ask_tell(url, journal, workers, request.seconds)
                 size = f"{before:,} told before, {workers} worker{'s' if workers > 1 else ''}"
                 yield _line("claim and tell", where, size, found.rate, "/s")
                 yield _line("claim and tell, a worker's processor", where, size, found.work, "ms")
                 yield _line("a worker's first look", where, size, found.opening, "s")
 
 
-def overheads(wish: Wish) -> Iterator[Line]:
+def overheads(request: ScaleRequest) -> Iterator[Line]:
     """Part 4: each engine is asked for one worker; more is up to ``bench study --on``."""
-    for engine in wish.engines:
-        words = [*EMPTY, "--trials", str(wish.empty), "--on", engine, *SHORT]
+    for engine in request.engines:
+        words = [*EMPTY, "--trials", str(request.empty), "--on", engine, *SHORT]
         words[-2:-2] = ["--jobs", "1"] if engine == "local" else ["--workers", "1"]
-        found = rates.overhead(words, {**os.environ, "BENCH_HOME": str(wish.own / f"overhead-{engine}")})
+        found = rates.overhead(words, {**os.environ, "BENCH_HOME": str(request.own / f"overhead-{engine}")})
         size = f"{found.trials} trials"
         yield _line("a trial besides training", engine, size, found.median, "s")
         yield _line("a trial besides training, quartiles' distance", engine, size, found.high - found.low, "s")
         yield _line("share of a trial of five minutes", engine, size, 100 * found.median / TRIAL, "%")
 
 
-MEASURE: dict[str, Callable[[Wish], Iterator[Line]]] = {
+MEASURE: dict[str, Callable[[ScaleRequest], Iterator[Line]]] = {
     "report": reports,
     "mlflow": mirrors,
     "asking": asking,
@@ -238,17 +238,19 @@ def scale(
     for store in (named := tuple(stores.split(","))):
         if store not in STORES:
             raise one_of("store", store, STORES)
-    console, home, lines = Console(highlight=False), Place().home, list[Line]()
+    console, home, lines = Console(highlight=False), Home().path, list[Line]()
     hardware = environment.hardware(torch.device("cpu"))
     facts = {**hardware, **environment.versions(), "when": time.strftime("%Y-%m-%d", time.gmtime())}
-    many, shown, asked, crew = map(_numbers, (runs, entries, trials, workers))
+    many, shown, asked, worker = map(_numbers, (runs, entries, trials, workers))
     with tempfile.TemporaryDirectory() as own:
         Path(own).chmod(0o711)  # the account of a database that root starts must pass
         facts["flush_ms"] = round(rates.flush(Path(own)), 2)
-        wish = Wish(many, shown, asked, crew, named, tuple(engines.split(",")), empty, seconds, records, Path(own))
+        request = ScaleRequest(
+            many, shown, asked, worker, named, tuple(engines.split(",")), empty, seconds, records, Path(own)
+        )
         console.print(", ".join(f"{name} {value}" for name, value in facts.items()), soft_wrap=True)
         for part in chosen:
-            for line in MEASURE[part](wish):
+            for line in MEASURE[part](request):
                 lines.append(line)
                 console.print(f"{line.what} ({line.where}, {line.size}): {line.value:.4g} {line.unit}", soft_wrap=True)
     console.print(table(lines), soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.records.folder import Folder
 
 if TYPE_CHECKING:
-    from bench.records.remote_home import Depot
+    from bench.records.remote_home import RemoteHome
 
 
 def _path(variable: str, default: str) -> Path:
@@ -18,34 +18,34 @@ def _path(variable: str, default: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
-    """``home`` holds everything that runs make (`$BENCH_HOME`, default ./results), ``data`` the data sets
+class Home:
+    """``path`` holds everything that runs make (`$BENCH_HOME`, default ./results), ``data`` the data sets
     (`$BENCH_DATA`, default ./data), and ``store`` is what workers share whose homes are their own (`$BENCH_STORE`, default
     nothing: then the home is all there is)."""
 
-    home: Path = field(default_factory=lambda: _path("BENCH_HOME", "results"))
+    path: Path = field(default_factory=lambda: _path("BENCH_HOME", "results"))
     data: Path = field(default_factory=lambda: _path("BENCH_DATA", "data"))
     store: str = field(default_factory=lambda: os.environ.get("BENCH_STORE", ""), repr=False)  # may hold a password
 
     @property
     def records(self) -> Folder:
         """Records of runs and studies."""
-        return Folder(self.home)
+        return Folder(self.path)
 
     @property
     def cache(self) -> Path:
         """Decoded images."""
-        return self.home / "cache"
+        return self.path / "cache"
 
     @property
     def report(self) -> Path:
         """Figures, tables and the page."""
-        return self.home / "report"
+        return self.path / "report"
 
     @property
     def tracking_uri(self) -> str:
         """MLflow: `$MLFLOW_TRACKING_URI`, or a SQLite file here."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
 
     @property
     def artifacts(self) -> Path | None:
@@ -59,10 +59,10 @@ class Place:
         return os.environ.get("BENCH_OPTUNA") or None
 
     @property
-    def depot(self) -> Depot | None:
+    def remote(self) -> RemoteHome | None:
         """The shared store, at a URL of fsspec; None where there is none."""
         if not self.store:
             return None
-        from bench.records.remote_home import Depot  # here, because most homes need none
+        from bench.records.remote_home import RemoteHome  # here, because most homes need none
 
-        return Depot(self.store)
+        return RemoteHome(self.store)

@@ -1,4 +1,4 @@
-"""The depot: records and checkpoints that workers share whose homes are their own, in any store that fsspec knows.
+"""The remote home: records and checkpoints that workers share whose homes are their own, in any store that fsspec knows.
 
 `$BENCH_STORE` names it (s3://bucket/prefix, gs://bucket, sftp://host/folder, file:///mnt/lab; credentials and addresses come
 from where fsspec's implementation of each takes them). It is laid out as a home is, see `bench.record`:
@@ -33,7 +33,7 @@ SAME_SIZE = (RECORD, WEIGHTS, "speed.json")  # may be another file and as large
 AT_ONCE = 16  # requests to an object store
 
 
-class Depot(Remote):
+class RemoteHome(Remote):
     """The shared store at a URL; for what it raises see `Remote`."""
 
     def __init__(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""A run that is shared: begun with what the depot has of it, sent to it at each checkpoint, and at the end with its record.
+"""A run that is shared: begun with what the remote home has of it, sent to it at each checkpoint, and at the end with its record.
 
 Training waits for none of it but the beginning and the end: a thread sends what is newest. What could not be sent is sent with
 the next checkpoint; at the end a store that is away is waited for, though not forever, as the record is complete here.
@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from bench.errors import BenchError
 from bench.records.remote import Away
-from bench.records.remote_home import Depot, finished
+from bench.records.remote_home import RemoteHome, finished
 from bench.records.run_folder import RunFolder
 
 LOOK = 1.0  # seconds between two looks for a new checkpoint
@@ -25,28 +25,28 @@ _Value = TypeVar("_Value")
 
 
 @contextlib.contextmanager
-def shared(depot: Depot, folder: Path, *, weights: bool) -> Iterator[None]:
+def shared(remote: RemoteHome, folder: Path, *, weights: bool) -> Iterator[None]:
     """Around the computing of a run: what another worker did of it is fetched first (its weights too, if they are wanted, of
     one that has ended), and each checkpoint and the end are sent.
 
     Raises:
         BenchError: the store is away for longer than `PATIENCE`, or lets us in at no time.
     """
-    patiently(lambda: depot.pull_run(folder.parent.parent, folder.name, weights=weights))
+    patiently(lambda: remote.pull_run(folder.parent.parent, folder.name, weights=weights))
     over = threading.Event()
-    thread = threading.Thread(target=_follow, args=(depot, folder, over), daemon=True)
+    thread = threading.Thread(target=_follow, args=(remote, folder, over), daemon=True)
     thread.start()
     try:
         yield
     except BaseException:
         over.set()
         thread.join()
-        offer(depot, folder)  # perhaps a last checkpoint; who is asked to stop cannot wait
+        offer(remote, folder)  # perhaps a last checkpoint; who is asked to stop cannot wait
         raise
     over.set()
     thread.join()
     try:
-        patiently(lambda: depot.push_run(folder))
+        patiently(lambda: remote.push_run(folder))
     except BenchError as error:
         if not finished(folder):
             raise
@@ -69,10 +69,10 @@ def patiently(act: Callable[[], _Value]) -> _Value:
         wait = min(2 * wait, 30.0)
 
 
-def offer(depot: Depot, folder: Path, *, quiet: bool = False) -> bool:
+def offer(remote: RemoteHome, folder: Path, *, quiet: bool = False) -> bool:
     """Send what is new of a run, if the store answers; returns whether it does, and says so where it does not."""
     try:
-        depot.push_run(folder)
+        remote.push_run(folder)
     except BenchError as error:
         if not quiet:
             print(f"{error}; what is new of {folder.name} is sent later", file=sys.stderr, flush=True)
@@ -80,11 +80,11 @@ def offer(depot: Depot, folder: Path, *, quiet: bool = False) -> bool:
     return True
 
 
-def _follow(depot: Depot, folder: Path, over: threading.Event) -> None:
+def _follow(remote: RemoteHome, folder: Path, over: threading.Event) -> None:
     """Send each new checkpoint, or the newest of several."""
     seen, answers = list[Path](), True
     while not over.wait(LOOK):
         newest = RunFolder(folder).checkpoints()[-1:]
         if newest != seen:
-            answers = offer(depot, folder, quiet=not answers)
+            answers = offer(remote, folder, quiet=not answers)
         seen = newest

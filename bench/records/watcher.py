@@ -23,7 +23,7 @@ Stamp = tuple[int, int, int]
 
 
 @dataclass
-class Looker:
+class EntryWatcher:
     """Looks at the entries of one study, or at the runs of none (`LOOSE`), again and again.
 
     ``names`` are those of all entries at the last look, with the run of each.
@@ -35,7 +35,7 @@ class Looker:
     _stamps: dict[str, Stamp] = field(default_factory=dict)
     _entries: dict[str, str] = field(default_factory=dict)  # by file: the entry's name
     _open: dict[str, Entry] = field(default_factory=dict)
-    _listed: dict[str, Looker] = field(default_factory=dict)  # of other studies, where we look for runs of none
+    _listed: dict[str, EntryWatcher] = field(default_factory=dict)  # of other studies, where we look for runs of none
     _folder: tuple[Stamp | None, bool] = (None, False)
 
     def look(self, *, closely: bool = False) -> list[Entry]:
@@ -79,7 +79,7 @@ class Looker:
     def _loose(self) -> Iterator[tuple[str, Entry]]:
         """Runs that no study lists (made by `bench run`), as entries."""
         for study in self.records.studies():
-            looker = self._listed.setdefault(study, Looker(self.records, study))
+            looker = self._listed.setdefault(study, EntryWatcher(self.records, study))
             looker.look()
         listed = {run for looker in self._listed.values() for run in looker.names.values()}
         for run in self.records.run_ids():

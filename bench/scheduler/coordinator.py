@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Corrupt
 from bench.records.files import read_json, write_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler import stages
 from bench.scheduler.pool import Outcome, Pool
-from bench.scheduler.stages import Agenda, all_failed
+from bench.scheduler.stages import Stages, all_failed
 from bench.scheduler.storages import open_storage, transient
-from bench.scheduler.worker import Crew, Order, journal
+from bench.scheduler.worker import Worker, WorkerConfig, journal
 from bench.study.declaration import declaration
 from bench.study.study import Study
 
@@ -47,12 +47,12 @@ class Result:
 
 
 @dataclass
-class Conductor:
+class Coordinator:
     """Carries a study out, by itself or with an engine's workers. ``expect`` is told how many more runs than the trials there
     will be; ``say`` what a person should know meanwhile."""
 
     study: Study
-    place: Place
+    home: Home
     pool: Pool
     expect: Callable[[int], None] = lambda more: None
     say: Callable[[str], None] = lambda text: None
@@ -68,13 +68,13 @@ class Conductor:
             KeyboardInterrupt: after Ctrl-C; everything finished is kept.
         """
         with self._hold():
-            storage = open_storage(self.place.storage, journal(self.place.records, self.study.name))
+            storage = open_storage(self.home.storage, journal(self.home.records, self.study.name))
             again = self._again()
             self._declare(None)
             stages.declare(storage, self.study, again=again)
-            work = Agenda(self.study, self.place, storage, self.expect)
-            crew = Crew(work, self.pool, self.say)
-            computed = self._lead(work, self.engine) if self.engine is not None else crew.work() and crew.computed
+            work = Stages(self.study, self.home, storage, self.expect)
+            worker = Worker(work, self.pool, self.say)
+            computed = self._lead(work, self.engine) if self.engine is not None else worker.work() and worker.computed
             self._gather()
             self._forget_former(work)
             result = Result(self.study.name, work.chosen, self._failures(), computed)
@@ -82,16 +82,16 @@ class Conductor:
                 self._require_final()
             self._declare(work)
             if work.tuners:
-                write_json(self.place.home / "studies" / self.study.name / "best.json", result.chosen)
+                write_json(self.home.path / "studies" / self.study.name / "best.json", result.chosen)
             return result
 
-    def _lead(self, work: Agenda, engine: Engine) -> int:
+    def _lead(self, work: Stages, engine: Engine) -> int:
         """Start workers and look after them until nothing is left; returns how many tasks they told."""
-        order = Order(self.study.name, self.place.home, self.place.data, 1)
-        order = replace(order, hang_seconds=self.pool.hang_seconds, checkpoint_seconds=self.pool.checkpoint_seconds)
-        before = {note.label for note, *_ in work.told()}
+        config = WorkerConfig(self.study.name, self.home.path, self.home.data, 1)
+        config = replace(config, hang_seconds=self.pool.hang_seconds, checkpoint_seconds=self.pool.checkpoint_seconds)
+        before = {planned.label for planned, *_ in work.told()}
         known = set(before)
-        engine.start(replace(order, device=self.pool.device))
+        engine.start(replace(config, device=self.pool.device))
         try:
             while not self._look(work, known):
                 for line in engine.tend():
@@ -103,15 +103,15 @@ class Conductor:
             engine.stop()
         return len(known - before)
 
-    def _look(self, work: Agenda, known: set[str]) -> bool:
+    def _look(self, work: Stages, known: set[str]) -> bool:
         """Tell what has ended since the last look; whether nothing is left."""
         try:
             over = work.over
-            for note, well, run, reason in work.told():
-                if note.label not in known:
-                    known.add(note.label)
-                    outcome = Outcome(note.run, "finished" if well else "failed", "", reason)
-                    self.pool.watch(note.label, "ended", replace(outcome, run=note.run) if run else outcome)
+            for planned, well, run, reason in work.told():
+                if planned.label not in known:
+                    known.add(planned.label)
+                    outcome = Outcome(planned.run, "finished" if well else "failed", "", reason)
+                    self.pool.watch(planned.label, "ended", replace(outcome, run=planned.run) if run else outcome)
         except Exception as error:
             if not transient(error):
                 raise
@@ -124,12 +124,12 @@ class Conductor:
 
     def _gather(self, *, last: bool = True) -> None:
         """Fetch the entries and records of workers that have homes of their own; weights only when nothing is left."""
-        if (depot := self.place.depot) is None:
+        if (remote := self.home.remote) is None:
             return
         began = time.monotonic()
         try:
-            depot.push_study(self.place.home, self.study.name)
-            depot.pull(self.place.home, (self.study.name,), weights=last)
+            remote.push_study(self.home.path, self.study.name)
+            remote.pull(self.home.path, (self.study.name,), weights=last)
         except BenchError as error:
             self.say(f"{error}; it is fetched later, or by `bench pull`")
         took = time.monotonic() - began
@@ -137,7 +137,7 @@ class Conductor:
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:
-        folder = self.place.home / "studies" / self.study.name
+        folder = self.home.path / "studies" / self.study.name
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as file:
             try:
@@ -151,37 +151,37 @@ class Conductor:
 
     def _again(self) -> bool:
         """Whether the study came to its end before, but with runs besides the trials that failed, or that are lost."""
-        path = self.place.home / "studies" / self.study.name / "study.json"
+        path = self.home.path / "studies" / self.study.name / "study.json"
         with contextlib.suppress(Corrupt):
             if not path.exists() or read_json(path)["state"] != "finished":
                 return False
-        entries = [e for e in self.place.records.entries(self.study.name) if e["kind"] != "trial"]
+        entries = [e for e in self.home.records.entries(self.study.name) if e["kind"] != "trial"]
         return any(e["state"] == "failed" or not self._kept(e["run"]) for e in entries)
 
     def _kept(self, run: str) -> bool:
-        folder = self.place.records.run(run)
+        folder = self.home.records.run(run)
         return (folder / "record.json").exists() and (folder / "model.safetensors").exists()
 
     def _require_final(self) -> None:
-        found = [e for e in self.place.records.entries(self.study.name) if e["kind"] == "final"]
+        found = [e for e in self.home.records.entries(self.study.name) if e["kind"] == "final"]
         if not any(e["state"] == "finished" for e in found):
             raise all_failed("final", [str(e["reason"]) for e in found])
 
     def _failures(self) -> Counter[str]:
-        entries = self.place.records.entries(self.study.name)
+        entries = self.home.records.entries(self.study.name)
         return Counter(str(e["reason"]) for e in entries if e["state"] == "failed")
 
-    def _forget_former(self, work: Agenda) -> None:
+    def _forget_former(self, work: Stages) -> None:
         """Finals of configurations that more trials have replaced are no part of the study's answer any more."""
-        chosen = {(note.cell, note.number) for note, *_ in work.told() if note.kind == "final"}
-        for entry in list(self.place.records.entries(self.study.name)):
+        chosen = {(planned.cell, planned.number) for planned, *_ in work.told() if planned.kind == "final"}
+        for entry in list(self.home.records.entries(self.study.name)):
             if entry["kind"] == "final" and (entry["cell"], entry["number"]) not in chosen:
-                self.place.records.drop_entry(self.study.name, entry)
+                self.home.records.drop_entry(self.study.name, entry)
 
-    def _declare(self, done: Agenda | None) -> None:
+    def _declare(self, done: Stages | None) -> None:
         """Write study.json; that of a frozen study is what it was when it started, or it is refused."""
         study, tuners = self.study, done.tuners if done is not None else {}
-        path = self.place.home / "studies" / study.name / "study.json"
+        path = self.home.path / "studies" / study.name / "study.json"
         importances = {key: tuner.importances(study.objectives) for key, tuner in tuners.items()}
         told = declaration(study, importances, state="running" if done is None else "finished")
         before = read_json(path).get("frozen") if study.frozen and path.exists() else told["frozen"]

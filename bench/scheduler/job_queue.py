@@ -63,7 +63,7 @@ def gone(owner: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """The right to compute one task: its number in its list, and the name of the worker that has it."""
 
     number: int
@@ -72,7 +72,7 @@ class Claim:
 
 
 @dataclass
-class Board:
+class JobQueue:
     """One list of ``total`` tasks. Methods raise whatever the storage raises while its server is away."""
 
     storage: BaseStorage
@@ -103,7 +103,7 @@ class Board:
         self._over = self._over or len(self.ended()) >= self.total
         return self._over
 
-    def claim(self, owner: str, end: int | None = None) -> Claim | None:
+    def claim(self, owner: str, end: int | None = None) -> Lease | None:
         """The lowest number below ``end`` that no worker has, for ``owner``; None where there is none now."""
         if self._over:
             return None
@@ -111,14 +111,14 @@ class Board:
         known = self.trials()
         for trial in known:
             if trial.number < end and trial.state == TrialState.WAITING and self._take(trial, owner):
-                return Claim(trial.number, trial._trial_id, owner)
+                return Lease(trial.number, trial._trial_id, owner)
         for _ in range(len(known), end):
             made = self.storage.create_new_trial(self.id, create_trial(state=TrialState.WAITING))
             trial = self.storage.get_trial(made)
             if trial.number >= end:  # others were faster; it waits until its turn comes
                 return None
             if self._take(trial, owner):
-                return Claim(trial.number, made, owner)
+                return Lease(trial.number, made, owner)
         return None
 
     def _take(self, trial: FrozenTrial, owner: str) -> bool:
@@ -133,12 +133,12 @@ class Board:
                 return True
         return False
 
-    def owns(self, claim: Claim) -> bool:
+    def owns(self, claim: Lease) -> bool:
         """Whether a claim still holds."""
         trial = self.storage.get_trial(claim.trial)
         return trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == claim.owner
 
-    def beat(self, claim: Claim, count: int) -> bool:
+    def beat(self, claim: Lease, count: int) -> bool:
         """A sign of life, the ``count``-th; False where the claim does not hold any more."""
         if not self.owns(claim):
             return False
@@ -148,7 +148,7 @@ class Board:
             self.storage.set_trial_user_attr(claim.trial, BEAT, f"{claim.owner} {count}")
         return True
 
-    def tell(self, claim: Claim, values: Sequence[float] | None, attributes: Mapping[str, Any]) -> bool:
+    def tell(self, claim: Lease, values: Sequence[float] | None, attributes: Mapping[str, Any]) -> bool:
         """What a task came to (None: it failed); False where it was told before, or is another's now."""
         if not self.owns(claim):
             return False
@@ -159,7 +159,7 @@ class Board:
             return self.storage.set_trial_state_values(claim.trial, state, values)
         return False
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Lease) -> None:
         """Give a task back, so that another can go on with it."""
         if self.owns(claim):
             self._free(claim.trial)

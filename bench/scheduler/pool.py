@@ -17,7 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import Run
 from bench.scheduler.trial_process import CRASHED, DISK_FULL, ELSEWHERE, HUNG, OUT_OF_MEMORY, REFUSED, Options, work
@@ -58,7 +58,7 @@ class _Child:
 class Pool:
     """``jobs`` runs at a time; ``gpus`` are dealt out to the slots in turn, and several may share one."""
 
-    place: Place
+    home: Home
     jobs: int = 1
     gpus: tuple[str, ...] = ()
     hang_seconds: float = 900.0
@@ -142,7 +142,7 @@ class Pool:
         _end(ended)
 
     def _cached(self, run: Run, keep_weights: bool) -> Outcome | None:
-        folder = RunFolder(self.place.records.run(run.id))
+        folder = RunFolder(self.home.records.run(run.id))
         record = folder.record()
         if record is None or record["status"] != "finished":
             return None
@@ -161,7 +161,7 @@ class Pool:
             threads=self.threads or max(1, cores // self.jobs),
         )
         placed = replace(run, device=self.device) if self.device else run
-        process = self._context.Process(target=work, args=(placed.to_dict(), self.place, options, theirs))
+        process = self._context.Process(target=work, args=(placed.to_dict(), self.home, options, theirs))
         process.start()
         theirs.close()
         self.watch(label, "started", run.id)
@@ -214,10 +214,12 @@ class Pool:
             return None
         if kind == DISK_FULL:
             raise BenchError(reason)
-        if kind == REFUSED and self._cached(child.run, child.keep) is not None:  # only its sending to the depot failed
+        if (
+            kind == REFUSED and self._cached(child.run, child.keep) is not None
+        ):  # only its sending to the remote home failed
             outcomes[child.label] = self._ended(child.label, Outcome(child.run, "finished", reason=reason))
             return None
-        folder = RunFolder(self.place.records.run(child.run.id))
+        folder = RunFolder(self.home.records.run(child.run.id))
         folder.fail({"kind": kind, "reason": reason, "time": time.time()})
         again = _retry(child.run, kind, len(folder.attempts()))
         if again is not None:
@@ -226,7 +228,7 @@ class Pool:
         if kind != REFUSED:
             from bench.training.execute import failed
 
-            failed(child.run, self.place, f"{kind}: {reason}")
+            failed(child.run, self.home, f"{kind}: {reason}")
         outcomes[child.label] = self._ended(child.label, Outcome(child.run, "failed", kind, reason))
         return None
 

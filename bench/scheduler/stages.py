@@ -21,13 +21,13 @@ from bench.config import digest
 from bench.errors import BenchError, MissingData
 from bench.method import Method
 from bench.protocol import PROTOCOL
-from bench.records.home import Place
-from bench.scheduler.job_queue import Board, Claim
+from bench.records.home import Home
+from bench.scheduler.job_queue import JobQueue, Lease
 from bench.scheduler.tuner import Tuner
 from bench.study import selection
 from bench.study.cell import Cell
 from bench.study.controls import derive
-from bench.study.planned import Note, begun, finals, start_of
+from bench.study.planned import PlannedRun, begun, finals, start_of
 from bench.study.study import Study
 
 DECLARED, ROUND, VERSION = "study", "round", "protocol"
@@ -37,30 +37,30 @@ DECLARED, ROUND, VERSION = "study", "round", "protocol"
 class Job:
     """A task that this worker has claimed. ``error``: its configuration is refused, so it has failed before it ran."""
 
-    note: Note
-    board: Board
-    claim: Claim
+    planned: PlannedRun
+    queue: JobQueue
+    claim: Lease
     keep: bool = True
     error: str = ""
 
 
 @dataclass
-class Agenda:
+class Stages:
     """The stages of a study. ``expect`` is told how many tasks a stage has besides the trials, when it begins."""
 
     study: Study
-    place: Place
+    home: Home
     storage: BaseStorage
     expect: Callable[[int], None] = lambda more: None
     chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    _planned: list[tuple[Board, list[Note]]] = field(default_factory=list)
+    _planned: list[tuple[JobQueue, list[PlannedRun]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.round = int(_root(self.storage, self.study.name).user_attrs.get(ROUND, 0))
         self.cells = {cell.key: cell for cell in self.study.cells()}
         self.tuners = self._tuners()
         openers = (self._begun, None, self._finals, self._following)
-        self._openers: list[Callable[[], list[Note]] | None] = list(openers)
+        self._openers: list[Callable[[], list[PlannedRun]] | None] = list(openers)
         self._stage = -1
         self._next()
 
@@ -92,11 +92,11 @@ class Agenda:
             opener = self._openers[self._stage]
             if opener is None and self.tuners:
                 return
-            notes = opener() if opener is not None else []
-            if notes:
-                name = f"{self.study.name}/stage-{self._stage}-{self.round}-{_digest(notes)}"
-                self._planned.append((Board(self.storage, name, len(notes)), notes))
-                self.expect(len(notes))
+            planned_runs = opener() if opener is not None else []
+            if planned_runs:
+                name = f"{self.study.name}/stage-{self._stage}-{self.round}-{_digest(planned_runs)}"
+                self._planned.append((JobQueue(self.storage, name, len(planned_runs)), planned_runs))
+                self.expect(len(planned_runs))
                 return
 
     @property
@@ -108,18 +108,18 @@ class Agenda:
         """
         while self._stage < len(self._openers):
             trials = self._openers[self._stage] is None
-            boards = [t.board for t in self.tuners.values()] if trials else [self._planned[-1][0]]
-            if not all(board.over for board in boards):
+            queues = [t.queue for t in self.tuners.values()] if trials else [self._planned[-1][0]]
+            if not all(queue.over for queue in queues):
                 return False
             self._next()
         return True
 
-    def boards(self) -> list[Board]:
+    def queues(self) -> list[JobQueue]:
         """The lists of the stage that goes on."""
         if self._stage >= len(self._openers):
             return []
         if self._openers[self._stage] is None:
-            return [tuner.board for tuner in self.tuners.values()]
+            return [tuner.queue for tuner in self.tuners.values()]
         return [self._planned[-1][0]]
 
     def claim(self, owner: str) -> Job | None:
@@ -127,45 +127,45 @@ class Agenda:
         if self._stage >= len(self._openers):
             return None
         if self._openers[self._stage] is not None:
-            board, notes = self._planned[-1]
-            claim = board.claim(owner)
-            return None if claim is None else Job(notes[claim.number], board, claim)
+            queue, planned_runs = self._planned[-1]
+            claim = queue.claim(owner)
+            return None if claim is None else Job(planned_runs[claim.number], queue, claim)
         for key, tuner in self.tuners.items():
-            found = None if tuner.board.over else tuner.claim(owner)
+            found = None if tuner.queue.over else tuner.claim(owner)
             if found is not None:
-                note, error = self._trial(self.cells[key], found[0].number, found[1])
-                return Job(note, tuner.board, found[0], keep=False, error=error)
+                planned, error = self._trial(self.cells[key], found[0].number, found[1])
+                return Job(planned, tuner.queue, found[0], keep=False, error=error)
         return None
 
-    def told(self) -> Iterator[tuple[Note, bool, str, str]]:
+    def told(self) -> Iterator[tuple[PlannedRun, bool, str, str]]:
         """All tasks that have ended so far: what they are, whether they went well, the id of their run and the reason."""
         for key, tuner in self.tuners.items():
-            for number, trial in sorted(tuner.board.ended().items()):
-                note, _ = self._trial(self.cells[key], number, {k: trial.params[k] for k in trial.params})
-                yield note, trial.values is not None, *_run_and_reason(trial, note)
-        for board, notes in self._planned:
-            for number, trial in sorted(board.ended().items()):
-                yield notes[number], trial.values is not None, *_run_and_reason(trial, notes[number])
+            for number, trial in sorted(tuner.queue.ended().items()):
+                planned, _ = self._trial(self.cells[key], number, {k: trial.params[k] for k in trial.params})
+                yield planned, trial.values is not None, *_run_and_reason(trial, planned)
+        for queue, planned_runs in self._planned:
+            for number, trial in sorted(queue.ended().items()):
+                yield planned_runs[number], trial.values is not None, *_run_and_reason(trial, planned_runs[number])
 
-    def values(self, note: Note, metrics: Mapping[str, float]) -> list[float]:
+    def values(self, planned: PlannedRun, metrics: Mapping[str, float]) -> list[float]:
         """What a task that is finished is told with."""
-        if note.kind != "trial":
+        if planned.kind != "trial":
             return [metrics["val/top1"]]
         return [metrics["val/top1"], metrics[self.study.cost]][: len(self.study.objectives)]
 
-    def _trial(self, cell: Cell, number: int, params: Mapping[str, Any]) -> tuple[Note, str]:
+    def _trial(self, cell: Cell, number: int, params: Mapping[str, Any]) -> tuple[PlannedRun, str]:
         """A trial, and why its method refuses this combination, if it does."""
         seed = self.study.seed
         try:
             run, error = cell.run(params, seed, start=start_of(self.study, cell, seed)), ""
         except BenchError as refusal:
             run, error = self.study.run(cell.base, cell.model, 0), str(refusal)
-        return Note("trial", cell.key, number, run, params, (seed, seed)), error
+        return PlannedRun("trial", cell.key, number, run, params, (seed, seed)), error
 
-    def _begun(self) -> list[Note]:
+    def _begun(self) -> list[PlannedRun]:
         return list(begun(self.study, tuned=bool(self.tuners))) if self.study.dense is not None else []
 
-    def _finals(self) -> list[Note]:
+    def _finals(self) -> list[PlannedRun]:
         if self.tuners and not any(tuner.results() for tuner in self.tuners.values()):
             raise all_failed("trial", [reason for *_, reason in self.told() if reason])
         self.chosen = {key: self._choose(self.cells[key], tuner) for key, tuner in self.tuners.items()}
@@ -177,37 +177,39 @@ class Agenda:
         if self.study.kind == "ladder":
             picked = selection.best([values[0] for *_, values in results])
         else:
-            chance = 100 / tasks.info(self.study.task, self.place.data).classes
+            chance = 100 / tasks.info(self.study.task, self.home.data).classes
             picked = selection.spread([(v[0], v[1]) for *_, v in results], self.study.finals, chance)
         found = []
         for number, params, values in (results[i] for i in picked):
-            note, _ = self._trial(cell, number, params)
-            found.append(note.entry(note.run, "finished", values))
+            planned, _ = self._trial(cell, number, params)
+            found.append(planned.entry(planned.run, "finished", values))
         return found
 
-    def _following(self) -> list[Note]:
+    def _following(self) -> list[PlannedRun]:
         """The controls that follow from the finals that are finished."""
-        made = list[Note]()
+        made = list[PlannedRun]()
         for name in self.study.derived:
             plain: Method[Any] = registry.load(registry.METHODS, self.study.controls[0]).METHOD()
-            board, notes = self._planned[-1]
-            for number in sorted(n for n, trial in board.ended().items() if trial.values is not None):
-                if notes[number].kind == "final":
-                    made += self._derived(name, plain, notes[number])
+            queue, planned_runs = self._planned[-1]
+            for number in sorted(n for n, trial in queue.ended().items() if trial.values is not None):
+                if planned_runs[number].kind == "final":
+                    made += self._derived(name, plain, planned_runs[number])
         return made
 
-    def _derived(self, name: str, plain: Method[Any], n: Note) -> list[Note]:
-        depot = self.place.depot
-        if depot is not None:
-            depot.pull_run(self.place.home, n.run.id)
-        record = self.place.records.record(n.run.id)
+    def _derived(self, name: str, plain: Method[Any], n: PlannedRun) -> list[PlannedRun]:
+        remote = self.home.remote
+        if remote is not None:
+            remote.pull_run(self.home.path, n.run.id)
+        record = self.home.records.record(n.run.id)
         if record is None or record["status"] != "finished":
             return []
         run = derive(name, n.run, record, plain, self.study.scratch)
         if run is None:
             return []
         whose = n.run.method.name + n.cell.removeprefix(f"{n.run.method.name}/{n.run.model}").replace(":", " ")
-        return [Note("baseline", f"{name}/{n.run.model}:{whose}", n.number, run, {"of": n.run.id}, n.seeds, n.cell)]
+        return [
+            PlannedRun("baseline", f"{name}/{n.run.model}:{whose}", n.number, run, {"of": n.run.id}, n.seeds, n.cell)
+        ]
 
 
 def all_failed(kind: str, reasons: Sequence[str]) -> BenchError:
@@ -217,12 +219,12 @@ def all_failed(kind: str, reasons: Sequence[str]) -> BenchError:
     return BenchError(f"a study needs one finished {kind} at least, but all {len(reasons)} failed: {shown}")
 
 
-def _run_and_reason(trial: optuna.trial.FrozenTrial, note: Note) -> tuple[str, str]:
-    return str(trial.user_attrs.get("run", note.run.id)), str(trial.user_attrs.get("reason") or "")
+def _run_and_reason(trial: optuna.trial.FrozenTrial, planned: PlannedRun) -> tuple[str, str]:
+    return str(trial.user_attrs.get("run", planned.run.id)), str(trial.user_attrs.get("reason") or "")
 
 
-def _digest(notes: Sequence[Note]) -> str:
-    return digest({"": repr([(n.kind, n.cell, n.number, n.seeds, n.run.id) for n in notes])})[:8]
+def _digest(planned_runs: Sequence[PlannedRun]) -> str:
+    return digest({"": repr([(n.kind, n.cell, n.number, n.seeds, n.run.id) for n in planned_runs])})[:8]
 
 
 def _root(storage: BaseStorage, name: str) -> optuna.Study:

@@ -21,7 +21,7 @@ import torch
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError, Diverged, Held, Ineffective
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run
 from bench.training.execute import execute
 from bench.training.loop import Event, Stopped
@@ -45,7 +45,7 @@ class Options:
     threads: int = 0
 
 
-def work(run: dict[str, Any], place: Place, options: Options, pipe: Connection) -> None:
+def work(run: dict[str, Any], home: Home, options: Options, pipe: Connection) -> None:
     """The child's main function."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     if options.gpu is not None:
@@ -54,21 +54,21 @@ def work(run: dict[str, Any], place: Place, options: Options, pipe: Connection) 
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
     try:
-        _send(pipe, _compute(run, place, options, pipe, stop))
+        _send(pipe, _compute(run, home, options, pipe, stop))
     except BaseException as error:
-        _send(pipe, ("failed", *map(mask_secrets, explain(error, place, run))))
+        _send(pipe, ("failed", *map(mask_secrets, explain(error, home, run))))
     sys.stdout.flush()
 
 
 def _compute(
-    values: dict[str, Any], place: Place, options: Options, pipe: Connection, stop: threading.Event
+    values: dict[str, Any], home: Home, options: Options, pipe: Connection, stop: threading.Event
 ) -> tuple[str, ...]:
     run = Run.from_dict(values)
     run = replace(run, threads=run.threads or options.threads)
     try:
         execute(
             run,
-            place,
+            home,
             observers=[_Teller(pipe)],
             stop=stop.is_set,
             checkpoint_seconds=options.checkpoint_seconds,
@@ -114,7 +114,7 @@ def _listen(pipe: Connection, stop: threading.Event) -> None:
         os._exit(1)
 
 
-def explain(error: BaseException, place: Place, run: dict[str, Any]) -> tuple[str, str]:
+def explain(error: BaseException, home: Home, run: dict[str, Any]) -> tuple[str, str]:
     """The kind of a failure and one line about it; what nobody foresaw leaves its traceback in a file."""
     if isinstance(error, Diverged):
         return DIVERGED, str(error)
@@ -127,11 +127,11 @@ def explain(error: BaseException, place: Place, run: dict[str, Any]) -> tuple[st
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             DISK_FULL,
-            f"files must fit on the disk, but {place.home} is full; free some space and run the same command",
+            f"files must fit on the disk, but {home.path} is full; free some space and run the same command",
         )
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
         return OUT_OF_MEMORY, f"the run must fit in memory, but: {_line(error)}; lower `batch` or raise `micro_batches`"
-    where = place.home / "errors" / f"{os.getpid()}.txt"
+    where = home.path / "errors" / f"{os.getpid()}.txt"
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         where.write_text(mask_secrets(f"{run}\n{traceback.format_exc()}"))

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from bench.errors import one_of
-from bench.scheduler.job_queue import Board, Claim
+from bench.scheduler.job_queue import JobQueue, Lease
 from bench.seeds import address
 from bench.study.space import SAMPLERS, Space, quasi_random
 
@@ -49,24 +49,24 @@ class Tuner:
         if self.sampler not in SAMPLERS:
             raise one_of("sampler", self.sampler, SAMPLERS)
         self.seed = address(self.seed, self.name)
-        self.board = Board(self.storage, self.name, self.trials, self.directions)
+        self.queue = JobQueue(self.storage, self.name, self.trials, self.directions)
         self._memory: tuple[int, optuna.Study | None] = (-1, None)
 
-    def claim(self, owner: str) -> tuple[Claim, dict[str, Any]] | None:
+    def claim(self, owner: str) -> tuple[Lease, dict[str, Any]] | None:
         """The next trial that no worker has, with its configuration; None where there is none now."""
-        claim = self.board.claim(owner, self._end())
+        claim = self.queue.claim(owner, self._end())
         return None if claim is None else (claim, self.configuration(claim))
 
     def _end(self) -> int:
         """The end of the generation that is open: block k*size ... (k+1)*size - 1. Only TPE looks at results at all."""
         if self.sampler != "tpe":
             return self.trials
-        told, block = self.board.ended(), 0
+        told, block = self.queue.ended(), 0
         while block < self.trials and all(n in told for n in range(block, min(block + self.size, self.trials))):
             block += self.size
         return min(block + self.size, self.trials)
 
-    def configuration(self, claim: Claim) -> dict[str, Any]:
+    def configuration(self, claim: Lease) -> dict[str, Any]:
         """The configuration of a claimed trial; it is written down there, unless a former owner has done so."""
         known = self.storage.get_trial(claim.trial).params
         if set(known) == set(self.space):
@@ -97,7 +97,7 @@ class Tuner:
         """The results of the trials before ``end``, by themselves."""
         if self._memory[0] != end or self._memory[1] is None:
             study = optuna.create_study(directions=list(self.directions))
-            told = [t for n, t in sorted(self.board.ended().items()) if n < end]
+            told = [t for n, t in sorted(self.queue.ended().items()) if n < end]
             study.add_trials([t for t in told if t.state == TrialState.COMPLETE])
             self._memory = (end, study)
         assert self._memory[1] is not None
@@ -105,7 +105,7 @@ class Tuner:
 
     def results(self) -> list[tuple[int, dict[str, Any], list[float]]]:
         """Number, configuration and values of the trials that did not fail, by number."""
-        told = [(n, t) for n, t in sorted(self.board.ended().items()) if t.state == TrialState.COMPLETE]
+        told = [(n, t) for n, t in sorted(self.queue.ended().items()) if t.state == TrialState.COMPLETE]
         return [(n, {name: t.params[name] for name in self.space}, list(t.values)) for n, t in told]
 
     def importances(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -118,7 +118,7 @@ class Tuner:
         for index, name in enumerate(names):
             if len({values[index] for *_, values in complete}) > 1:
                 value = functools.partial(_value, index=index)
-                study = self.board.study
+                study = self.queue.study
                 found[name] = optuna.importance.get_param_importances(study, evaluator=evaluator, target=value)
         return {name: {k: round(float(v), 6) for k, v in shares.items()} for name, shares in found.items()}
 

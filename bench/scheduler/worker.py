@@ -18,11 +18,11 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.records.folder import Folder
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.scheduler.job_queue import token
 from bench.scheduler.pool import Outcome, Pool
-from bench.scheduler.stages import Agenda, Job, declared
+from bench.scheduler.stages import Job, Stages, declared
 from bench.scheduler.storages import lease, open_storage, transient
 from bench.scheduler.trial_process import ELSEWHERE
 
@@ -36,10 +36,10 @@ def ask_to_stop() -> None:
 
 
 @dataclass
-class Crew:
+class Worker:
     """A worker with as many runs at a time as its pool has slots."""
 
-    agenda: Agenda
+    stages: Stages
     pool: Pool
     say: Callable[[str], None] = lambda text: None
     name: str = field(default_factory=token)
@@ -50,7 +50,7 @@ class Crew:
     _untold: dict[str, Outcome] = field(default_factory=dict)
     _lost: set[str] = field(default_factory=set)  # labels of what was taken over, by the thread that beats
     _late: list[Job] = field(default_factory=list)  # what was held for too long without a sign of life
-    _unsent: list[dict[str, Any]] = field(default_factory=list)  # entries that the depot has not got yet
+    _unsent: list[dict[str, Any]] = field(default_factory=list)  # entries that the remote home has not got yet
     _alive: float = field(default_factory=time.monotonic)
     _expired: float = 0.0
     _away: bool = False
@@ -65,7 +65,7 @@ class Crew:
             KeyboardInterrupt: after Ctrl-C, once every run has written its checkpoint.
             BenchError: the disk is full, or no trial of the study came to anything.
         """
-        self._depot = self.agenda.place.depot
+        self._remote = self.stages.home.remote
         for thread in (self._beat, self._guard):
             threading.Thread(target=thread, daemon=True).start()
         try:
@@ -83,7 +83,7 @@ class Crew:
             return False
         over = False
         with self._patience():
-            over = self.agenda.over
+            over = self.stages.over
         return over
 
     def _turn(self) -> None:
@@ -107,7 +107,7 @@ class Crew:
             count, began = count + 1, time.monotonic()
             with contextlib.suppress(Exception):  # whatever is wrong with the storage, the others meet it too
                 for label, job in list(self._held.items()):
-                    if not job.board.beat(job.claim, count) and self._held.get(label) is job:
+                    if not job.queue.beat(job.claim, count) and self._held.get(label) is job:
                         self._lost.add(label)
                 self._alive = began
 
@@ -147,12 +147,12 @@ class Crew:
             del self._untold[label]
 
     def _told(self, job: Job, outcome: Outcome) -> None:
-        records, values = self.agenda.place.records, None
+        records, values = self.stages.home.records, None
         if outcome.state == "finished":
-            values = self.agenda.values(job.note, (records.record(outcome.run.id) or {})["metrics"])
-        state, shown = "finished" if values else "failed", values if job.note.kind == "trial" else None
-        self._note(job.note.entry(outcome.run, state, shown, outcome.reason))
-        if job.board.tell(job.claim, values, {"run": outcome.run.id, "reason": outcome.reason}):
+            values = self.stages.values(job.planned, (records.record(outcome.run.id) or {})["metrics"])
+        state, shown = "finished" if values else "failed", values if job.planned.kind == "trial" else None
+        self._note(job.planned.entry(outcome.run, state, shown, outcome.reason))
+        if job.queue.tell(job.claim, values, {"run": outcome.run.id, "reason": outcome.reason}):
             self.told += 1
             self.computed += not outcome.cached
 
@@ -163,16 +163,16 @@ class Crew:
             self._drop(label)
         self._lost.clear()
         while self._late:
-            self._late[-1].board.release(self._late[-1].claim)
+            self._late[-1].queue.release(self._late[-1].claim)
             self._late.pop()
 
     def _expire(self) -> None:
         if self._expired and time.monotonic() - self._expired < lease()[0]:
             return
         self._expired = time.monotonic()
-        for board in self.agenda.boards():
-            for number in board.expire(self.name):
-                self.say(f"{board.name} {number}: its worker is gone; another goes on with it")
+        for queue in self.stages.queues():
+            for number in queue.expire(self.name):
+                self.say(f"{queue.name} {number}: its worker is gone; another goes on with it")
 
     def _fill(self) -> None:
         """Start runs in all free slots."""
@@ -181,15 +181,15 @@ class Crew:
                 self._parked.remove(job)
                 self._start(job)
         while len(self._held) < self.pool.jobs:
-            found = self.agenda.claim(self.name) if not self.agenda.over else None
+            found = self.stages.claim(self.name) if not self.stages.over else None
             if found is None:
                 return
             self._idle = IDLE[0]
-            self._held[found.note.label] = found
+            self._held[found.planned.label] = found
             if found.error:
-                refused = Outcome(found.note.run, "failed", "", found.error)
-                self.pool.watch(found.note.label, "ended", refused)
-                self._untold[found.note.label] = refused
+                refused = Outcome(found.planned.run, "failed", "", found.error)
+                self.pool.watch(found.planned.label, "ended", refused)
+                self._untold[found.planned.label] = refused
             elif self._occupied(found):
                 self._parked.append(found)
             else:
@@ -197,24 +197,24 @@ class Crew:
 
     def _occupied(self, job: Job) -> bool:
         """Whether some process computes the same run: two tasks may stand for one, and a former owner may not be done."""
-        run = job.note.run.id
-        return run in self.pool.busy or RunFolder(self.agenda.place.records.run(run)).busy
+        run = job.planned.run.id
+        return run in self.pool.busy or RunFolder(self.stages.home.records.run(run)).busy
 
     def _start(self, job: Job) -> None:
-        self._note(job.note.entry(job.note.run, "running"))
-        cached = self.pool.start(job.note.label, job.note.run, keep_weights=job.keep)
+        self._note(job.planned.entry(job.planned.run, "running"))
+        cached = self.pool.start(job.planned.label, job.planned.run, keep_weights=job.keep)
         if cached is not None:
-            self._untold[job.note.label] = cached
+            self._untold[job.planned.label] = cached
 
     def _note(self, entry: dict[str, Any]) -> None:
-        self.agenda.place.records.write_entry(self.agenda.study.name, entry)
+        self.stages.home.records.write_entry(self.stages.study.name, entry)
         self._unsent.append(entry)
 
     def _send(self) -> None:
-        """Entries to the depot, where there is one; what it does not take now it gets later."""
-        while self._depot is not None and self._unsent:
+        """Entries to the remote home, where there is one; what it does not take now it gets later."""
+        while self._remote is not None and self._unsent:
             try:
-                self._depot.push_entry(self.agenda.study.name, self._unsent[0])
+                self._remote.push_entry(self.stages.study.name, self._unsent[0])
             except BenchError:
                 return
             self._unsent.pop(0)
@@ -237,11 +237,11 @@ class Crew:
     def _give_back(self) -> None:
         for job in self._held.values():
             with contextlib.suppress(Exception):  # then its lease runs out
-                job.board.release(job.claim)
+                job.queue.release(job.claim)
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerConfig:
     """What a worker is told when it is started: which study, where its files are, and how it runs."""
 
     study: str
@@ -255,21 +255,21 @@ class Order:
     threads: int = 0
 
 
-def serve(order: Order, say: Callable[[str], None] = print) -> int:
+def serve(config: WorkerConfig, say: Callable[[str], None] = print) -> int:
     """Be a worker of a study in this process, until nothing is left or `ask_to_stop`; returns how many tasks it told.
 
     Raises:
         MissingData: nobody has begun this study on this storage.
         BenchError: the storage does not answer, or the disk is full.
     """
-    place = Place(home=order.home, data=order.data)
-    storage = open_storage(place.storage, journal(place.records, order.study))
-    agenda = Agenda(declared(storage, order.study), place, storage)
-    pool = Pool(place, order.slots, order.gpus, order.hang_seconds, order.checkpoint_seconds)
-    pool.device, pool.threads = order.device, order.threads
+    home = Home(path=config.home, data=config.data)
+    storage = open_storage(home.storage, journal(home.records, config.study))
+    stages = Stages(declared(storage, config.study), home, storage)
+    pool = Pool(home, config.slots, config.gpus, config.hang_seconds, config.checkpoint_seconds)
+    pool.device, pool.threads = config.device, config.threads
     pool.watch = lambda label, kind, value: _report(say, label, kind, value)
     try:
-        return Crew(agenda, pool, say).work()
+        return Worker(stages, pool, say).work()
     finally:
         _STOP.clear()  # another order may follow in this process; what was asked before this one counts
 

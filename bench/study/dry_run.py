@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench import environment, tasks
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run
 from bench.study.cell import Cell
 from bench.study.study import Study
@@ -25,20 +25,20 @@ from bench.training.loop import Stopped, train
 STEPS = 8
 
 
-def step_seconds(run: Run, place: Place) -> tuple[int, float]:
+def step_seconds(run: Run, home: Home) -> tuple[int, float]:
     """Steps that a run takes, and the median seconds of one, from `STEPS` steps after two to warm up."""
     device = environment.resolve_device(run.device)
-    _, model, size, _ = execute.prepare(run, place)
-    task = tasks.load(run.task, data=place.data, cache=place.cache, device=device, workers=run.workers)
+    _, model, size, _ = execute.prepare(run, home)
+    task = tasks.load(run.task, data=home.data, cache=home.cache, device=device, workers=run.workers)
     job = execute.training(run, model, task, size, device)
     steps, times = job.steps, list[float]()
 
-    def note(*_: object) -> None:
+    def planned(*_: object) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter())
 
-    job.steps, job.observers = min(steps, STEPS + 2), [note]
+    job.steps, job.observers = min(steps, STEPS + 2), [planned]
     job.recovery = None  # its steps cost no more than the method's, which needs all of these few
     job.stop = lambda: len(times) >= job.steps
     with contextlib.suppress(Stopped):
@@ -61,20 +61,20 @@ class Plan:
     rows: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     hours: float = 0.0
     runs: int = 0
-    place: Place = field(default_factory=Place)
+    home: Home = field(default_factory=Home)
     probed: dict[tuple[Any, ...], tuple[int, float]] = field(default_factory=dict)
 
     def add(self, name: str, run: Run, trials: int, finals: int) -> None:
         """A row: ``trials`` and ``finals`` runs like this one."""
         one = replace(run, device=self.device or "auto")
-        info = tasks.info(self.study.task, self.place.data)
+        info = tasks.info(self.study.task, self.home.data)
         try:
             built, size = execute.architecture(one, info)
             # nothing else that a cell sets changes the cost of a step
             kind = (one.method.name, built, size, one.recipe, one.epochs)
             if kind not in self.probed:
                 with self.console.status(f"a few steps of {one.method.name} on {built}"):
-                    self.probed[kind] = step_seconds(one, self.place)
+                    self.probed[kind] = step_seconds(one, self.home)
         except BenchError as error:
             if not self.study.lenient:
                 raise

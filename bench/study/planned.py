@@ -24,7 +24,7 @@ Chosen = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Note:
+class PlannedRun:
     """A run that a study lists, and its role there; ``seeds`` are those of its dense model and of its repetition."""
 
     kind: str
@@ -61,17 +61,17 @@ class Note:
         }
 
 
-def begun(study: Study, *, tuned: bool) -> Iterator[Note]:
+def begun(study: Study, *, tuned: bool) -> Iterator[PlannedRun]:
     """The dense models that all other runs start from. Those of the finals are the dense control too; trials have one of their
     own, which never sees the test split."""
     control = study.controls[0]
     for model in study.models:
         for seed in dict.fromkeys(dense for dense, _ in study.pairs):
             run = study.begin(model, seed, test=True)
-            yield Note("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
+            yield PlannedRun("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
         if tuned:
             run = study.begin(model, study.seed)
-            yield Note("start", f"{control}/{model}", 0, run, {}, (study.seed, study.seed))
+            yield PlannedRun("start", f"{control}/{model}", 0, run, {}, (study.seed, study.seed))
 
 
 def start_of(study: Study, cell: Cell, seed: int, *, test: bool = False) -> str:
@@ -81,7 +81,7 @@ def start_of(study: Study, cell: Cell, seed: int, *, test: bool = False) -> str:
     return f"{START_RUN}{study.begin(cell.model, seed, test=test).id}"
 
 
-def finals(study: Study, chosen: Chosen) -> Iterator[Note]:
+def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
     """The runs with the final seeds: of what was chosen, or of all where nothing is; then of baselines and controls."""
     for cell in study.cells():
         if not cell.trials:
@@ -95,13 +95,13 @@ def finals(study: Study, chosen: Chosen) -> Iterator[Note]:
         for model in study.models if control not in study.methods else ():
             for seed in study.final_seeds:
                 run = study.run(cls(), model, seed, test=True, known=True)
-                yield Note("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
+                yield PlannedRun("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
 
 
-def _repeated(study: Study, kind: str, cell: Cell, number: int, params: Mapping[str, Any]) -> Iterator[Note]:
+def _repeated(study: Study, kind: str, cell: Cell, number: int, params: Mapping[str, Any]) -> Iterator[PlannedRun]:
     """A configuration with all pairs of seeds. Where no dense model is there to differ, the run's own seed does."""
     shown = cell.params if cell.variant is not None else params
     for dense, seed in study.pairs:
         own = address(dense, "repetition", seed) % 2**31 if cell.scratch and dense != seed else seed
         run = cell.run(params, own, test=True, start=start_of(study, cell, dense, test=True))
-        yield Note(kind, cell.key, number, run, shown, (dense, seed))
+        yield PlannedRun(kind, cell.key, number, run, shown, (dense, seed))

@@ -12,10 +12,10 @@ from typing import Any
 
 from bench import tracking
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 
 
-def addresses(place: Place, base: str, studies: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+def addresses(home: Home, base: str, studies: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """By study and run id, the address of the run's page below ``base``, such as http://127.0.0.1:5000.
 
     Args:
@@ -32,7 +32,7 @@ def addresses(place: Place, base: str, studies: Sequence[str] = ()) -> dict[str,
             f"MLflow's address begins with http:// or https://, but got {base!r}; give --mlflow http://127.0.0.1:5000"
         )
     base = re.sub(r"^(https?://)[^/]*@", r"\1", base)  # a page is handed on: no account belongs into it
-    client, found = tracking.connect(place), dict[str, dict[str, str]]()
+    client, found = tracking.connect(home), dict[str, dict[str, str]]()
     for experiment in client.search_experiments():
         if studies and experiment.name not in studies:
             continue

@@ -28,9 +28,9 @@ from bench.environment import mask_secrets
 from bench.errors import BenchError
 from bench.records.files import read_json
 from bench.records.folder import Folder, entry_name
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
-from bench.records.watcher import ENDED, LOOSE, Looker
+from bench.records.watcher import ENDED, LOOSE, EntryWatcher
 
 METRICS, OTHERS = 800, 100  # metrics, and parameters or tags, to a request: of all together MLflow takes 1000
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
@@ -49,11 +49,11 @@ def available() -> bool:
     return find_spec("mlflow") is not None
 
 
-def connect(place: Place) -> Any:
+def connect(home: Home) -> Any:
     """A client of the store: a server's, or the SQLite file, which is created here once."""
     if not available():
         raise Unavailable("tracking needs mlflow, which is not installed; `pip install mlflow`, then `bench sync`")
-    uri = place.tracking_uri
+    uri = home.tracking_uri
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -95,7 +95,7 @@ def _create(path: Path) -> None:
 class Tracker:
     """One study's view in MLflow, kept up with its folder."""
 
-    place: Place
+    home: Home
     study: str
     client: Any
     experiment: str = ""
@@ -104,10 +104,10 @@ class Tracker:
 
     def __post_init__(self) -> None:
         """Find or create the experiment and the parent run, and read what is there."""
-        self.looker = Looker(self.place.records, self.study)
+        self.looker = EntryWatcher(self.home.records, self.study)
         found = self.client.get_experiment_by_name(self.study)
         if found is None:
-            folder = (self.place.artifacts / self.study).as_uri() if self.place.artifacts else None
+            folder = (self.home.artifacts / self.study).as_uri() if self.home.artifacts else None
             self.experiment = self.client.create_experiment(self.study, artifact_location=folder, tags=_KIND)
         else:
             if found.lifecycle_stage == "deleted":
@@ -156,7 +156,7 @@ class Tracker:
                 seen.state = "former"
 
     def _sync_parent(self, *, over: bool) -> None:
-        declaration = {} if self.study == LOOSE else self.place.records.study(self.study)
+        declaration = {} if self.study == LOOSE else self.home.records.study(self.study)
         if not self.parent:
             tags = {
                 "bench.role": "study",
@@ -175,7 +175,7 @@ class Tracker:
         self._set_status(seen, status)
 
     def _sync_entry(self, entry: Mapping[str, Any], *, over: bool) -> bool:
-        name, folder = entry_name(dict(entry)), RunFolder(self.place.records.run(entry["run"]))
+        name, folder = entry_name(dict(entry)), RunFolder(self.home.records.run(entry["run"]))
         seen, ended = self.known.get(name), entry["state"] in ENDED
         if seen is not None and ended and (seen.state, seen.status) == (entry["state"], _STATUS[entry["state"]]):
             return self._sync_speed(seen, entry["run"])
@@ -218,7 +218,7 @@ class Tracker:
 
     def _curves(self, seen: _Seen, run_id: str) -> tuple[int, list[Any], dict[str, str]]:
         """What is new of a run's curves: the last step (0: nothing is), the numbers, and the tag that says so."""
-        curves = self.place.records.curves(run_id)
+        curves = self.home.records.curves(run_id)
         rows = curves[curves["step"] > seen.step] if len(curves) else curves
         if not len(rows):
             return 0, [], {}
@@ -282,7 +282,7 @@ class Tracker:
 
     def _sync_speed(self, seen: _Seen, run_id: str) -> bool:
         """What was measured of the model's speed, once for each time that it was measured."""
-        found = self.place.records.speed(run_id)
+        found = self.home.records.speed(run_id)
         rows = [row for row in (found or {"rows": []})["rows"] if row["model"] == "pruned"]
         stamp = f"{len(rows)} {max((row['when'] for row in rows), default=0):.3f}"
         if found is None or seen.speed == stamp:
@@ -326,19 +326,19 @@ class _Seen:
 
 def loose_entries(records: Folder) -> list[dict[str, Any]]:
     """Runs that no study lists (made by `bench run`), as entries."""
-    return Looker(records, LOOSE).look()
+    return EntryWatcher(records, LOOSE).look()
 
 
-def sync_study(place: Place, study: str, *, over: bool = True) -> int:
+def sync_study(home: Home, study: str, *, over: bool = True) -> int:
     """Bring one study (or `LOOSE`, the runs outside studies) up to date in MLflow, once."""
-    return Tracker(place, study, connect(place)).sync(over=over)
+    return Tracker(home, study, connect(home)).sync(over=over)
 
 
 class Mirror:
     """Keeps MLflow up with a study's folder from a thread, off the training; an outage costs a warning and nothing else."""
 
-    def __init__(self, place: Place, study: str, warn: Callable[[str], None], *, every: float = 3.0) -> None:
-        self.place, self.study, self.warn, self.every = place, study, warn, every
+    def __init__(self, home: Home, study: str, warn: Callable[[str], None], *, every: float = 3.0) -> None:
+        self.home, self.study, self.warn, self.every = home, study, warn, every
         self._tracker: Tracker | None = None
         self._done, self._warned = threading.Event(), False
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -363,9 +363,9 @@ class Mirror:
 
     def _once(self, *, over: bool) -> None:
         try:
-            if self.study != LOOSE and not (self.place.home / "studies" / self.study / "study.json").exists():
+            if self.study != LOOSE and not (self.home.path / "studies" / self.study / "study.json").exists():
                 return
-            self._tracker = self._tracker or Tracker(self.place, self.study, connect(self.place))
+            self._tracker = self._tracker or Tracker(self.home, self.study, connect(self.home))
             self._tracker.sync(over=over)
         except Exception as error:
             self._tracker = None
@@ -388,13 +388,13 @@ class Mirror:
         return (self._tracker.experiment, self._tracker.parent) if self._tracker else None
 
 
-def fetch(place: Place, into: Path, studies: Sequence[str] = ()) -> list[str]:
+def fetch(home: Home, into: Path, studies: Sequence[str] = ()) -> list[str]:
     """Download the records of studies from an MLflow store into a folder of the usual layout; returns their names."""
-    client, names = connect(place), []
+    client, names = connect(home), []
     for experiment in client.search_experiments():
         if studies and experiment.name not in studies:
             continue
-        tracker = Tracker(place, experiment.name, client) if _is_ours(client, experiment) else None
+        tracker = Tracker(home, experiment.name, client) if _is_ours(client, experiment) else None
         if tracker is None or not tracker.parent or experiment.name == LOOSE:
             continue
         folder = Folder(into)

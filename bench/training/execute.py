@@ -19,18 +19,18 @@ from bench.protocol import PROTOCOL
 from bench.recipe import Recovery
 from bench.records.files import read_json, write_json
 from bench.records.folder import SCHEMA, Folder
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import SHUFFLED, START_RUN, Run
 from bench.training import outcome
 from bench.training.loop import Observer, Training, train
-from bench.training.start import Begun, begin_
+from bench.training.start import InitialShape, begin_
 
 
-def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
+def prepare(run: Run, home: Home) -> tuple[tasks.Info, nn.Module, int, InitialShape]:
     """What can be checked before any image is decoded: the task's facts, the model with its starting weights, the input
     size, and what was kept of the model's channels (`bench.training.start`); raises `BenchError` for whatever is wrong."""
-    info = tasks.info(run.task, place.data)
+    info = tasks.info(run.task, home.data)
     built, size = architecture(run, info)
     if built != run.model and (run.start or run.shape):
         raise BenchError(
@@ -46,15 +46,15 @@ def prepare(run: Run, place: Place) -> tuple[tasks.Info, nn.Module, int, Begun]:
         wanted_size=size,
         pretrained=run.start == "timm",
     )
-    _fetch_parents(run, place)
-    return info, model, size, begin_(run, model, place.records)
+    _fetch_parents(run, home)
+    return info, model, size, begin_(run, model, home.records)
 
 
-def _fetch_parents(run: Run, place: Place) -> None:
+def _fetch_parents(run: Run, home: Home) -> None:
     """Runs that this one starts from, which another worker may have computed."""
     for text in (run.start, run.shape):
-        if text.startswith((START_RUN, SHUFFLED)) and (depot := place.depot) is not None:
-            depot.pull_run(place.home, text.partition(":")[2], weights=True)
+        if text.startswith((START_RUN, SHUFFLED)) and (remote := home.remote) is not None:
+            remote.pull_run(home.path, text.partition(":")[2], weights=True)
 
 
 def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
@@ -67,7 +67,7 @@ def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
 
 def execute(
     run: Run,
-    place: Place,
+    home: Home,
     *,
     observers: Sequence[Observer] = (),
     stop: Callable[[], bool] = lambda: False,
@@ -80,8 +80,8 @@ def execute(
 
     ``beside`` is how many runs share the machine (it is recorded: it blurs seconds and latencies).
     """
-    folder = RunFolder(place.records.run(run.id))
-    with folder.lock(), _shared(place, folder, keep_weights):
+    folder = RunFolder(home.records.run(run.id))
+    with folder.lock(), _shared(home, folder, keep_weights):
         done = folder.record()
         if done is not None and done["status"] == "finished" and _has_weights(folder, keep_weights):
             return done
@@ -90,20 +90,20 @@ def execute(
         device = environment.resolve_device(run.device)
         if run.threads:
             torch.set_num_threads(run.threads)
-        info, model, size, begun = prepare(run, place)
+        info, model, size, initial = prepare(run, home)
         task = tasks.load(
-            run.task, data=place.data, cache=place.cache, device=device, workers=run.workers, progress=decoding
+            run.task, data=home.data, cache=home.cache, device=device, workers=run.workers, progress=decoding
         )
         built, _ = architecture(run, info)
         shape = {"classes": info.classes, "channels": info.channels, "image_size": size}
-        plan = plans.plan(model, built, kept=begun.kept, **shape)
-        whole = model if built == run.model and not begun.kept else models.empty(run.model, **shape)
+        plan = plans.plan(model, built, kept=initial.kept, **shape)
+        whole = model if built == run.model and not initial.kept else models.empty(run.model, **shape)
         dense = measure.reference(whole, (1, info.channels, size, size))
         aim = {} if built == run.model else outcome.aim(run, whole)
         job = training(run, model, task, size, device)
-        job.dense_weights, job.held = dense.weights, begun.held
+        job.dense_weights, job.held = dense.weights, initial.held
         job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
-        before = outcome.dense(run, model, begun)
+        before = outcome.dense(run, model, initial)
         whole_run, meter = not folder.checkpoints(), Meter(device, beside)
         finished = train(job)
         joules = meter.joules() if whole_run else None  # of a run that was cut off, the rest says nothing
@@ -125,7 +125,7 @@ def execute(
             "layers": layers,
             "collapsed": collapsed,
             "phases": job.at.phases,
-            "cost": _cost(run, job, place.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
+            "cost": _cost(run, job, home.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
             "provenance": provenance(device, started, task),
             "test_openings": task.openings,
             "test_opened": task.opened,
@@ -138,13 +138,13 @@ def execute(
         return record
 
 
-def _shared(place: Place, folder: RunFolder, weights: bool) -> contextlib.AbstractContextManager[None]:
-    """Where a depot is, the run is shared with it while it is computed."""
-    if (depot := place.depot) is None:
+def _shared(home: Home, folder: RunFolder, weights: bool) -> contextlib.AbstractContextManager[None]:
+    """Where there is a remote home, the run is shared with it while it is computed."""
+    if (remote := home.remote) is None:
         return contextlib.nullcontext()
     from bench.records.sharing import shared  # here, because most homes need none
 
-    return shared(depot, folder.path, weights=weights)
+    return shared(remote, folder.path, weights=weights)
 
 
 def _whole_plan(plan: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,9 +211,9 @@ def provenance(device: torch.device, started: float, task: tasks.Task) -> dict[s
     }
 
 
-def failed(run: Run, place: Place, reason: str) -> dict[str, Any]:
+def failed(run: Run, home: Home, reason: str) -> dict[str, Any]:
     """Close a run that cannot be computed: failures are results, with their reason."""
-    folder = RunFolder(place.records.run(run.id))
+    folder = RunFolder(home.records.run(run.id))
     record = {
         "schema": SCHEMA,
         "protocol": PROTOCOL,
@@ -231,10 +231,10 @@ def failed(run: Run, place: Place, reason: str) -> dict[str, Any]:
         "attempts": folder.attempts(),
     }
     write_json(folder.path / "record.json", record)
-    if (depot := place.depot) is not None:
+    if (remote := home.remote) is not None:
         from bench.records.sharing import offer
 
-        offer(depot, folder.path)
+        offer(remote, folder.path)
     return record
 
 

@@ -12,17 +12,17 @@ from torch import nn
 from bench import masks, measure, tasks
 from bench.errors import Ineffective
 from bench.run import Run
-from bench.training.start import Begun
+from bench.training.start import InitialShape
 from bench.training.state import Training
 
 DENSE = 0.999  # share of weights that are not zero in a model that was not pruned
 AS_SMALL = 0.005  # by which the weights left of an epoch may exceed those of the finished model
 
 
-def dense(run: Run, model: nn.Module, begun: Begun) -> nn.Module | None:
+def dense(run: Run, model: nn.Module, initial: InitialShape) -> nn.Module | None:
     """A copy of the trained dense model that the run starts from; None where it starts from none: from an initialisation, from
     timm (with a classifier of its own), or from what was pruned before."""
-    if run.start in ("", "timm") or begun.kept or measure.progress_point(model, ())["weights_left"] < DENSE:
+    if run.start in ("", "timm") or initial.kept or measure.progress_point(model, ())["weights_left"] < DENSE:
         return None
     return copy.deepcopy(model)
 

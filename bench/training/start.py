@@ -35,7 +35,7 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Begun:
+class InitialShape:
     """The shape that a run starts with: ``kept``, a plan of the channels that are left (empty: all are), and ``held``, masks
     of weights by name (bool, False where a zero is held)."""
 
@@ -43,7 +43,7 @@ class Begun:
     held: dict[str, Tensor] = field(default_factory=dict)
 
 
-def begin_(run: Run, model: nn.Module, records: Folder) -> Begun:
+def begin_(run: Run, model: nn.Module, records: Folder) -> InitialShape:
     """Give a freshly built model the starting weights and the shape of its run, in place.
 
     Raises:
@@ -58,7 +58,7 @@ def begin_(run: Run, model: nn.Module, records: Folder) -> Begun:
     elif run.start and run.start != "timm":
         models.load_weights(model, Path(run.start).expanduser())
     if not run.shape:
-        return Begun(kept)
+        return InitialShape(kept)
     if kept:
         raise BenchError(
             f"a shape is given to a whole model, but start={run.start} has lost channels already; leave one of them out"
@@ -71,7 +71,7 @@ def begin_(run: Run, model: nn.Module, records: Folder) -> Begun:
     with torch.no_grad():
         for name, mask in held.items():
             model.get_parameter(name).mul_(mask)
-    return Begun(kept, held)
+    return InitialShape(kept, held)
 
 
 def finished(text: str, records: Folder) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench import environment
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler import trial_process
 
 CPU = torch.device("cpu")
@@ -164,7 +164,7 @@ def test_a_trace_that_a_run_leaves_behind_holds_no_password(tmp_path: Path, monk
     try:
         raise ValueError("http://ada:s3cr3t@host/api failed, s3cr3t")
     except ValueError as error:
-        kind, line = trial_process.explain(error, Place(tmp_path, tmp_path), {})
+        kind, line = trial_process.explain(error, Home(tmp_path, tmp_path), {})
     (trace,) = (tmp_path / "errors").iterdir()
     assert "ValueError: http://ada:***@host/api failed, ***" in trace.read_text()
     assert "s3cr3t" not in trace.read_text()

@@ -21,7 +21,7 @@ import pytest
 
 from bench import tracking
 from bench.records.folder import Folder, entry_name
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler.storages import open_storage
 from tests.bench.scheduler.servers import running
 from tests.faults import site
@@ -55,9 +55,9 @@ class Storm:
     """Faults at random moments, each kind often enough, while the workers are tended."""
 
     def __init__(
-        self, lab: running.Running, disk: Disk, network: Network, conductor: Watched, workers: list[Watched]
+        self, lab: running.Running, disk: Disk, network: Network, coordinator: Watched, workers: list[Watched]
     ) -> None:
-        self.lab, self.disk, self.network, self.conductor, self.workers = lab, disk, network, conductor, workers
+        self.lab, self.disk, self.network, self.coordinator, self.workers = lab, disk, network, coordinator, workers
         self.random, self.done, self.began = random.Random(SEED), collections.Counter[str](), time.monotonic()
         self.mlflow_back = 0.0
 
@@ -68,7 +68,7 @@ class Storm:
         if self.mlflow_back and time.monotonic() > self.mlflow_back and self.lab.lab.postgres.running():
             self.lab.start_mlflow()
             self.mlflow_back = 0.0
-        return self.conductor.tend()
+        return self.coordinator.tend()
 
     def wait(self, low: float, high: float) -> bool:
         """Tend everything for a random time; whether the study is answered."""
@@ -99,7 +99,7 @@ class Storm:
         """One fault, with the time that it lasts."""
         if fault in ("kill", "conductor"):
             family = self.random.random() < 0.5
-            victim = self.conductor if fault == "conductor" else self.random.choice(self.workers)
+            victim = self.coordinator if fault == "conductor" else self.random.choice(self.workers)
             victim.kill(family=family)
             self.done[f"{'conductor' if fault == 'conductor' else 'worker'} killed with -9"] += 1
         elif fault.startswith("postgres"):
@@ -134,11 +134,11 @@ def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
         home = disk.folder / "results"
         environment = {**lab.environment, "BENCH_HOME": str(home), "BENCH_LEASE": "12"}
         afar = {key: value.replace("127.0.0.1", site.HERE) for key, value in environment.items()}
-        conductor = Watched(
+        coordinator = Watched(
             "conductor", (*words, "--jobs", "1", "--checkpoint-every", "0.5"), tmp_path / "conductor.log", environment
         )
         began = time.monotonic()
-        name = begun(conductor, home)
+        name = begun(coordinator, home)
         helpers = {
             "near": ((), environment),
             "near too": ((), environment),
@@ -150,39 +150,39 @@ def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
             Watched(who, work, tmp_path / f"{who}.log", surroundings, before)
             for who, (before, surroundings) in helpers.items()
         ]
-        storm = Storm(lab, disk, network, conductor, workers)
+        storm = Storm(lab, disk, network, coordinator, workers)
         try:
             storm.rage()
         finally:
-            for each in (conductor, *workers):
+            for each in (coordinator, *workers):
                 each.end()
         seconds = time.monotonic() - began
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         records = Folder(home)
-        figures = judge(records, name, [conductor, *workers])
-        agree(Place(home=home), name, tmp_path / "fetched")
+        figures = judge(records, name, [coordinator, *workers])
+        agree(Home(path=home), name, tmp_path / "fetched")
         calm = undisturbed(words, tmp_path)
         best = records.home / "studies" / name / "best.json"
         assert configurations(best) == configurations(calm / "studies" / name / "best.json")
     report(storm, figures, seconds)
 
 
-def begun(conductor: Watched, home: Path) -> str:
+def begun(coordinator: Watched, home: Path) -> str:
     """Start the conductor, and return the name of its study once it is declared."""
-    conductor.tend()
+    coordinator.tend()
     for _ in range(600):
         found = list((home / "studies").glob("*/study.json"))
         if found:
             time.sleep(3)
             return found[0].parent.name
         time.sleep(0.2)
-    raise AssertionError(conductor.log.read_text())
+    raise AssertionError(coordinator.log.read_text())
 
 
 def judge(records: Folder, name: str, workers: list[Watched]) -> dict[str, Any]:
     """Every trial ended exactly once, nothing that was measured is lost, and nobody computed a run twice to the end."""
-    storage = open_storage(Place(home=records.home).storage, records.home / "unused")
+    storage = open_storage(Home(path=records.home).storage, records.home / "unused")
     study = next(s for s in storage.get_all_studies() if s.study_name == f"{name}/gradual/test_resnet")
     trials = [t for t in storage.get_all_trials(study._study_id) if t.number < TRIALS]
     states = collections.Counter(t.state for t in trials)
@@ -216,21 +216,21 @@ def computed_twice(workers: list[Watched]) -> dict[str, int]:
     return {run: count for run, count in ended.items() if count > 1}
 
 
-def agree(place: Place, name: str, fetched: Path) -> None:
+def agree(home: Home, name: str, fetched: Path) -> None:
     """MLflow has no run that still runs, and gives back every record and entry as it is here."""
-    tracking.sync_study(place, name)
-    client = tracking.connect(place)
+    tracking.sync_study(home, name)
+    client = tracking.connect(home)
     experiment = client.get_experiment_by_name(name)
     statuses = collections.Counter(
         r.info.status for r in client.search_runs([experiment.experiment_id], max_results=5000)
     )
     assert "RUNNING" not in statuses, statuses
-    tracking.fetch(place, fetched, (name,))
-    ours, theirs = ({entry_name(e): e for e in Folder(home).entries(name)} for home in (place.home, fetched))
+    tracking.fetch(home, fetched, (name,))
+    ours, theirs = ({entry_name(e): e for e in Folder(home).entries(name)} for home in (home.path, fetched))
     assert ours == theirs
     for entry in ours.values():
-        assert Folder(fetched).record(entry["run"]) == place.records.record(entry["run"])
-        pd.testing.assert_frame_equal(Folder(fetched).curves(entry["run"]), place.records.curves(entry["run"]))
+        assert Folder(fetched).record(entry["run"]) == home.records.record(entry["run"])
+        pd.testing.assert_frame_equal(Folder(fetched).curves(entry["run"]), home.records.curves(entry["run"]))
 
 
 def undisturbed(words: tuple[str, ...], tmp_path: Path) -> Path:
@@ -257,7 +257,7 @@ def report(storm: Storm, figures: dict[str, Any], seconds: float) -> None:
     )
     for what, count in sorted(storm.done.items()):
         print(f"  {count:3d} x {what}")
-    for each in (storm.conductor, *storm.workers):
+    for each in (storm.coordinator, *storm.workers):
         print(f"  {each.name}: started {each.starts} times, exit codes {each.codes}")
     print(f"  {figures['failed']} entries failed; {figures['attempts']} attempts that failed and were repeated")
     print(

@@ -12,7 +12,7 @@ from torch import nn
 from bench import masks, measure, models
 from bench.errors import BenchError, Ineffective
 from bench.recipe import Recipe
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run
 from bench.training import execute
 from methods import dense as control
@@ -33,7 +33,7 @@ def run(method: Any = None, **values: Any) -> dict[str, Any]:
     one = Run(
         method=method or METHOD(), model="lenet_300_100", epochs=1, recipe=Recipe(batch=64), device="cpu", **values
     )
-    return execute.execute(one, Place())
+    return execute.execute(one, Home())
 
 
 def test_the_wanted_weights_are_those_of_a_pruned_model(toy_model) -> None:
@@ -99,7 +99,7 @@ def test_a_model_with_nothing_to_prune_is_ineffective():
 
 
 def test_the_record_counts_against_the_model_that_the_run_names(own_place):
-    record, home = run(method=METHOD(final=0.8)), Place().records
+    record, home = run(method=METHOD(final=0.8)), Home().records
     dense = 1024 * 300 + 300 * 100 + 100 * 10
     metrics, layers = record["metrics"], record["layers"]
     first, second = (int(n * float(record["architecture"].rpartition("=")[2]) + 0.5) for n in (300, 100))

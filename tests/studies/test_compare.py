@@ -13,9 +13,9 @@ from bench import registry
 from bench.errors import BenchError
 from bench.records.files import read_json, write_json
 from bench.records.folder import entry_name
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run, new_run
-from bench.scheduler.coordinator import Conductor
+from bench.scheduler.coordinator import Coordinator
 from bench.scheduler.pool import Pool
 from bench.study import controls, planned
 from bench.study.study import Baseline, Study
@@ -27,7 +27,7 @@ def compared(*methods: str, **changes: Any) -> Study:
     return studies.compare.study(methods, **changes)
 
 
-def runs(study: Study) -> list[planned.Note]:
+def runs(study: Study) -> list[planned.PlannedRun]:
     return list(planned.finals(study, {}))
 
 
@@ -150,11 +150,11 @@ def test_fresh_weights_are_others_than_the_dense_model_began_with() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_comparison_from_declaration_to_records() -> None:
-    place = Place()
+    home = Home()
     study = replace(compared("gradual", **TINY, final_seeds=(1000,)), dense=("epochs=2",), derived=("random_ratios",))
     study = replace(study, baselines=tuple(b for b in study.baselines if b.label in ("dense_on", "magnitude_uniform")))
-    result = Conductor(study, place, Pool(place, 2)).conduct()
-    found = {e["cell"]: e for e in place.records.entries(study.name)}
+    result = Coordinator(study, home, Pool(home, 2)).conduct()
+    found = {e["cell"]: e for e in home.records.entries(study.name)}
     assert Counter((e["kind"], e["state"]) for e in found.values()) == {
         ("final", "finished"): 1,
         ("baseline", "finished"): 4,
@@ -166,18 +166,18 @@ def test_a_comparison_from_declaration_to_records() -> None:
         "dense_on/test_efficientnet",
         "magnitude_uniform/test_efficientnet@0.8",
     ):
-        record = place.records.record(found[cell]["run"])
+        record = home.records.record(found[cell]["run"])
         assert record is not None
         assert record["identity"]["start"] == f"run:{begun}"
         assert record["cost"]["start_steps"] == 2 * record["cost"]["steps"]
         assert record["test_openings"] == 1
-    shuffled = Run.from_dict(place.records.record(found["random_ratios/test_efficientnet:gradual@0.8"]["run"])["run"])  # type: ignore[index]
+    shuffled = Run.from_dict(home.records.record(found["random_ratios/test_efficientnet:gradual@0.8"]["run"])["run"])  # type: ignore[index]
     assert shuffled.shape == f"shuffled:{found['gradual/test_efficientnet@0.8']['run']}"
-    assert Conductor(study, place, Pool(place, 2)).conduct().computed == 0
-    path = place.home / "studies" / study.name / "study.json"
+    assert Coordinator(study, home, Pool(home, 2)).conduct().computed == 0
+    path = home.path / "studies" / study.name / "study.json"
     write_json(path, {**read_json(path), "frozen": "0" * 12})
     with pytest.raises(BenchError, match="frozen when it starts"):
-        Conductor(study, place, Pool(place, 2)).conduct()
+        Coordinator(study, home, Pool(home, 2)).conduct()
 
 
 def test_recovery_is_an_axis_of_its_own() -> None:

@@ -8,25 +8,25 @@ on under another.
 from __future__ import annotations
 
 from bench.errors import one_of
-from bench.scheduler.engines.base import NAMES, Engine, Wish
+from bench.scheduler.engines.base import NAMES, Engine, Resources
 
-__all__ = ["NAMES", "Engine", "Wish", "engine"]
+__all__ = ["NAMES", "Engine", "Resources", "engine"]
 
 
-def engine(name: str, wish: Wish) -> Engine:
+def engine(name: str, resources: Resources) -> Engine:
     """The engine of a name, "ray" or "slurm".
 
     Raises:
-        BenchError: an unknown name, a package that is not installed, or a wish that this engine cannot grant.
+        BenchError: an unknown name, a package that is not installed, or resources that this engine cannot give.
     """
     if name == "ray":
         from bench.scheduler.engines.ray import require
         from bench.scheduler.engines.ray_process import Aside
 
         require()
-        return Aside(wish)
+        return Aside(resources)
     if name == "slurm":
         from bench.scheduler.engines.slurm import Slurm
 
-        return Slurm(wish)
+        return Slurm(resources)
     raise one_of("engine", name, NAMES)

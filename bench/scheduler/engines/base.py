@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.scheduler.worker import Order
+    from bench.scheduler.worker import WorkerConfig
 
 NAMES = ("ray", "slurm")
 
 
 @dataclass(frozen=True)
-class Wish:
+class Resources:
     """How many workers, and what each of them gets; a worker computes one run at a time.
 
     ``gpus`` may be a fraction on Ray. ``memory_gb`` in GiB, 0: not said. ``minutes`` is SLURM's time limit, after which a
@@ -57,11 +57,11 @@ class Wish:
 class Engine(Protocol):
     """Keeps the workers of one order going."""
 
-    def start(self, order: Order) -> None:
+    def start(self, config: WorkerConfig) -> None:
         """Start the workers; returns at once.
 
         Raises:
-            BenchError: there is no such cluster here, or it refuses the wish.
+            BenchError: there is no such cluster here, or it refuses the resources.
         """
 
     def tend(self) -> list[str]:

@@ -16,7 +16,7 @@ from bench.environment import mask_secrets
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.scheduler.worker import Order
+    from bench.scheduler.worker import WorkerConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Ended:
     signals: tuple[int, ...] = ()
 
 
-def work(order: Order, signals: Sequence[signal.Signals]) -> Ended:
+def work(config: WorkerConfig, signals: Sequence[signal.Signals]) -> Ended:
     """Serve an order in this process's main thread; each of the signals asks it to stop. Raises nothing, shows no password."""
     from bench.scheduler import worker
 
@@ -37,17 +37,17 @@ def work(order: Order, signals: Sequence[signal.Signals]) -> Ended:
         got.append(number)
         worker.ask_to_stop()
 
-    sys.argv = ["bench", "work", order.study]  # records say what was run, and a cluster's own words are long
+    sys.argv = ["bench", "work", config.study]  # records say what was run, and a cluster's own words are long
     _shield(signals)
     over = threading.Event()
     threading.Thread(target=_insist, args=(got, over), daemon=True).start()
     former = {number: signal.signal(number, ask) for number in signals}
     try:
-        worker.serve(order)
+        worker.serve(config)
     except KeyboardInterrupt:  # a run was told to stop by the signal itself
         got += [] if got else [signal.SIGINT]
     except BaseException as error:
-        return Ended(_explained(error, order), tuple(got))
+        return Ended(_explained(error, config), tuple(got))
     finally:
         over.set()
         for number, handler in former.items():
@@ -77,12 +77,12 @@ def _shield(signals: Sequence[signal.Signals]) -> None:
             signal.signal(number, handler)
 
 
-def _explained(error: BaseException, order: Order) -> str:
+def _explained(error: BaseException, config: WorkerConfig) -> str:
     if isinstance(error, BenchError):
         return mask_secrets(str(error))
     text = " ".join(str(error).split())[:300]
     line = mask_secrets(f"{type(error).__name__}: {text}" if text else type(error).__name__)
-    where = order.home / "errors" / f"worker-{os.uname().nodename}-{os.getpid()}.txt"
+    where = config.home / "errors" / f"worker-{os.uname().nodename}-{os.getpid()}.txt"
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         where.write_text(mask_secrets(traceback.format_exc()))

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import BenchError
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 
 if TYPE_CHECKING:
-    from bench.scheduler.worker import Order
+    from bench.scheduler.worker import WorkerConfig
 
 State = Literal["queued", "running", "ended", "lost"]
 TRIES = 3  # so often in a row a worker may fail at once
@@ -52,14 +52,14 @@ class Slot:
 class Fleet(abc.ABC):
     """Workers on a cluster. A subclass launches them, looks at them and ends them."""
 
-    def __init__(self, wish: Wish) -> None:
-        self.wish = wish
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
         self.slots: list[Slot] = []
-        self.order: Order | None = None
+        self.config: WorkerConfig | None = None
         self._waiting = ""
 
     @abc.abstractmethod
-    def _launch(self, order: Order, slots: Sequence[Slot]) -> None:
+    def _launch(self, config: WorkerConfig, slots: Sequence[Slot]) -> None:
         """Start a worker for each slot, and note its ``job``."""
 
     @abc.abstractmethod
@@ -70,20 +70,20 @@ class Fleet(abc.ABC):
     def _end(self, slots: Sequence[Slot]) -> None:
         """Ask the workers of these slots to end, and wait a little."""
 
-    def start(self, order: Order) -> None:
+    def start(self, config: WorkerConfig) -> None:
         """See `bench.scheduler.engines.Engine`."""
-        order = replace(order, threads=order.threads or max(1, int(self.wish.cpus)))
-        if not self.wish.wants_gpus:  # not every cluster hides the GPUs that nobody asked for
-            order = replace(order, device=order.device or "cpu")
-        self.order, self.slots = order, [Slot(number) for number in range(self.wish.workers)]
+        config = replace(config, threads=config.threads or max(1, int(self.resources.cpus)))
+        if not self.resources.wants_gpus:  # not every cluster hides the GPUs that nobody asked for
+            config = replace(config, device=config.device or "cpu")
+        self.config, self.slots = config, [Slot(number) for number in range(self.resources.workers)]
         self._start(self.slots)
 
     def _start(self, slots: Sequence[Slot]) -> None:
-        assert self.order is not None
+        assert self.config is not None
         for slot in slots:
             slot.state, slot.where, slot.changed, slot.due = "queued", "", time.monotonic(), math.inf
         if slots:
-            self._launch(self.order, slots)
+            self._launch(self.config, slots)
 
     def tend(self) -> list[str]:
         """See `bench.scheduler.engines.Engine`."""

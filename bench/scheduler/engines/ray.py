@@ -24,11 +24,11 @@ import psutil
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 from bench.scheduler.engines.fleet import Fleet, Seen, Slot
 
 if TYPE_CHECKING:
-    from bench.scheduler.worker import Order
+    from bench.scheduler.worker import WorkerConfig
 
 PASSED = ("BENCH_", "MLFLOW_", "FSSPEC_", "AWS_", "PG")
 """The environment that workers get begins with these, and is PYTHONPATH."""
@@ -49,31 +49,34 @@ def require() -> None:
 class Ray(Fleet):
     """The engine, inside the process that `bench.scheduler.engines.ray_process` starts for it."""
 
-    def __init__(self, wish: Wish) -> None:
-        super().__init__(wish)
+    def __init__(self, resources: Resources) -> None:
+        super().__init__(resources)
         self._folder = ""
 
-    def _launch(self, order: Order, slots: Sequence[Slot]) -> None:
+    def _launch(self, config: WorkerConfig, slots: Sequence[Slot]) -> None:
         ray = self._connected()
-        wish, passed = self.wish, {k: v for k, v in os.environ.items() if k.startswith(PASSED) or k == "PYTHONPATH"}
-        wanted = {"num_cpus": wish.cpus, "num_gpus": wish.gpus}
-        wanted |= {"memory": int(wish.memory_gb * 2**30)} if wish.memory_gb else {}
-        task = ray.remote(max_retries=0, max_calls=1)(serve).options(name=f"prunebench {order.study}", **wanted)
+        resources, passed = (
+            self.resources,
+            {k: v for k, v in os.environ.items() if k.startswith(PASSED) or k == "PYTHONPATH"},
+        )
+        wanted = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+        wanted |= {"memory": int(resources.memory_gb * 2**30)} if resources.memory_gb else {}
+        task = ray.remote(max_retries=0, max_calls=1)(serve).options(name=f"prunebench {config.study}", **wanted)
         for slot in slots:
             note = f"prunebench:{secrets.token_hex(8)}"
-            slot.job = (task.remote(order, passed, note), note)
+            slot.job = (task.remote(config, passed, note), note)
 
     def _connected(self) -> Any:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # of a minute each, and not twenty
-        if not self.wish.address:
+        if not self.resources.address:
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's word for: on loopback only
             os.environ["RAY_AUTH_MODE"] = "token"  # others on this machine cannot use it
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
 
-        _require_answer(self.wish.address)
-        attempts = 1 if self.wish.address else STARTS
+        _require_answer(self.resources.address)
+        attempts = 1 if self.resources.address else STARTS
         while not ray.is_initialized():
             attempts -= 1
             try:
@@ -82,13 +85,13 @@ class Ray(Fleet):
                 ray.shutdown()
                 if attempts:
                     continue
-                raise _silent(self.wish.address, _line(error)) from None
+                raise _silent(self.resources.address, _line(error)) from None
             self._refuse(ray)
         return ray
 
     def _place(self) -> dict[str, Any]:
-        if self.wish.address:
-            return {"address": self.wish.address}
+        if self.resources.address:
+            return {"address": self.resources.address}
         self._folder = self._folder or tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets need a short path
         cores = len(os.sched_getaffinity(0))
         return {
@@ -98,18 +101,18 @@ class Ray(Fleet):
 
     def _refuse(self, ray: Any) -> None:
         """Refuse on a cluster of our own what no node will ever have; others may grow."""
-        if self._fits(ray) or self.wish.address:
+        if self._fits(ray) or self.resources.address:
             return
         raise BenchError(
             f"a worker must fit on one machine, but {self._asked()} is more than Ray finds here; ask for less"
         )
 
     def _asked(self) -> str:
-        memory = f", {self.wish.memory_gb:g} GiB" if self.wish.memory_gb else ""
-        return f"{self.wish.cpus:g} CPUs, {self.wish.gpus:g} GPUs{memory}"
+        memory = f", {self.resources.memory_gb:g} GiB" if self.resources.memory_gb else ""
+        return f"{self.resources.cpus:g} CPUs, {self.resources.gpus:g} GPUs{memory}"
 
     def _fits(self, ray: Any) -> bool:
-        asked = {"CPU": self.wish.cpus, "GPU": self.wish.gpus, "memory": self.wish.memory_gb * 2**30}
+        asked = {"CPU": self.resources.cpus, "GPU": self.resources.gpus, "memory": self.resources.memory_gb * 2**30}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return any(all(node.get(key, 0) >= amount for key, amount in asked.items()) for node in nodes)
 
@@ -173,7 +176,7 @@ def _silent(address: str, why: str) -> BenchError:
     return BenchError(f"workers need a Ray cluster, but {where} not answer ({why}); see `ray status`")
 
 
-def serve(order: Order, passed: Mapping[str, str], note: str) -> str:
+def serve(config: WorkerConfig, passed: Mapping[str, str], note: str) -> str:
     """The task: a worker, which Ray stops by an interrupt. Returns why it failed, or "".
 
     Its process is this worker's alone and ends with it.
@@ -187,7 +190,7 @@ def serve(order: Order, passed: Mapping[str, str], note: str) -> str:
         del sys.modules["__main__"].__file__  # Ray's own script, which every child would import, with all of Ray
     with contextlib.suppress(Exception):  # only words for the user
         _internal_kv_put(note, socket.gethostname().encode())
-    return work(order, (signal.SIGINT, signal.SIGTERM)).reason
+    return work(config, (signal.SIGINT, signal.SIGTERM)).reason
 
 
 def _line(error: BaseException) -> str:

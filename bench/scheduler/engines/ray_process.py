@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 
 if TYPE_CHECKING:
-    from bench.scheduler.worker import Order
+    from bench.scheduler.worker import WorkerConfig
 
 STOPPING = 120.0  # seconds: longer than what runs are given to write a checkpoint
 
@@ -29,18 +29,18 @@ STOPPING = 120.0  # seconds: longer than what runs are given to write a checkpoi
 class Aside:
     """The Ray engine, seen from the study's process."""
 
-    def __init__(self, wish: Wish) -> None:
-        self.wish, self._alive = wish, 0
+    def __init__(self, resources: Resources) -> None:
+        self.resources, self._alive = resources, 0
 
-    def start(self, order: Order) -> None:
+    def start(self, config: WorkerConfig) -> None:
         """See `bench.scheduler.engines.Engine`."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self.log = order.home / "studies" / order.study / "ray.log"
-        self._process = context.Process(target=drive, args=(self.wish, order, theirs, self.log), name="ray")
+        self.log = config.home / "studies" / config.study / "ray.log"
+        self._process = context.Process(target=drive, args=(self.resources, config, theirs, self.log), name="ray")
         self._process.start()
         theirs.close()
-        self._alive = self.wish.workers
+        self._alive = self.resources.workers
 
     def tend(self) -> list[str]:
         """See `bench.scheduler.engines.Engine`."""
@@ -75,15 +75,15 @@ class Aside:
         self._alive = 0
 
 
-def drive(wish: Wish, order: Order, pipe: Connection, log: Path) -> None:
+def drive(resources: Resources, config: WorkerConfig, pipe: Connection, log: Path) -> None:
     """The main function of the process aside."""
     from bench.scheduler.engines.ray import Ray
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the study decides
     _redirect(log)
-    engine = Ray(wish)
+    engine = Ray(resources)
     try:
-        engine.start(order)
+        engine.start(config)
         until = time.monotonic()
         while not pipe.poll(max(0.0, until - time.monotonic())):
             until = time.monotonic() + 1

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 from bench.scheduler.engines.fleet import Fleet, Seen, Slot
 
 if TYPE_CHECKING:
-    from bench.scheduler.worker import Order
+    from bench.scheduler.worker import WorkerConfig
 
 SIGNAL_SECONDS = 120  # before the time limit; a third of a limit that is shorter than six minutes
 REQUEUES = 10_000  # times that a job may run into its time limit
@@ -45,8 +45,8 @@ class Slurm(Fleet):
 
     every = 10.0
 
-    def __init__(self, wish: Wish) -> None:
-        super().__init__(wish)
+    def __init__(self, resources: Resources) -> None:
+        super().__init__(resources)
         if importlib.util.find_spec("submitit") is None:
             raise BenchError(
                 'workers on SLURM need submitit, but it is not installed; `pip install "prunebench[slurm]"`'
@@ -56,22 +56,22 @@ class Slurm(Fleet):
             raise BenchError(
                 f"workers on SLURM are submitted from one of its machines, but {missing[0]} is not on the PATH here"
             )
-        if wish.gpus != int(wish.gpus):
+        if resources.gpus != int(resources.gpus):
             raise BenchError(
-                f"SLURM gives whole GPUs, but got gpus={wish.gpus}; where your cluster shares them, say gpus=0 and the option "
+                f"SLURM gives whole GPUs, but got gpus={resources.gpus}; where your cluster shares them, say gpus=0 and the option "
                 "gres=shard:1"
             )
         self._asked = -math.inf
 
-    def _launch(self, order: Order, slots: Sequence[Slot]) -> None:
+    def _launch(self, config: WorkerConfig, slots: Sequence[Slot]) -> None:
         import submitit
 
-        folder = folder_of(order)
+        folder = folder_of(config)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         executor = submitit.SlurmExecutor(folder, max_num_timeout=REQUEUES)
-        executor.update_parameters(**parameters(self.wish, name_of(order)))
-        job = Job(order, folder)
+        executor.update_parameters(**parameters(self.resources, name_of(config)))
+        job = Job(config, folder)
         try:
             with executor.batch():
                 made = [executor.submit(job) for _ in slots]
@@ -82,41 +82,41 @@ class Slurm(Fleet):
         self._asked = -math.inf
 
     def _look(self) -> Mapping[int, Seen]:
-        if self.order is None or time.monotonic() - self._asked < self.every:
+        if self.config is None or time.monotonic() - self._asked < self.every:
             return {}
         self._asked = time.monotonic()
-        form, name = "--format=%i|%T|%N|%r", f"--name={name_of(self.order)}"
+        form, name = "--format=%i|%T|%N|%r", f"--name={name_of(self.config)}"
         told = _ask("squeue", "--me", "--noheader", "--array", "--states=all", name, form)
         if told is None:  # slurmctld is restarted or busy; the jobs do not mind
             return {}
         rows = {row[0]: row[1:] for line in told.splitlines() if len(row := line.strip().split("|", 3)) == 4}
         alive = [slot for slot in self.slots if slot.state in ("queued", "running")]
-        return {slot.number: self._seen(self.order, slot, rows.get(slot.job)) for slot in alive}
+        return {slot.number: self._seen(self.config, slot, rows.get(slot.job)) for slot in alive}
 
-    def _seen(self, order: Order, slot: Slot, row: Sequence[str] | None) -> Seen:
+    def _seen(self, config: WorkerConfig, slot: Slot, row: Sequence[str] | None) -> Seen:
         state, where, reason = row or ("", "", "")
         reason = "" if reason in PLAIN else reason
         if state in QUEUED:
             return Seen("queued", reason=reason)
         if state in RUNNING:
             return Seen("running", where or slot.where)
-        note = ended_note(folder_of(order), slot.job)
+        note = ended_note(folder_of(config), slot.job)
         told = note.read_text().strip() if note.exists() else None
         if state == "COMPLETED" or told == "":
             return Seen("ended", where)
         how = state.lower().replace("_", " ") or "it left the queue without a word"
-        return Seen("lost", where, told or f"{how}; see {folder_of(order) / f'{slot.job}_0_log.out'}")
+        return Seen("lost", where, told or f"{how}; see {folder_of(config) / f'{slot.job}_0_log.out'}")
 
     def _end(self, slots: Sequence[Slot]) -> None:
         jobs = [slot.job for slot in slots if slot.job]
-        if not jobs or self.order is None:
+        if not jobs or self.config is None:
             return
         _ask("scancel", "--state=PENDING", *jobs)
         _ask("scancel", "--signal=INT", *jobs)
         until = time.monotonic() + ENDING
         while time.monotonic() < until:
             time.sleep(1)
-            told = _ask("squeue", "--me", "--noheader", "--array", f"--name={name_of(self.order)}", "--format=%i")
+            told = _ask("squeue", "--me", "--noheader", "--array", f"--name={name_of(self.config)}", "--format=%i")
             if told is not None and not set(told.split()) & set(jobs):
                 return
         _ask("scancel", *jobs)
@@ -126,7 +126,7 @@ class Slurm(Fleet):
 class Job:
     """What one job of the array does; submitit pickles it, and again when it is queued again."""
 
-    order: Order
+    config: WorkerConfig
     folder: Path
 
     def __call__(self) -> None:
@@ -136,7 +136,7 @@ class Job:
         requeue = signal.getsignal(signal.SIGUSR2)  # submitit's: it calls `checkpoint`, asks SLURM, and exits
         note = ended_note(self.folder, _job_id())
         note.unlink(missing_ok=True)
-        ended = work(self.order, (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT))
+        ended = work(self.config, (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT))
         reason = ended.reason
         if ended.signals and signal.SIGINT not in ended.signals and _wanted() and callable(requeue):
             try:
@@ -154,17 +154,21 @@ class Job:
         return DelayedSubmission(self)
 
 
-def parameters(wish: Wish, name: str) -> dict[str, Any]:
+def parameters(resources: Resources, name: str) -> dict[str, Any]:
     """What submitit's executor is told."""
-    minutes = wish.minutes or default_minutes(wish.partition)
+    minutes = resources.minutes or default_minutes(resources.partition)
     delay = min(SIGNAL_SECONDS, minutes * 20) if minutes else SIGNAL_SECONDS
-    options = dict(option.split("=", 1) for option in wish.options)
-    cpus = math.ceil(wish.cpus) or 1
+    options = dict(option.split("=", 1) for option in resources.options)
+    cpus = math.ceil(resources.cpus) or 1
     found: dict[str, Any] = {"job_name": name, "time": minutes, "signal_delay_s": delay, "cpus_per_task": cpus}
-    found |= {"gpus_per_node": int(wish.gpus)} if wish.gpus else {}
-    found |= {"mem": f"{math.ceil(wish.memory_gb * 1024)}MB"} if wish.memory_gb else {}
-    found |= {"partition": wish.partition} if wish.partition else {}
-    found |= {"array_parallelism": wish.workers, "srun_args": [f"--cpus-per-task={cpus}"], "stderr_to_stdout": True}
+    found |= {"gpus_per_node": int(resources.gpus)} if resources.gpus else {}
+    found |= {"mem": f"{math.ceil(resources.memory_gb * 1024)}MB"} if resources.memory_gb else {}
+    found |= {"partition": resources.partition} if resources.partition else {}
+    found |= {
+        "array_parallelism": resources.workers,
+        "srun_args": [f"--cpus-per-task={cpus}"],
+        "stderr_to_stdout": True,
+    }
     return found | {"additional_parameters": {"requeue": True, "export": "ALL", **options}}
 
 
@@ -187,14 +191,14 @@ def _minutes(text: str) -> int:
     return (24 * days + hours) * 60 + minutes
 
 
-def name_of(order: Order) -> str:
+def name_of(config: WorkerConfig) -> str:
     """The name of a study's jobs."""
-    return "prunebench-" + re.sub(r"[^A-Za-z0-9_.-]", "-", order.study)
+    return "prunebench-" + re.sub(r"[^A-Za-z0-9_.-]", "-", config.study)
 
 
-def folder_of(order: Order) -> Path:
+def folder_of(config: WorkerConfig) -> Path:
     """Where submitit keeps what it needs for a study's jobs."""
-    return order.home / "studies" / order.study / "slurm"
+    return config.home / "studies" / config.study / "slurm"
 
 
 def ended_note(folder: Path, job: str) -> Path:

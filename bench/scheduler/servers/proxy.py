@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler.servers import daemons
 from bench.scheduler.storages import open_storage
 
@@ -25,7 +25,7 @@ THREADS = 15  # as many connections as SQLAlchemy opens
 
 def serve(console: Console, host: str, port: int) -> None:
     """Serve the database of `$BENCH_OPTUNA` until Ctrl-C."""
-    url = Place().storage
+    url = Home().storage
     if url is None or url.startswith("grpc://"):
         raise BenchError("a proxy stands before a database, but BENCH_OPTUNA names none; set it to its URL")
     storage = open_storage(url, Path())

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.cli import commands, main
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import new_run
 from bench.study.study import Study
@@ -185,19 +185,19 @@ def test_a_study_from_nothing_then_again_computes_nothing(
     )
     seeds = ("--final-seeds", "1000")
     out = finish(start(*words, *seeds))
-    place = Place()
-    made = records(place.home)
+    home = Home()
+    made = records(home.path)
     assert len(made) == 4  # two trials, a final, a dense control
     assert sorted(r["test_openings"] for r in made.values()) == [0, 0, 1, 1]  # type: ignore[type-var]
-    (name,) = place.records.studies()
-    assert place.records.study(name)["state"] == "finished"
-    assert (place.report / "index.html").exists()
+    (name,) = home.records.studies()
+    assert home.records.study(name)["state"] == "finished"
+    assert (home.report / "index.html").exists()
     for promise in ("MLflow UI: ", "best configurations: ", "report: "):
         assert promise in out
-    before = {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")}
+    before = {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")}
     assert bench(*words, *seeds, "--no-track", "--no-report", monkeypatch=monkeypatch) == 0
     assert "nothing was run again" in capsys.readouterr().out
-    assert {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")} == before
+    assert {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")} == before
 
 
 SETTINGS = ("epochs=6", "rounds=2", "batch=128", "device=cpu", "threads=1")
@@ -212,7 +212,7 @@ def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:
 
 
 def uninterrupted(tmp_path: Path) -> RunFolder:
-    record = execute(new_run("sap", SETTINGS), Place(home=tmp_path / "whole"))
+    record = execute(new_run("sap", SETTINGS), Home(path=tmp_path / "whole"))
     return RunFolder(tmp_path / "whole" / "runs" / record["id"])
 
 
@@ -225,7 +225,7 @@ def agree(one: RunFolder, other: RunFolder) -> None:
     for key in ("val/top1", "val/loss", "sparsity/prunable", "weights/nonzero"):
         assert a["metrics"][key] == b["metrics"][key]
     assert [p["name"] for p in a["phases"]] == [p["name"] for p in b["phases"]]
-    curves = [Place(home=f.path.parent.parent).records.curves(f.path.name) for f in (one, other)]
+    curves = [Home(path=f.path.parent.parent).records.curves(f.path.name) for f in (one, other)]
     assert curves[0][["step", "val/top1", "train/loss"]].equals(curves[1][["step", "val/top1", "train/loss"]])
 
 

@@ -27,7 +27,7 @@ from bench.cli import main
 from bench.deploy import export, load, onnx_runtime
 from bench.errors import BenchError
 from bench.records.files import write_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import new_run
 from bench.seeds import generator
 from bench.training.execute import execute
@@ -50,10 +50,10 @@ def run_of(home: Path, method: str, *settings: str) -> tuple[Path, nn.Module]:
     with pytest.MonkeyPatch.context() as patch:
         save = models.save_weights
         patch.setattr(models, "save_weights", lambda model, path: finished.append(model) or save(model, path))
-        place = Place(home, home / "data")
-        record = execute(new_run(method, [*settings, *TINY]), place)
+        home = Home(home, home / "data")
+        record = execute(new_run(method, [*settings, *TINY]), home)
     (model,) = finished
-    return place.records.run(record["id"]), model.to(memory_format=torch.contiguous_format).eval()
+    return home.records.run(record["id"]), model.to(memory_format=torch.contiguous_format).eval()
 
 
 @pytest.fixture(scope="module")

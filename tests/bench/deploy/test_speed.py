@@ -14,13 +14,13 @@ from torch import nn
 from bench import environment
 from bench.deploy import speed_record, two_four
 from bench.deploy.speed import chosen, measure, of_study, tables, verdict
-from bench.deploy.speed_record import Measured, Wish
+from bench.deploy.speed_record import Measured, SpeedRequest
 from bench.errors import BenchError, MissingData
 from bench.measure import semistructured, speed, turns
 from bench.measure.turns import Block, Round, alternate, summary
 from bench.models.factory import create
 from bench.records.files import write_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import new_run
 from bench.training.execute import execute
 
@@ -177,24 +177,24 @@ def test_the_best_batch_is_the_smallest_near_the_highest_throughput() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, tuple[str, ...]], told: str) -> None:
     with pytest.raises(BenchError, match=told):
-        Wish(**changes)  # type: ignore[arg-type]
+        SpeedRequest(**changes)  # type: ignore[arg-type]
 
 
-QUICK = Wish(batches=("1",), precisions=("fp32",), modes=("eager",), seconds=0.0, device="cpu")
+QUICK = SpeedRequest(batches=("1",), precisions=("fp32",), modes=("eager",), seconds=0.0, device="cpu")
 
 
 def finished(method: str, *settings: str) -> str:
     own = ("model=test_resnet", "epochs=0.1", "batch=256", "device=cpu", "image_size=16", *settings)
-    return str(execute(new_run(method, own), Place())["id"])
+    return str(execute(new_run(method, own), Home())["id"])
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_smaller_model_and_a_masked_one() -> None:
-    place, console = Place(), Console(width=160, record=True)
+    home, console = Home(), Console(width=160, record=True)
     small, masked = finished("depgraph", "final=0.5"), finished("gradual", "final=0.9")
-    measure(console, place, chosen(place, [small, masked]), QUICK)
-    one, other = place.records.speed(small), place.records.speed(masked)
+    measure(console, home, chosen(home, [small, masked]), QUICK)
+    one, other = home.records.speed(small), home.records.speed(masked)
     assert one is not None
     assert other is not None
     assert (one["smaller"], other["smaller"]) == (True, False)
@@ -202,16 +202,16 @@ def test_a_smaller_model_and_a_masked_one() -> None:
     assert one["speedup/theoretical"] == pytest.approx(2, rel=0.03)
     shown = console.export_text()
     assert shown.count("theoretical only") == 1  # never faster, whatever was measured
-    before = place.records.run(small).joinpath("speed.json").read_bytes()
-    measure(console, place, chosen(place, [small]), QUICK)
-    assert place.records.run(small).joinpath("speed.json").read_bytes() == before
-    measure(console, place, chosen(place, [small]), Wish(("1", "auto"), ("fp32",), ("eager",), 0.0, "cpu"))
-    more = place.records.speed(small) or {}
+    before = home.records.run(small).joinpath("speed.json").read_bytes()
+    measure(console, home, chosen(home, [small]), QUICK)
+    assert home.records.run(small).joinpath("speed.json").read_bytes() == before
+    measure(console, home, chosen(home, [small]), SpeedRequest(("1", "auto"), ("fp32",), ("eager",), 0.0, "cpu"))
+    more = home.records.speed(small) or {}
     assert more["rows"][:2] == one["rows"]
     assert [row["wanted"] for row in more["rows"]] == ["1", "1", "auto", "auto"]
     assert more["search"][0]["batch"] == more["rows"][-1]["batch"]
-    searches = speed_record.known_searches(place, [small])
-    again = Measured(place, masked, CPU, Wish(("auto",), ("fp32",), ("eager",), 0.0, "cpu"), searches)
+    searches = speed_record.known_searches(home, [small])
+    again = Measured(home, masked, CPU, SpeedRequest(("auto",), ("fp32",), ("eager",), 0.0, "cpu"), searches)
     again.add("fp32", "eager", "auto")  # the same dense model: the same batch, without a search
     assert again.value["search"][0]["tried"] == more["search"][0]["tried"]
 
@@ -225,8 +225,8 @@ def test_a_masked_model_is_never_called_faster() -> None:
 
 
 def test_of_a_study_one_seed_of_each_configuration() -> None:
-    place = Place()
-    write_json(place.home / "studies" / "s" / "study.json", {})
+    home = Home()
+    write_json(home.path / "studies" / "s" / "study.json", {})
     for kind, cell, seed, state in (
         ("final", "a/m", 1001, "finished"),
         ("final", "a/m", 1000, "failed"),
@@ -236,18 +236,18 @@ def test_of_a_study_one_seed_of_each_configuration() -> None:
         ("baseline", "dense/m", 1000, "finished"),
     ):
         entry = {"kind": kind, "cell": cell, "number": 0, "seed": seed, "state": state, "run": f"{cell[0]}{seed}"}
-        place.records.write_entry("s", entry)
-    assert of_study(place, "s") == {"a1001": "a/m", "b1000": "b/m"}
-    assert chosen(place, ["s"]) == of_study(place, "s")
+        home.records.write_entry("s", entry)
+    assert of_study(home, "s") == {"a1001": "a/m", "b1000": "b/m"}
+    assert chosen(home, ["s"]) == of_study(home, "s")
     with pytest.raises(MissingData, match="is neither"):
-        chosen(place, ["nothing"])
+        chosen(home, ["nothing"])
 
 
 def test_runs_that_are_not_there_are_told_and_the_others_go_on() -> None:
     console = Console(width=160, record=True)
-    measure(console, Place(), {"gone": "gone"}, QUICK)
+    measure(console, Home(), {"gone": "gone"}, QUICK)
     assert "gone: speed is measured of a finished run" in console.export_text()
-    assert not list(tables(Place(), {"gone": "gone"}))
+    assert not list(tables(Home(), {"gone": "gone"}))
 
 
 def test_two_of_four_are_kept_and_they_are_the_largest() -> None:

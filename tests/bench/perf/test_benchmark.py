@@ -9,14 +9,14 @@ from bench import registry
 from bench.perf import benchmark
 from bench.perf.benchmark import RECIPE, Bench, Scale, draw_images, image_folder, steps
 from bench.perf.side_by_side import Comparison
-from bench.records.home import Place
+from bench.records.home import Home
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.slow
 def test_every_method_is_compared():
-    bench = Bench("lenet_300_100", Place(home=Path("home"), data=Path("data")), CPU, Scale(1, 1, 0.0, 12, 1))
+    bench = Bench("lenet_300_100", Home(path=Path("home"), data=Path("data")), CPU, Scale(1, 1, 0.0, 12, 1))
     told = list[str]()
     rows = list(steps(bench, "digits", told.append))
     assert [row.name for row in rows] == [
@@ -59,7 +59,7 @@ def test_table_says_what_was_met():
 def test_the_whole_of_it(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "QUICK", Scale(1, 1, 0.0, 12, 20))
     benchmark.benchmark(model="lenet_300_100", task="digits", quick=True, device="cpu")
-    written = json.loads((Place().home / "bench.json").read_text())
+    written = json.loads((Home().path / "bench.json").read_text())
     assert [row["name"] for row in written["rows"]][-2:] == ["first epoch, images", "first epoch, training"]
     assert "no CIFAR-10 in" in written["images"]
     assert "first epoch, training / torchvision" in capsys.readouterr().out

@@ -13,8 +13,8 @@ from bench.errors import BenchError, MissingData
 from bench.perf import rates, scale, synthetic
 from bench.perf.scale import Line
 from bench.records.folder import Folder
-from bench.records.home import Place
-from bench.scheduler.job_queue import Board
+from bench.records.home import Home
+from bench.scheduler.job_queue import JobQueue
 from bench.scheduler.storages import open_storage
 from reports.build import listed
 from reports.load.records import load
@@ -56,7 +56,7 @@ def test_each_claim_of_several_workers_is_counted_once(tmp_path: Path) -> None:
     journal = tmp_path / "empty.journal"
     assert rates.fill(None, journal, 30) == 30
     found = rates.ask_tell(None, journal, 2, seconds=1)
-    told = Board(open_storage(None, journal), "empty", rates.MORE).ended()
+    told = JobQueue(open_storage(None, journal), "empty", rates.MORE).ended()
     assert found.trials > 0
     assert sorted(told) == list(range(30 + found.trials))
     assert min(found.rate, found.work, found.opening) > 0
@@ -94,9 +94,9 @@ def test_what_cannot_be_measured_is_refused(words: dict[str, str]) -> None:
 def test_measured_for_real(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"runs": "30", "entries": "30", "trials": "20", "workers": "2", "stores": "file", "engines": "local"}
     scale.scale("report,mlflow,asking", **sizes, empty=4, seconds=1.0, records=scale.GOLDEN)
-    rows = list(csv.DictReader((Place().home / "scale.csv").open()))
+    rows = list(csv.DictReader((Home().path / "scale.csv").open()))
     found = {row["what"]: float(row["value"]) for row in rows}
     assert {"report", "page", "MLflow, runs", "claim and tell", "a worker's first look"} <= set(found)
     assert all(value > 0 for value in found.values())
     assert any(row["size"] == "20 told before, 2 workers" for row in rows)
-    assert (Place().home / "scale.md").read_text() in capsys.readouterr().out
+    assert (Home().path / "scale.md").read_text() in capsys.readouterr().out

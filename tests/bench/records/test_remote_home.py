@@ -20,9 +20,9 @@ from bench.errors import Corrupt
 from bench.records import sharing
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.remote import Away
-from bench.records.remote_home import Depot
+from bench.records.remote_home import RemoteHome
 from bench.records.run_folder import RunFolder, checked
 from bench.run import new_run
 from bench.training.execute import execute
@@ -34,7 +34,7 @@ TINY = ("model=test_resnet", "epochs=0.5", "batch=256", "image_size=32")
 RUN, STUDY = "0123456789ab", "pareto-toy"
 
 
-class Watched(Depot):
+class Watched(RemoteHome):
     """A depot that notes what it writes."""
 
     def __init__(self, url: str) -> None:
@@ -53,7 +53,7 @@ def lab() -> Iterator[str]:
 
 
 @pytest.fixture(params=["file", "memory", pytest.param("s3", marks=pytest.mark.slow)])
-def depot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Watched]:
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Watched]:
     if request.param == "s3":
         yield Watched(f"{request.getfixturevalue('lab')}/{tmp_path.name}")
         return
@@ -96,109 +96,109 @@ def bench(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
-def test_another_home_goes_on_from_the_newest_checkpoint(depot: Watched, tmp_path: Path) -> None:
+def test_another_home_goes_on_from_the_newest_checkpoint(remote: Watched, tmp_path: Path) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
     for number in (1, 2):
         step(mine, number)
-        assert depot.push_run(mine.path)
-    assert depot.pull_run(tmp_path / "b", RUN)
+        assert remote.push_run(mine.path)
+    assert remote.pull_run(tmp_path / "b", RUN)
     assert yours.load_checkpoint() == {"step": 2}
     assert yours.rows() == mine.rows()
-    assert not depot.pull_run(tmp_path / "b", RUN)
+    assert not remote.pull_run(tmp_path / "b", RUN)
 
 
-def test_what_did_not_change_is_not_sent_again(depot: Watched, tmp_path: Path) -> None:
+def test_what_did_not_change_is_not_sent_again(remote: Watched, tmp_path: Path) -> None:
     mine = home(tmp_path, "a")
     step(mine, 1)
-    depot.push_run(mine.path)
-    assert not depot.push_run(mine.path)
-    again = Watched(depot.url)  # another process
+    remote.push_run(mine.path)
+    assert not remote.push_run(mine.path)
+    again = Watched(remote.url)  # another process
     assert not again.push_run(mine.path)
     step(mine, 2)
     again.push_run(mine.path)
     assert again.written == ["curves.jsonl", "checkpoint-000000002.pt"]
 
 
-def test_two_checkpoints_are_kept_and_none_once_the_record_is_there(depot: Watched, tmp_path: Path) -> None:
+def test_two_checkpoints_are_kept_and_none_once_the_record_is_there(remote: Watched, tmp_path: Path) -> None:
     mine = home(tmp_path, "a")
     for number in range(4):
         step(mine, number)
-        depot.push_run(mine.path)
-    there = depot.sizes(f"runs/{RUN}")
+        remote.push_run(mine.path)
+    there = remote.sizes(f"runs/{RUN}")
     assert sorted(name for name in there if "checkpoint" in name) == [p.name for p in mine.checkpoints()]
     end(mine)
-    assert not depot.has_record(RUN)
-    depot.push_run(mine.path)
-    assert depot.has_record(RUN)
-    assert set(depot.sizes(f"runs/{RUN}")) == {"run.json", "curves.parquet", "model.safetensors", "record.json"}
-    assert depot.written[-1] == "record.json"
+    assert not remote.has_record(RUN)
+    remote.push_run(mine.path)
+    assert remote.has_record(RUN)
+    assert set(remote.sizes(f"runs/{RUN}")) == {"run.json", "curves.parquet", "model.safetensors", "record.json"}
+    assert remote.written[-1] == "record.json"
 
 
-def test_weights_come_where_they_are_asked_for(depot: Watched, tmp_path: Path) -> None:
+def test_weights_come_where_they_are_asked_for(remote: Watched, tmp_path: Path) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
     step(yours, 1)
     end(mine)
-    depot.push_run(mine.path)
-    assert depot.pull_run(tmp_path / "b", RUN)
+    remote.push_run(mine.path)
+    assert remote.pull_run(tmp_path / "b", RUN)
     assert sorted(p.name for p in yours.path.iterdir()) == ["record.json", "run.json"]  # and no checkpoint any more
-    assert depot.pull_run(tmp_path / "b", RUN, weights=True)
+    assert remote.pull_run(tmp_path / "b", RUN, weights=True)
     assert (yours.path / "model.safetensors").read_bytes() == b"weights"
 
 
-def test_a_finished_record_stands_here_and_there(depot: Watched, tmp_path: Path) -> None:
+def test_a_finished_record_stands_here_and_there(remote: Watched, tmp_path: Path) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
     end(mine, by="a")
     end(yours, by="another")
-    depot.push_run(mine.path)
-    assert not depot.pull_run(tmp_path / "b", RUN)
-    assert not depot.push_run(yours.path)
-    depot.pull_run(tmp_path / "c", RUN)
+    remote.push_run(mine.path)
+    assert not remote.pull_run(tmp_path / "b", RUN)
+    assert not remote.push_run(yours.path)
+    remote.pull_run(tmp_path / "c", RUN)
     assert [Folder(tmp_path / h).record(RUN)["by"] for h in "abc"] == ["a", "another", "a"]  # type: ignore[index]
 
 
-def test_a_finished_record_replaces_a_failed_one(depot: Watched, tmp_path: Path) -> None:
+def test_a_finished_record_replaces_a_failed_one(remote: Watched, tmp_path: Path) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
     write_json(mine.path / "record.json", {"status": "failed"})
-    depot.push_run(mine.path)
+    remote.push_run(mine.path)
     step(yours, 1)
-    depot.push_run(yours.path)  # it is computed again
-    assert "checkpoint-000000001.pt" in depot.sizes(f"runs/{RUN}")
+    remote.push_run(yours.path)  # it is computed again
+    assert "checkpoint-000000001.pt" in remote.sizes(f"runs/{RUN}")
     end(yours)
-    depot.push_run(yours.path)
-    assert depot.pull_run(tmp_path / "a", RUN)
+    remote.push_run(yours.path)
+    assert remote.pull_run(tmp_path / "a", RUN)
     assert mine.record() == yours.record()
 
 
-def test_who_is_behind_sends_nothing(depot: Watched, tmp_path: Path) -> None:
+def test_who_is_behind_sends_nothing(remote: Watched, tmp_path: Path) -> None:
     ahead, behind = home(tmp_path, "a"), home(tmp_path, "b")
     for number in (5, 6):
         step(ahead, number)
-        depot.push_run(ahead.path)
-    before = depot.sizes(f"runs/{RUN}")
+        remote.push_run(ahead.path)
+    before = remote.sizes(f"runs/{RUN}")
     step(behind, 1)
-    assert not depot.push_run(behind.path)
-    assert depot.sizes(f"runs/{RUN}") == before
+    assert not remote.push_run(behind.path)
+    assert remote.sizes(f"runs/{RUN}") == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_broken_checkpoint_is_passed_over_for_the_one_before(depot: Watched, tmp_path: Path, damage: str) -> None:
+def test_a_broken_checkpoint_is_passed_over_for_the_one_before(remote: Watched, tmp_path: Path, damage: str) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
     for number in (1, 2):
         step(mine, number)
-        depot.push_run(mine.path)
+        remote.push_run(mine.path)
     content = bytearray(mine.checkpoints()[-1].read_bytes())
     content[len(content) // 2] ^= damage == "flip"
-    depot.write(f"runs/{RUN}/checkpoint-000000002.pt", bytes(content[: -9 if damage == "cut" else None]))
-    depot.pull_run(tmp_path / "b", RUN)
+    remote.write(f"runs/{RUN}/checkpoint-000000002.pt", bytes(content[: -9 if damage == "cut" else None]))
+    remote.pull_run(tmp_path / "b", RUN)
     assert yours.load_checkpoint() == {"step": 1}
 
 
 def test_a_failed_write_leaves_the_old_file(shared_folder: str, tmp_path: Path) -> None:
-    depot = Depot(shared_folder)
-    depot.write("runs/x/file", b"old")
+    remote = RemoteHome(shared_folder)
+    remote.write("runs/x/file", b"old")
     with pytest.raises(Away):
-        depot.write("runs/x/file", "not bytes")  # type: ignore[arg-type]
-    assert depot.read("runs/x/file") == b"old"
+        remote.write("runs/x/file", "not bytes")  # type: ignore[arg-type]
+    assert remote.read("runs/x/file") == b"old"
     assert os.listdir(tmp_path / "store/runs/x") == ["file"]
 
 
@@ -222,58 +222,58 @@ def test_a_malicious_checkpoint_is_refused_in_one_line_and_never_executed(
     torch.load(io.BytesIO(payload), weights_only=False)
     assert (tmp_path / "executed").is_dir()  # so dangerous it is
     (tmp_path / "executed").rmdir()
-    Depot(shared_folder).write(f"runs/{run.id}/checkpoint-000000001.pt", data)
+    RemoteHome(shared_folder).write(f"runs/{run.id}/checkpoint-000000001.pt", data)
     with pytest.raises(Corrupt, match="was not loaded") as caught:
-        execute(run, Place())
+        execute(run, Home())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "executed").exists()
 
 
-def test_weights_of_another_record_are_refused(depot: Watched, tmp_path: Path) -> None:
+def test_weights_of_another_record_are_refused(remote: Watched, tmp_path: Path) -> None:
     mine = home(tmp_path, "a")
     end(mine, weights_sha256="0" * 64)
-    depot.push_run(mine.path)
+    remote.push_run(mine.path)
     with pytest.raises(Corrupt, match="weights must be those of their record"):
-        depot.pull_run(tmp_path / "b", RUN, weights=True)
+        remote.pull_run(tmp_path / "b", RUN, weights=True)
 
 
 def entry(number: int, run: str, state: str) -> dict[str, Any]:
     return {"kind": "trial", "cell": "sap/toy", "number": number, "seed": 0, "run": run, "state": state}
 
 
-def test_a_study_is_pulled_with_its_runs_and_no_others(depot: Watched, tmp_path: Path) -> None:
+def test_a_study_is_pulled_with_its_runs_and_no_others(remote: Watched, tmp_path: Path) -> None:
     mine, yours = Folder(tmp_path / "a"), Folder(tmp_path / "b")
     end(home(tmp_path, "a"))
     write_json(tmp_path / "a/studies" / STUDY / "study.json", {"state": "running"})
     mine.write_entry(STUDY, entry(0, RUN, "finished"))
     mine.write_entry(STUDY, entry(1, "../../outside", "finished"))
-    depot.push_runs([mine.run(RUN)])
-    depot.push_study(mine.home, STUDY)
-    depot.write("outside/record.json", b'{"status": "finished"}')
-    depot.write("runs/other/record.json", b'{"status": "finished"}')
+    remote.push_runs([mine.run(RUN)])
+    remote.push_study(mine.home, STUDY)
+    remote.write("outside/record.json", b'{"status": "finished"}')
+    remote.write("runs/other/record.json", b'{"status": "finished"}')
     yours.write_entry(STUDY, entry(0, RUN, "running"))
-    assert depot.pull(yours.home, [STUDY]) == 1
+    assert remote.pull(yours.home, [STUDY]) == 1
     assert [e["state"] for e in yours.entries(STUDY)] == ["finished", "finished"]
     assert yours.run_ids() == [RUN]
     assert not (tmp_path / "outside").exists()
-    assert depot.pull(yours.home) == 1
+    assert remote.pull(yours.home) == 1
     assert yours.run_ids() == [RUN, "other"]
 
 
-def test_an_entry_that_has_ended_there_is_not_undone(depot: Watched, tmp_path: Path) -> None:
+def test_an_entry_that_has_ended_there_is_not_undone(remote: Watched, tmp_path: Path) -> None:
     records = Folder(tmp_path / "a")
     write_json(tmp_path / "a/studies" / STUDY / "study.json", {"state": "running"})
-    depot.push_entry(STUDY, entry(0, RUN, "finished"))
+    remote.push_entry(STUDY, entry(0, RUN, "finished"))
     records.write_entry(STUDY, entry(0, RUN, "running"))
-    depot.push_study(records.home, STUDY)
-    depot.pull(records.home)
+    remote.push_study(records.home, STUDY)
+    remote.pull(records.home)
     assert [e["state"] for e in records.entries(STUDY)] == ["finished"]
-    depot.drop_entry(STUDY, entry(0, RUN, "finished"))
-    assert not depot.sizes(f"studies/{STUDY}/entries")
+    remote.drop_entry(STUDY, entry(0, RUN, "finished"))
+    assert not remote.sizes(f"studies/{STUDY}/entries")
 
 
 def test_a_run_is_computed_once_and_its_children_find_it(shared_folder: str, tmp_path: Path) -> None:
-    first, second, third = (replace(Place(), home=tmp_path / name, store=shared_folder) for name in "abc")
+    first, second, third = (replace(Home(), path=tmp_path / name, store=shared_folder) for name in "abc")
     run = new_run("oneshot", (*TINY, "final=0.5", "when=0"))
     record = execute(run, first)
     assert execute(run, second) == record  # not even its times differ
@@ -286,23 +286,23 @@ def test_a_store_that_goes_away_costs_no_record(
 ) -> None:
     monkeypatch.setattr(sharing, "PATIENCE", 0.0)
     monkeypatch.setenv("BENCH_STORE", shared_folder)
-    run, place = new_run("dense", TINY), Place()
+    run, home = new_run("dense", TINY), Home()
 
     def unmount(event: Event) -> None:
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
 
     with pytest.raises(Away, match=r"the record is complete in .* and `bench push` sends it later"):
-        execute(run, place, observers=[unmount])
-    assert place.records.record(run.id) is not None
+        execute(run, home, observers=[unmount])
+    assert home.records.record(run.id) is not None
     assert not (tmp_path / "store").exists()  # nothing was written where the disk should be
     (tmp_path / "store").mkdir()
     assert bench("push", monkeypatch=monkeypatch) == 0
     assert "1 of 1 runs" in capsys.readouterr().out
-    assert Depot(shared_folder).has_record(run.id)
+    assert RemoteHome(shared_folder).has_record(run.id)
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "other"))
     assert bench("pull", "--weights", monkeypatch=monkeypatch) == 0
-    assert Place().records.record(run.id) == place.records.record(run.id)
-    assert (Place().records.run(run.id) / "model.safetensors").exists()
+    assert Home().records.record(run.id) == home.records.record(run.id)
+    assert (Home().records.run(run.id) / "model.safetensors").exists()
 
 
 def test_a_store_that_comes_back_is_waited_for(shared_folder: str, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_store_that_comes_back_is_waited_for(shared_folder: str, tmp_path: Pat
             (tmp_path / "store").rmdir()
         else:
             (tmp_path / "store").mkdir()
-        return str(Depot(shared_folder).folders("runs"))
+        return str(RemoteHome(shared_folder).folders("runs"))
 
     assert sharing.patiently(act) == "[]"
     assert len(tries) == 2
@@ -336,17 +336,17 @@ def test_a_store_that_cannot_be_is_told_in_one_line(
     out = capsys.readouterr()
     assert message in out.err
     assert out.err.count("\n") == 1
-    assert "s3cret" not in out.err + out.out + repr(Place())
+    assert "s3cret" not in out.err + out.out + repr(Home())
 
 
 def test_the_doctor_looks_at_the_shared_store(halves: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert explain.shared(Place()) == [(True, "the shared store answers, with 1 studies")]
+    assert explain.shared(Home()) == [(True, "the shared store answers, with 1 studies")]
     monkeypatch.setenv("BENCH_STORE", "file:///no/such/mount")
-    ((good, text),) = explain.shared(Place())
+    ((good, text),) = explain.shared(Home())
     assert not good
     assert "there is no /no/such/mount" in text
     monkeypatch.delenv("BENCH_STORE")
-    assert explain.shared(Place()) == []
+    assert explain.shared(Home()) == []
 
 
 @pytest.mark.slow

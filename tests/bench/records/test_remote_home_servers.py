@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from bench.records.folder import Folder
-from bench.records.home import Place
-from bench.records.remote_home import Depot
+from bench.records.home import Home
+from bench.records.remote_home import RemoteHome
 from bench.records.run_folder import RunFolder
 from bench.run import new_run
 from bench.tracking.mirror import fetch
@@ -48,7 +48,7 @@ def killed(home: Path, store: str, run: str) -> None:
     with (home.parent / "killed.log").open("w") as log:
         worker = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
-        while not any(name.startswith("checkpoint") for name in Depot(store).sizes(f"runs/{run}")):
+        while not any(name.startswith("checkpoint") for name in RemoteHome(store).sizes(f"runs/{run}")):
             assert worker.poll() is None, (home.parent / "killed.log").read_text()
             time.sleep(0.05)
     finally:
@@ -58,15 +58,15 @@ def killed(home: Path, store: str, run: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_run_killed_in_one_home_goes_on_in_another_and_ends_the_same(url: str, tmp_path: Path) -> None:
-    run, depot = new_run(RUN[0], RUN[1:]), Depot(url)
+    run, remote = new_run(RUN[0], RUN[1:]), RemoteHome(url)
     killed(tmp_path / "a", url, run.id)
-    assert not depot.has_record(run.id)
-    depot.pull_run(tmp_path / "seen", run.id)
+    assert not remote.has_record(run.id)
+    remote.pull_run(tmp_path / "seen", run.id)
     seen = RunFolder(Folder(tmp_path / "seen").run(run.id))
     before, steps = seen.load_checkpoint(), list[int]()
     assert before is not None
     for home, store in (("b", url), ("c", "")):
-        execute(run, replace(Place(), home=tmp_path / home, store=store), observers=[lambda e: steps.append(e.step)])
+        execute(run, replace(Home(), path=tmp_path / home, store=store), observers=[lambda e: steps.append(e.step)])
     whole = steps.index(1)  # where the undisturbed one begins
     assert steps[0] == before["at"]["step"] + 1
     assert steps[whole - 1] == steps[-1]
@@ -74,8 +74,8 @@ def test_a_run_killed_in_one_home_goes_on_in_another_and_ends_the_same(url: str,
     assert (b / "model.safetensors").read_bytes() == (c / "model.safetensors").read_bytes()
     kept = pd.read_parquet(b / "curves.parquet")["time"].tolist()
     assert kept[: len(seen.rows())] == [row["time"] for row in seen.rows()]  # not measured again
-    assert depot.has_record(run.id)
-    assert not any("checkpoint" in name for name in depot.sizes(f"runs/{run.id}"))
+    assert remote.has_record(run.id)
+    assert not any("checkpoint" in name for name in remote.sizes(f"runs/{run.id}"))
 
 
 @pytest.mark.timeout(900)
@@ -93,11 +93,11 @@ def test_mlflow_with_its_artifacts_on_s3(tmp_path: Path, monkeypatch: pytest.Mon
             answers(f"http://127.0.0.1:{port}/health", server)
             monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
             assert bench("sync", "--records", str(GOLDEN), monkeypatch=monkeypatch) == 0
-            fetch(Place(), tmp_path / "back")
+            fetch(Home(), tmp_path / "back")
             assert bench("report", "--from-mlflow", "--out", str(tmp_path / "page"), monkeypatch=monkeypatch) == 0
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
-        assert Depot(prefix).folders("")
+        assert RemoteHome(prefix).folders("")
     assert whole(tmp_path / "back")
     assert all(run in (tmp_path / "page/index.html").read_text() for run in Folder(GOLDEN).run_ids())

@@ -10,7 +10,7 @@ import pytest
 from bench.records import folder, watcher
 from bench.records.files import write_json
 from bench.records.folder import Folder
-from bench.records.watcher import LOOSE, Looker
+from bench.records.watcher import LOOSE, EntryWatcher
 
 STUDY = "toy"
 
@@ -41,7 +41,7 @@ def write(records: Folder, number: int, state: str, kind: str = "trial") -> dict
 
 def test_what_has_ended_is_read_once(records: Folder, read: list[str]) -> None:
     entries = [write(records, number, "finished" if number else "running") for number in range(4)]
-    looker = Looker(records, STUDY)
+    looker = EntryWatcher(records, STUDY)
     assert looker.look() == entries
     assert len(read) == 4
     assert [looker.look() for _ in range(3)] == [entries[:1]] * 3
@@ -50,7 +50,7 @@ def test_what_has_ended_is_read_once(records: Folder, read: list[str]) -> None:
 
 
 def test_what_is_written_again_is_read_again(records: Folder) -> None:
-    looker = Looker(records, STUDY)
+    looker = EntryWatcher(records, STUDY)
     write(records, 0, "failed")
     write(records, 1, "running")
     assert [e["state"] for e in looker.look()] == ["failed", "running"]
@@ -64,7 +64,7 @@ def test_what_is_written_again_is_read_again(records: Folder) -> None:
 
 
 def test_what_is_taken_out_is_forgotten(records: Folder) -> None:
-    looker = Looker(records, STUDY)
+    looker = EntryWatcher(records, STUDY)
     former, kept = write(records, 0, "running", "final"), write(records, 1, "finished", "final")
     assert looker.look() == [former, kept]
     records.drop_entry(STUDY, former)
@@ -73,7 +73,7 @@ def test_what_is_taken_out_is_forgotten(records: Folder) -> None:
 
 
 def test_a_study_without_entries_has_none(records: Folder) -> None:
-    assert Looker(records, STUDY).look() == []
+    assert EntryWatcher(records, STUDY).look() == []
 
 
 def test_runs_of_no_study(records: Folder, read: list[str]) -> None:
@@ -82,7 +82,7 @@ def test_runs_of_no_study(records: Folder, read: list[str]) -> None:
         write_json(records.run(name) / "run.json", {"run": run})
     write_json(records.home / "studies" / STUDY / "study.json", {})
     write(records, 0, "finished")
-    looker = Looker(records, LOOSE)
+    looker = EntryWatcher(records, LOOSE)
     assert [(e["run"], e["state"]) for e in looker.look()] == [("alone", "running")]
     write_json(records.run("alone") / "record.json", {"status": "finished", "reason": None})
     assert [(e["run"], e["state"]) for e in looker.look()] == [("alone", "finished")]

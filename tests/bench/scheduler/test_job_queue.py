@@ -13,7 +13,7 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from bench.scheduler.job_queue import OWNER, Board, Claim, gone, token
+from bench.scheduler.job_queue import OWNER, JobQueue, Lease, gone, token
 from bench.scheduler.storages import open_storage
 
 Opener = Callable[[], BaseStorage]
@@ -27,25 +27,25 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return lambda: open_storage(url, tmp_path / "optuna.journal")
 
 
-def board(storage: BaseStorage, total: int = 3) -> Board:
-    return Board(storage, "study/finals", total)
+def queue(storage: BaseStorage, total: int = 3) -> JobQueue:
+    return JobQueue(storage, "study/finals", total)
 
 
-def claimed(one: Board, owner: str) -> Claim:
+def claimed(one: JobQueue, owner: str) -> Lease:
     found = one.claim(owner)
     assert found is not None
     return found
 
 
 def test_each_task_is_claimed_once_and_told_once(opened: Opener) -> None:
-    ours, theirs = board(opened()), board(opened())
+    ours, theirs = queue(opened()), queue(opened())
     claims = [claimed(ours, "a"), claimed(theirs, "b"), claimed(ours, "a")]
     assert [claim.number for claim in claims] == [0, 1, 2]
     assert ours.claim("a") is None
     assert theirs.claim("b") is None
     assert ours.tell(claims[0], [97.5], {"run": "abc"})
     assert not ours.tell(claims[0], [12.0], {})
-    assert not theirs.tell(Claim(2, claims[2].trial, "b"), [1.0], {})  # not its own
+    assert not theirs.tell(Lease(2, claims[2].trial, "b"), [1.0], {})  # not its own
     assert theirs.tell(claims[1], None, {"reason": "diverged"})
     assert ours.tell(claims[2], [1.0], {})
     ended = theirs.ended()
@@ -57,7 +57,7 @@ def test_each_task_is_claimed_once_and_told_once(opened: Opener) -> None:
 
 def test_many_at_once_claim_every_task_once(tmp_path: Path) -> None:
     def work(name: str) -> list[int]:
-        one, found = board(open_storage(None, tmp_path / "optuna.journal"), 40), list[int]()
+        one, found = queue(open_storage(None, tmp_path / "optuna.journal"), 40), list[int]()
         while (claim := one.claim(name)) is not None:
             assert one.tell(claim, [0.0], {})
             found.append(claim.number)
@@ -69,14 +69,14 @@ def test_many_at_once_claim_every_task_once(tmp_path: Path) -> None:
 
 
 def test_what_comes_too_early_waits_for_its_turn(opened: Opener) -> None:
-    one = board(opened())
+    one = queue(opened())
     assert claimed(one, "a").number == 0
     assert one.claim("b", end=1) is None
-    assert one.claim("b", end=2) == Claim(1, one.trials()[1]._trial_id, "b")
+    assert one.claim("b", end=2) == Lease(1, one.trials()[1]._trial_id, "b")
 
 
 def test_a_task_given_back_is_claimed_first(opened: Opener) -> None:
-    one = board(opened())
+    one = queue(opened())
     first, _ = claimed(one, "a"), claimed(one, "a")
     one.release(first)
     assert not one.owns(first)
@@ -87,7 +87,7 @@ def test_a_task_given_back_is_claimed_first(opened: Opener) -> None:
 
 
 def test_a_worker_without_signs_of_life_loses_its_tasks_and_learns_of_it(opened: Opener) -> None:
-    ours, theirs = board(opened()), board(opened())
+    ours, theirs = queue(opened()), queue(opened())
     lost, kept = claimed(ours, "elsewhere 1 2 3"), claimed(ours, "elsewhere 4 5 6")
     freed, until = list[int](), time.monotonic() + 20
     for count in range(100):
@@ -108,7 +108,7 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(opened: Opener) -> Non
     other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     owner = other.stdout.readline().strip()
-    one = board(opened())
+    one = queue(opened())
     claim = claimed(one, owner)
     assert not gone(owner)
     assert one.expire("b") == []
@@ -128,7 +128,7 @@ def test_names_are_told_apart_and_the_living_are_not_gone() -> None:
 
 
 def test_a_claim_without_an_owner_is_freed_too(opened: Opener) -> None:
-    one = board(opened())
+    one = queue(opened())
     claim = claimed(one, "elsewhere 1 2 3")
     one.storage.set_trial_user_attr(claim.trial, OWNER, "")  # killed between the two writes of a claim
     until = time.monotonic() + 20

@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import Run, new_run
 from bench.scheduler.pool import MOST_MICRO_BATCHES, Outcome, Pool, _retry
@@ -63,11 +63,11 @@ def children() -> list[psutil.Process]:
 
 
 def test_a_run_that_diverges_is_a_result_and_the_others_go_on() -> None:
-    place = Place()
-    outcomes = Pool(place, jobs=2).run([("bad", small("lr=100", "momentum=0.99", "nesterov=no")), ("good", small())])
+    home = Home()
+    outcomes = Pool(home, jobs=2).run([("bad", small("lr=100", "momentum=0.99", "nesterov=no")), ("good", small())])
     assert outcomes["good"].state == "finished"
     assert (outcomes["bad"].state, outcomes["bad"].kind) == ("failed", DIVERGED)
-    record = place.records.record(outcomes["bad"].run.id)
+    record = home.records.record(outcomes["bad"].run.id)
     assert record is not None
     assert record["status"] == "failed"
     assert "the loss must stay finite" in record["reason"] or "validation loss" in record["reason"]
@@ -84,26 +84,26 @@ def test_a_killed_or_hanging_process_is_replaced_and_ends_the_same(number: signa
             for child in children():
                 child.send_signal(number)
 
-    place, log = Place(), Log(strike)
+    home, log = Home(), Log(strike)
     run = small("epochs=8")
-    outcome = Pool(place, hang_seconds=4, checkpoint_seconds=0.1, watch=log).run([("one", run)], keep_weights=True)[
+    outcome = Pool(home, hang_seconds=4, checkpoint_seconds=0.1, watch=log).run([("one", run)], keep_weights=True)[
         "one"
     ]
     assert outcome == Outcome(run, "finished")
     assert log.kinds.count("retry") == 1
-    record = place.records.record(run.id)
+    record = home.records.record(run.id)
     assert record is not None
     assert [a["kind"] for a in record["attempts"]] == [kind]
-    other = replace(place, home=place.home.with_name("whole"))
+    other = replace(home, path=home.path.with_name("whole"))
     Pool(other).run([("one", run)], keep_weights=True)
-    folders = [RunFolder(p.records.run(run.id)) for p in (place, other)]
+    folders = [RunFolder(p.records.run(run.id)) for p in (home, other)]
     assert same(*(load_file(f.path / "model.safetensors") for f in folders))
 
 
 @pytest.mark.slow
 def test_two_labels_of_one_run_compute_it_once() -> None:
     log = Log()
-    outcomes = Pool(Place(), jobs=2, watch=log).run([("a", small()), ("b", small())])
+    outcomes = Pool(Home(), jobs=2, watch=log).run([("a", small()), ("b", small())])
     assert outcomes["a"].state == outcomes["b"].state == "finished"
     assert log.kinds.count("started") == 1
 
@@ -124,25 +124,25 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_full_disk_ends_with_a_clear_line_and_nothing_corrupted(tiny_disk: Path, own_place: Path) -> None:
-    place = Place(home=tiny_disk / "results")
+    home = Home(path=tiny_disk / "results")
     cache = own_place / "results" / "cache"
-    Pool(Place()).run([("warm", small("epochs=1"))])
-    shutil.copytree(cache, place.cache)
+    Pool(Home()).run([("warm", small("epochs=1"))])
+    shutil.copytree(cache, home.cache)
     filler = tiny_disk / "filler"
     free = shutil.disk_usage(tiny_disk).free
     filler.write_bytes(b"0" * (free - 100_000))  # room for the curves, not for a checkpoint
     run = small("epochs=8")
     with pytest.raises(BenchError, match="is full; free some space"):
-        Pool(place, checkpoint_seconds=0.0).run([("one", run)], keep_weights=True)
-    folder = RunFolder(place.records.run(run.id))
+        Pool(home, checkpoint_seconds=0.0).run([("one", run)], keep_weights=True)
+    folder = RunFolder(home.records.run(run.id))
     assert folder.record() is None
     assert not list(folder.path.glob("*.tmp"))
     assert folder.load_checkpoint() is None or folder.checkpoints()
     filler.unlink()
-    assert Pool(place).run([("one", run)])["one"].state == "finished"
+    assert Pool(home).run([("one", run)])["one"].state == "finished"
 
 
 @pytest.mark.gpu
 def test_a_gpu_is_dealt_out() -> None:
-    outcome = Pool(Place(), gpus=("0",)).run([("one", replace(small(), device="cuda"))])["one"]
+    outcome = Pool(Home(), gpus=("0",)).run([("one", replace(small(), device="cuda"))])["one"]
     assert outcome.state == "finished"

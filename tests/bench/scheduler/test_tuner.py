@@ -16,7 +16,7 @@ from bench.config import hp
 from bench.errors import BenchError
 from bench.method import Method
 from bench.scheduler import storages
-from bench.scheduler.job_queue import Claim
+from bench.scheduler.job_queue import Lease
 from bench.scheduler.storages import open_storage
 from bench.scheduler.tuner import Tuner
 from bench.study.space import _at, check_space
@@ -51,7 +51,7 @@ def score(params: dict[str, Any]) -> list[float]:
     return [100 * (1 - (params["share"] - 0.3) ** 2), params["share"]]
 
 
-def generation(one: Tuner, owner: str = "me") -> list[tuple[Claim, dict[str, Any]]]:
+def generation(one: Tuner, owner: str = "me") -> list[tuple[Lease, dict[str, Any]]]:
     return list(iter(lambda: one.claim(owner), None))  # type: ignore[arg-type]
 
 
@@ -65,12 +65,12 @@ def conduct(
         for claim, params in reversed(work) if backwards else work:
             if cut is not None and told == cut:
                 one, cut = tuner(tmp_path, sampler), None
-                for left in one.board.trials():
-                    one.board._free(left._trial_id)
+                for left in one.queue.trials():
+                    one.queue._free(left._trial_id)
                 break
-            assert one.board.tell(claim, score(params), {})
+            assert one.queue.tell(claim, score(params), {})
             told += 1
-    return [dict(t.params) for t in one.board.study.get_trials()]
+    return [dict(t.params) for t in one.queue.study.get_trials()]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
@@ -90,9 +90,9 @@ def test_a_generation_waits_for_the_one_before(tmp_path: Path) -> None:
     first = generation(one)
     assert [claim.number for claim, _ in first] == [0, 1, 2, 3]
     for claim, params in first[1:]:
-        one.board.tell(claim, score(params), {})
+        one.queue.tell(claim, score(params), {})
     assert one.claim("other") is None
-    one.board.tell(first[0][0], None, {"reason": "diverged"})
+    one.queue.tell(first[0][0], None, {"reason": "diverged"})
     found = one.claim("other")
     assert found is not None
     assert found[0].number == 4
@@ -105,23 +105,23 @@ def test_what_looks_at_no_results_waits_for_none(tmp_path: Path) -> None:
 def test_a_journal_cut_short_is_mended(tmp_path: Path) -> None:
     one = tuner(tmp_path)
     for claim, params in generation(one):
-        one.board.tell(claim, score(params), {})
+        one.queue.tell(claim, score(params), {})
     journal = tmp_path / "optuna.journal"
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "wor')
     (tmp_path / "optuna.journal.lock").symlink_to(journal)  # left behind by the same kill
     os.close(storages._USERS.pop(journal))  # it used the journal until it was killed
     again = tuner(tmp_path)
-    assert len(again.board.ended()) == 4
+    assert len(again.queue.ended()) == 4
     assert [claim.number for claim, _ in generation(again)] == [4, 5, 6, 7]
 
 
 def test_a_failed_trial_counts_and_is_not_asked_again(tmp_path: Path) -> None:
     one = tuner(tmp_path, trials=2)
     for claim, _ in generation(one):
-        one.board.tell(claim, None, {"reason": "diverged"})
+        one.queue.tell(claim, None, {"reason": "diverged"})
     assert generation(one) == []
-    assert one.board.over
+    assert one.queue.over
     assert one.results() == []
 
 
@@ -129,7 +129,7 @@ def test_importances_name_the_knob_that_matters(tmp_path: Path) -> None:
     one = tuner(tmp_path)
     while work := generation(one):
         for claim, params in work:
-            one.board.tell(claim, score(params), {})
+            one.queue.tell(claim, score(params), {})
     found = one.importances(("accuracy", "weights_left"))
     assert max(found["weights_left"], key=lambda k: found["weights_left"][k]) == "share"
     assert sum(found["weights_left"].values()) == pytest.approx(1, abs=1e-5)

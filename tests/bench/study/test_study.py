@@ -20,9 +20,9 @@ import pytest
 import studies.ladder
 import studies.pareto
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
-from bench.scheduler.coordinator import Conductor
+from bench.scheduler.coordinator import Coordinator
 from bench.scheduler.pool import Pool
 from bench.study.study import Cell, Study, Variant
 from tests.bench.cli.test_main import finish, start
@@ -145,13 +145,13 @@ def test_a_label_is_a_name() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_grid_from_declaration_to_records() -> None:
     """Each variant once with each seed; one run where two agree; a model that cannot be built is a failure with a reason."""
-    place, study = (
-        Place(),
+    home, study = (
+        Home(),
         grid(models=("test_efficientnet", "test_vit"), settings=(*TINY["settings"], "image_size=20")),
     )
     study = replace(study, lenient=True, controls=())
-    result = Conductor(study, place, Pool(place, 2)).conduct()
-    told, found = place.records.study(study.name), list(place.records.entries(study.name))
+    result = Coordinator(study, home, Pool(home, 2)).conduct()
+    told, found = home.records.study(study.name), list(home.records.entries(study.name))
     assert Counter((e["kind"], e["state"]) for e in found) == {
         ("final", "finished"): 3,
         ("final", "failed"): 3,
@@ -161,32 +161,32 @@ def test_a_grid_from_declaration_to_records() -> None:
     done = {e["cell"].partition(":")[2]: e for e in found if e["kind"] == "final" and e["state"] == "finished"}
     assert {k: e["number"] for k, e in done.items()} == {"half": 0, "most": 1, "half again": 2}
     assert done["half"]["run"] == done["half again"]["run"] != done["most"]["run"]
-    assert place.records.record(done["most"]["run"])["metrics"]["sparsity/prunable"] == pytest.approx(0.9, abs=1e-3)
+    assert home.records.record(done["most"]["run"])["metrics"]["sparsity/prunable"] == pytest.approx(0.9, abs=1e-3)
     assert told["state"] == "finished"
     assert (told["trials"], told["sampler"], told["objectives"], told["lenient"]) == (0, None, [], True)
     cell = told["cells"]["gradual/test_efficientnet:half"]
     assert (cell["variant"], cell["group"], cell["number"]) == ("half", "size", 0)
     assert (cell["settings"], cell["facts"], cell["space"]) == (["final=0.5"], {"expected": 0.5}, {})
-    before = {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")}
-    Conductor(study, place, Pool(place, 2)).conduct()
-    assert {p: p.stat().st_mtime_ns for p in place.home.rglob("record.json")} == before
+    before = {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")}
+    Coordinator(study, home, Pool(home, 2)).conduct()
+    assert {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")} == before
 
 
 def test_a_grid_whose_every_run_fails_says_why() -> None:
-    place, study = Place(), replace(grid(models=("test_vit",), settings=("image_size=20",)), controls=())
+    home, study = Home(), replace(grid(models=("test_vit",), settings=("image_size=20",)), controls=())
     with pytest.raises(
         BenchError, match=r"one finished final at least, but all 3 failed.*test_vit cannot process 1 x 20 x 20"
     ):
-        Conductor(study, place, Pool(place, 1)).conduct()
+        Coordinator(study, home, Pool(home, 1)).conduct()
 
 
 STUDY = ("study", "gradual", "epochs=2", "batch=128", "--models", "test_efficientnet", "--trials", "5", "--finals", "1")
 MORE = ("--final-seeds", "1000,1001", "--jobs", "2", "--checkpoint-every", "0.1", "--device", "cpu")
 
 
-def entries(place: Place) -> dict[str, Any]:
-    (name,) = place.records.studies()
-    return {f"{e['kind']}-{e['cell']}-{e['number']}-{e['seed']}": e for e in place.records.entries(name)}
+def entries(home: Home) -> dict[str, Any]:
+    (name,) = home.records.studies()
+    return {f"{e['kind']}-{e['cell']}-{e['number']}-{e['seed']}": e for e in home.records.entries(name)}
 
 
 GRID = (
@@ -212,31 +212,31 @@ def test_a_study_killed_again_and_again_ends_as_if_it_never_was(
     words: tuple[str, ...], own_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(start(*words, *MORE, "--no-track"))
-    whole = entries(Place())
+    whole = entries(Home())
     monkeypatch.setenv("BENCH_HOME", str(own_place / "killed"))
-    place, chance = Place(), random.Random(0)
+    home, chance = Home(), random.Random(0)
     for _ in range(4):
         process = start(*words, *MORE)
         time.sleep(chance.uniform(8, 16))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        release(place)
+        release(home)
     out = finish(start(*words, *MORE))
     assert "report: " in out
-    assert entries(place) == whole
+    assert entries(home) == whole
     from bench.tracking.mirror import connect
 
-    client = connect(place)
-    experiment = client.get_experiment_by_name(place.records.studies()[0])
+    client = connect(home)
+    experiment = client.get_experiment_by_name(home.records.studies()[0])
     runs = client.search_runs([experiment.experiment_id])
     assert {r.info.status for r in runs} == {"FINISHED"}
     assert len(runs) == len(whole) + 1  # each entry once, and the parent
 
 
-def release(place: Place) -> None:
+def release(home: Home) -> None:
     """Wait until the kill has reached every process."""
     until = time.monotonic() + 20
-    while any(RunFolder(place.records.run(r)).busy for r in place.records.run_ids()):
+    while any(RunFolder(home.records.run(r)).busy for r in home.records.run_ids()):
         assert time.monotonic() < until
         time.sleep(0.05)
 
@@ -249,7 +249,7 @@ def test_the_configurations_do_not_depend_on_how_many_run_side_by_side(
     for jobs in ("1", "3"):
         monkeypatch.setenv("BENCH_HOME", str(own_place / jobs))
         finish(start(*STUDY, *MORE, "--no-track", "--no-report", "--jobs", jobs, "threads=1"))
-        found.append({k: (e["run"], e["values"]) for k, e in entries(Place()).items()})
+        found.append({k: (e["run"], e["values"]) for k, e in entries(Home()).items()})
     assert found[0] == found[1]
 
 
@@ -295,7 +295,7 @@ def test_the_same_code_with_servers(own_place: Path, server: str, monkeypatch: p
     monkeypatch.setenv("BENCH_OPTUNA", f"sqlite:///{own_place}/optuna.db")
     out = finish(start(*STUDY, *MORE))
     assert "MLflow is behind" not in out
-    local = Place().report / "index.html"
+    local = Home().report / "index.html"
     finish(start("report", "--from-mlflow", "--out", str(own_place / "fetched")))
     assert (own_place / "fetched" / "index.html").read_bytes() == local.read_bytes()
 
@@ -308,5 +308,5 @@ def test_what_a_server_missed_is_synced_later(own_place: Path, server: str, monk
     assert "MLflow is behind" in out
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first = finish(start("sync"))
-    assert f"{len(entries(Place()))} runs brought up to date" in first
+    assert f"{len(entries(Home()))} runs brought up to date" in first
     assert "0 runs brought up to date" in finish(start("sync"))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.records.files import write_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.tracking.mirror import Mirror, Tracker, Unavailable, connect, fetch, sync_study
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of mlflow's own imports
@@ -31,8 +31,8 @@ def row(step: int) -> dict[str, Any]:
     }
 
 
-def make_run(place: Place, run_id: str, steps: list[int], *, ended: bool) -> None:
-    folder = place.records.run(run_id)
+def make_run(home: Home, run_id: str, steps: list[int], *, ended: bool) -> None:
+    folder = home.records.run(run_id)
     config = {"task": "digits", "seed": 0, "method": {"name": "sap", "p": 0.5}, "recipe": {"lr": 0.1}}
     write_json(folder / "run.json", {"run": config, "identity": {}})
     (folder / "curves.jsonl").write_text("".join(json.dumps(row(s)) + "\n" for s in steps))
@@ -65,23 +65,23 @@ def entry(number: int, run_id: str, state: str, kind: str = "trial") -> dict[str
 
 
 @pytest.fixture
-def place(own_place: Path, made_store: Path) -> Place:
-    place = Place()
-    place.home.mkdir()
-    shutil.copy(made_store, place.home)
+def home(own_place: Path, made_store: Path) -> Home:
+    home = Home()
+    home.path.mkdir()
+    shutil.copy(made_store, home.path)
     keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
     declaration = {k: k for k in keys} | {"question": "why?", "state": "running", "name": STUDY}
-    write_json(place.home / "studies" / STUDY / "study.json", declaration)
-    make_run(place, "aaa", [10, 20], ended=True)
-    make_run(place, "bbb", [10], ended=False)
-    place.records.write_entry(STUDY, entry(0, "aaa", "finished"))
-    place.records.write_entry(STUDY, entry(1, "bbb", "running"))
-    return place
+    write_json(home.path / "studies" / STUDY / "study.json", declaration)
+    make_run(home, "aaa", [10, 20], ended=True)
+    make_run(home, "bbb", [10], ended=False)
+    home.records.write_entry(STUDY, entry(0, "aaa", "finished"))
+    home.records.write_entry(STUDY, entry(1, "bbb", "running"))
+    return home
 
 
-def view(place: Place) -> dict[str, Any]:
+def view(home: Home) -> dict[str, Any]:
     """All runs of the study by entry, with status, parent, and how many points each metric has."""
-    client = connect(place)
+    client = connect(home)
     found = {}
     experiment = client.get_experiment_by_name(STUDY)
     for run in client.search_runs([experiment.experiment_id]):
@@ -99,10 +99,10 @@ def view(place: Place) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_study_is_mirrored_once_however_often_it_is_synced(place: Place) -> None:
+def test_a_study_is_mirrored_once_however_often_it_is_synced(home: Home) -> None:
     for _ in range(2):
-        Tracker(place, STUDY, connect(place)).sync()
-    found = view(place)
+        Tracker(home, STUDY, connect(home)).sync()
+    found = view(home)
     parent = found["parent"]
     done, running = found["trial-sap-toy-0000-s0"], found["trial-sap-toy-0001-s0"]
     assert (parent[0], done[0], running[0]) == ("RUNNING", "FINISHED", "RUNNING")
@@ -114,73 +114,73 @@ def test_a_study_is_mirrored_once_however_often_it_is_synced(place: Place) -> No
 
 
 @pytest.mark.slow
-def test_what_a_record_is_labelled_with_is_a_tag(place: Place) -> None:
-    record = place.records.record("aaa")
+def test_what_a_record_is_labelled_with_is_a_tag(home: Home) -> None:
+    record = home.records.record("aaa")
     assert record is not None
-    write_json(place.records.run("aaa") / "record.json", {**record, "label": "masked channels"})
-    tracker = Tracker(place, STUDY, connect(place))
+    write_json(home.records.run("aaa") / "record.json", {**record, "label": "masked channels"})
+    tracker = Tracker(home, STUDY, connect(home))
     tracker.sync()
     tags = {r.data.tags["bench.entry"]: r.data.tags for r in tracker._search() if "bench.entry" in r.data.tags}
     assert tags["trial-sap-toy-0000-s0"]["bench.label"] == "masked channels"
     assert "bench.label" not in tags["trial-sap-toy-0001-s0"]
 
 
-def test_a_run_goes_on_and_a_dead_one_is_not_left_running(place: Place) -> None:
-    tracker = Tracker(place, STUDY, connect(place))
+def test_a_run_goes_on_and_a_dead_one_is_not_left_running(home: Home) -> None:
+    tracker = Tracker(home, STUDY, connect(home))
     tracker.sync()
     tracker.sync(over=True)  # nothing computes it any more
-    assert view(place)["trial-sap-toy-0001-s0"][0] == "KILLED"
-    assert view(place)["parent"][0] == "KILLED"
-    make_run(place, "bbb", [10, 20, 30], ended=True)
-    place.records.write_entry(STUDY, entry(1, "bbb", "finished"))
-    sync_study(place, STUDY)
-    status, points, *_ = view(place)["trial-sap-toy-0001-s0"]
+    assert view(home)["trial-sap-toy-0001-s0"][0] == "KILLED"
+    assert view(home)["parent"][0] == "KILLED"
+    make_run(home, "bbb", [10, 20, 30], ended=True)
+    home.records.write_entry(STUDY, entry(1, "bbb", "finished"))
+    sync_study(home, STUDY)
+    status, points, *_ = view(home)["trial-sap-toy-0001-s0"]
     assert status == "FINISHED"
     assert points["curve/val_top1"] == 3
 
 
 @pytest.mark.slow
-def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(place: Place) -> None:
-    sync_study(place, STUDY)
-    client = connect(place)
-    run_id = view(place)["trial-sap-toy-0000-s0"][4]
+def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(home: Home) -> None:
+    sync_study(home, STUDY)
+    client = connect(home)
+    run_id = view(home)["trial-sap-toy-0000-s0"][4]
     client.set_tag(run_id, "bench.synced", "-1")
     client.set_tag(run_id, "bench.state", "")
-    sync_study(place, STUDY)
-    assert view(place)["trial-sap-toy-0000-s0"][1]["curve/val_top1"] == 2
+    sync_study(home, STUDY)
+    assert view(home)["trial-sap-toy-0000-s0"][1]["curve/val_top1"] == 2
 
 
 @pytest.mark.slow
-def test_speed_that_is_measured_later_is_added_once(place: Place, tmp_path: Path) -> None:
-    sync_study(place, STUDY)
+def test_speed_that_is_measured_later_is_added_once(home: Home, tmp_path: Path) -> None:
+    sync_study(home, STUDY)
     row = {"model": "pruned", "precision": "fp32", "mode": "eager", "wanted": "auto", "when": T0 / 1000}
     rows = [{**row, "ratio": 1.5, "median_ms": 2.0}]
-    write_json(place.records.run("aaa") / "speed.json", {"rows": rows})
-    assert [sync_study(place, STUDY) for _ in range(2)] == [2, 1]  # the unfinished one is looked at each time
+    write_json(home.records.run("aaa") / "speed.json", {"rows": rows})
+    assert [sync_study(home, STUDY) for _ in range(2)] == [2, 1]  # the unfinished one is looked at each time
     name = "speed/fp32_eager_batch_auto_ratio"
-    assert view(place)["trial-sap-toy-0000-s0"][1][name] == 1
-    assert view(place)["trial-sap-toy-0000-s0"][0] == "FINISHED"
-    fetch(place, tmp_path / "fetched")
-    assert Place(home=tmp_path / "fetched").records.speed("aaa") == {"rows": rows}
+    assert view(home)["trial-sap-toy-0000-s0"][1][name] == 1
+    assert view(home)["trial-sap-toy-0000-s0"][0] == "FINISHED"
+    fetch(home, tmp_path / "fetched")
+    assert Home(path=tmp_path / "fetched").records.speed("aaa") == {"rows": rows}
 
 
 @pytest.mark.slow
-def test_a_store_whose_making_was_cut_off_is_made_anew(place: Place) -> None:
-    (place.home / "mlflow.db").unlink()
-    (place.home / ".mlflow.db.tmp").write_bytes(b"half a database")
-    sync_study(place, STUDY)
-    assert view(place)["parent"][0] == "KILLED"
-    assert (place.home / "mlflow.db").exists()
-    assert not (place.home / ".mlflow.db.tmp").exists()
+def test_a_store_whose_making_was_cut_off_is_made_anew(home: Home) -> None:
+    (home.path / "mlflow.db").unlink()
+    (home.path / ".mlflow.db.tmp").write_bytes(b"half a database")
+    sync_study(home, STUDY)
+    assert view(home)["parent"][0] == "KILLED"
+    assert (home.path / "mlflow.db").exists()
+    assert not (home.path / ".mlflow.db.tmp").exists()
 
 
-def test_records_come_back_from_the_store(place: Place, tmp_path: Path) -> None:
-    sync_study(place, STUDY)
-    assert fetch(place, tmp_path / "fetched") == [STUDY]
-    back = Place(home=tmp_path / "fetched").records
-    assert back.study(STUDY) == place.records.study(STUDY)
+def test_records_come_back_from_the_store(home: Home, tmp_path: Path) -> None:
+    sync_study(home, STUDY)
+    assert fetch(home, tmp_path / "fetched") == [STUDY]
+    back = Home(path=tmp_path / "fetched").records
+    assert back.study(STUDY) == home.records.study(STUDY)
     assert list(back.entries(STUDY)) == [entry(0, "aaa", "finished")]
-    assert back.record("aaa") == place.records.record("aaa")
+    assert back.record("aaa") == home.records.record("aaa")
     assert len(back.curves("aaa")) == 2
 
 
@@ -195,49 +195,49 @@ class Counted:
         return getattr(self.client, name)
 
 
-def test_what_has_not_changed_costs_no_request(place: Place) -> None:
-    client = Counted(connect(place))
-    tracker = Tracker(place, STUDY, client)
+def test_what_has_not_changed_costs_no_request(home: Home) -> None:
+    client = Counted(connect(home))
+    tracker = Tracker(home, STUDY, client)
     tracker.sync()
     assert client.calls.count("log_batch") == 3  # the study, the finished trial, the other's curves
     client.calls.clear()
     for _ in range(3):
         tracker.sync()
     assert not client.calls
-    make_run(place, "bbb", [10, 20], ended=False)
+    make_run(home, "bbb", [10, 20], ended=False)
     tracker.sync()
     assert client.calls == ["log_batch"]
 
 
-def test_a_run_whose_end_was_cut_off_is_ended_later(place: Place) -> None:
+def test_a_run_whose_end_was_cut_off_is_ended_later(home: Home) -> None:
     """The tag that says that all is there is written last."""
-    sync_study(place, STUDY)
-    client = connect(place)
-    run_id = view(place)["trial-sap-toy-0000-s0"][4]
+    sync_study(home, STUDY)
+    client = connect(home)
+    run_id = view(home)["trial-sap-toy-0000-s0"][4]
     client.update_run(run_id, status="RUNNING")
-    sync_study(place, STUDY)
-    assert view(place)["trial-sap-toy-0000-s0"][0] == "FINISHED"
+    sync_study(home, STUDY)
+    assert view(home)["trial-sap-toy-0000-s0"][0] == "FINISHED"
 
 
 def test_another_machines_folder_syncs_into_this_store(
-    place: Place, made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync_study(place, STUDY)
-    here = Place(home=tmp_path / "here")
-    here.home.mkdir()
-    shutil.copy(made_store, here.home)
+    sync_study(home, STUDY)
+    here = Home(path=tmp_path / "here")
+    here.path.mkdir()
+    shutil.copy(made_store, here.path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", here.tracking_uri)
-    assert sync_study(place, STUDY) == 2
-    assert sync_study(place, STUDY) == 1  # only the unfinished one is looked at again
+    assert sync_study(home, STUDY) == 2
+    assert sync_study(home, STUDY) == 1  # only the unfinished one is looked at again
 
 
-def test_a_server_that_is_down_costs_one_warning(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_down_costs_one_warning(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     with pytest.raises(Unavailable) as caught:
-        connect(place)
+        connect(home)
     assert "secret" not in str(caught.value)
     warnings = list[str]()
-    with Mirror(place, STUDY, warnings.append, every=0.05) as mirror:
+    with Mirror(home, STUDY, warnings.append, every=0.05) as mirror:
         mirror._thread.join(1.0)
     assert 1 <= len(warnings) <= 2
     assert all("bench sync" in w and "secret" not in w for w in warnings)

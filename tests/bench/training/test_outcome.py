@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.records.files import read_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run, new_run
 from bench.training.execute import execute, load_model
 from bench.training.outcome import best
@@ -17,21 +17,21 @@ TINY = ("model=test_resnet", "epochs=0.5", "batch=256", "lr=0.05")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return replace(Place(), home=tmp_path_factory.mktemp("judge"))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return replace(Home(), path=tmp_path_factory.mktemp("judge"))
 
 
-def done(home: Place, method: str, *settings: str) -> tuple[Run, dict[str, Any]]:
+def done(home: Home, method: str, *settings: str) -> tuple[Run, dict[str, Any]]:
     run = new_run(method, (*TINY, *settings))
     return run, execute(run, home)
 
 
 @pytest.fixture(scope="module")
-def dense(home: Place) -> Run:
+def dense(home: Home) -> Run:
     return done(home, "dense", "epochs=1")[0]
 
 
-def test_a_dense_model_that_hardly_moves_agrees_with_its_start(home: Place, dense: Run) -> None:
+def test_a_dense_model_that_hardly_moves_agrees_with_its_start(home: Home, dense: Run) -> None:
     metrics = done(home, "dense", f"start=run:{dense.id}", "lr=1e-9", "weight_decay=0", "test=true")[1]["metrics"]
     assert "val/agreement" not in home.records.record(dense.id)["metrics"]  # type: ignore[index]
     for split in ("val", "test"):  # the statistics of its batch norms have moved
@@ -43,7 +43,7 @@ def test_a_dense_model_that_hardly_moves_agrees_with_its_start(home: Place, dens
     assert metrics["val/top1_bn"] > metrics["val/top1"]  # two steps are too few for them
 
 
-def test_a_smaller_model_recovers_and_is_built_again(home: Place, dense: Run) -> None:
+def test_a_smaller_model_recovers_and_is_built_again(home: Home, dense: Run) -> None:
     run, record = done(home, "depgraph", f"start=run:{dense.id}", "recovery=weights", "epochs=1", "test=true")
     metrics = record["metrics"]
     assert [p["name"] for p in record["phases"]][-1] == "recover"
@@ -59,7 +59,7 @@ def test_a_smaller_model_recovers_and_is_built_again(home: Place, dense: Run) ->
     assert sum(p.numel() for p in load_model(folder)[0].parameters()) == metrics["params/all"]
 
 
-def test_layers_that_have_collapsed_are_named(home: Place, dense: Run) -> None:
+def test_layers_that_have_collapsed_are_named(home: Home, dense: Run) -> None:
     record = done(
         home, "oneshot", f"start=run:{dense.id}", "final=0.999", "when=0", "allocation=global", "classifier=true"
     )[1]
@@ -72,7 +72,7 @@ def test_layers_that_have_collapsed_are_named(home: Place, dense: Run) -> None:
 
 
 @pytest.mark.slow
-def test_zeros_of_a_given_shape_are_held_in_the_recovery_too(home: Place, dense: Run) -> None:
+def test_zeros_of_a_given_shape_are_held_in_the_recovery_too(home: Home, dense: Run) -> None:
     masked, first = done(home, "oneshot", "final=0.8", "when=0", "allocation=global")
     again = done(home, "dense", f"shape=run:{masked.id}", "recovery=lr")[1]
     assert [row["nonzero"] for row in again["layers"]] == [row["nonzero"] for row in first["layers"]]

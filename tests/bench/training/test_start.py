@@ -13,7 +13,7 @@ from bench.channels.groups import shrink_
 from bench.channels.kernels import then
 from bench.errors import BenchError, MissingData
 from bench.records.files import read_json
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.run import Run, new_run
 from bench.study.controls import NAMES, OTHER, derive
 from bench.training.execute import execute, load_model
@@ -23,24 +23,24 @@ TINY = ("model=test_resnet", "epochs=0.5", "batch=256", "lr=0.05")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     folder = tmp_path_factory.mktemp("start")
-    return replace(Place(), home=folder)
+    return replace(Home(), path=folder)
 
 
-def done(home: Place, method: str, *settings: str) -> Run:
+def done(home: Home, method: str, *settings: str) -> Run:
     run = new_run(method, (*TINY, *settings))
     execute(run, home)
     return run
 
 
 @pytest.fixture(scope="module")
-def pruned(home: Place) -> Run:
+def pruned(home: Home) -> Run:
     return done(home, "depgraph", "final=0.5")
 
 
 @pytest.fixture(scope="module")
-def masked(home: Place) -> Run:
+def masked(home: Home) -> Run:
     return done(home, "oneshot", "final=0.8", "when=0", "allocation=global")
 
 
@@ -48,7 +48,7 @@ def sizes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: p.shape for name, p in model.named_parameters()}
 
 
-def finished(home: Place, run: Run) -> nn.Module:
+def finished(home: Home, run: Run) -> nn.Module:
     return load_model(home.records.run(run.id))[0]
 
 
@@ -56,7 +56,7 @@ def zeros(model: nn.Module) -> dict[str, int]:
     return {n: int((p == 0).sum()) for n, p in model.named_parameters() if p.dim() > 1}
 
 
-def test_a_run_goes_on_from_a_smaller_model(home: Place, pruned: Run) -> None:
+def test_a_run_goes_on_from_a_smaller_model(home: Home, pruned: Run) -> None:
     more = done(home, "dense", f"start=run:{pruned.id}")
     assert sizes(finished(home, more)) == sizes(finished(home, pruned))
     record = home.records.record(more.id)
@@ -65,7 +65,7 @@ def test_a_run_goes_on_from_a_smaller_model(home: Place, pruned: Run) -> None:
     assert record["cost"]["start_steps"] == record["cost"]["steps"]
 
 
-def test_channels_can_be_rewound(home: Place, pruned: Run) -> None:
+def test_channels_can_be_rewound(home: Home, pruned: Run) -> None:
     again = done(home, "dense", f"shape=run:{pruned.id}", "lr=1e-12", "weight_decay=0")
     plan = read_json(home.records.run(pruned.id) / "plan.json")
     whole, _ = models.create("test_resnet", classes=10, channels=1, image_size=plan["image_size"], seed=pruned.seed)
@@ -74,12 +74,12 @@ def test_channels_can_be_rewound(home: Place, pruned: Run) -> None:
     assert all(torch.allclose(p, found[n], atol=1e-6) for n, p in whole.named_parameters())
 
 
-def test_what_was_pruned_at_once_and_is_rewound_is_the_same_run(home: Place, masked: Run) -> None:
+def test_what_was_pruned_at_once_and_is_rewound_is_the_same_run(home: Home, masked: Run) -> None:
     again = done(home, "dense", f"shape=run:{masked.id}")
     assert same(weights(finished(home, again)), weights(finished(home, masked)))
 
 
-def test_zeros_are_held_while_all_else_is_trained(home: Place, masked: Run) -> None:
+def test_zeros_are_held_while_all_else_is_trained(home: Home, masked: Run) -> None:
     again = done(home, "dense", f"shape=run:{masked.id}", "seed=1")
     before, after = weights(finished(home, masked)), weights(finished(home, again))
     assert zeros(finished(home, again)) == zeros(finished(home, masked))
@@ -87,19 +87,19 @@ def test_zeros_are_held_while_all_else_is_trained(home: Place, masked: Run) -> N
     assert not same(before, after)
 
 
-def test_shuffled_zeros_are_as_many_in_each_layer_but_elsewhere(home: Place, masked: Run) -> None:
+def test_shuffled_zeros_are_as_many_in_each_layer_but_elsewhere(home: Home, masked: Run) -> None:
     again = done(home, "dense", f"shape=shuffled:{masked.id}")
     before, after = finished(home, masked), finished(home, again)
     assert zeros(before) == zeros(after)
     assert any(not torch.equal(p == 0, dict(after.named_parameters())[n] == 0) for n, p in before.named_parameters())
 
 
-def test_a_shape_with_zeros_in_a_model_that_shrinks_is_refused(home: Place, masked: Run) -> None:
+def test_a_shape_with_zeros_in_a_model_that_shrinks_is_refused(home: Home, masked: Run) -> None:
     with pytest.raises(BenchError, match="zeros can be held in a model that keeps its size"):
         execute(new_run("depgraph", (*TINY, "epochs=1", f"shape=run:{masked.id}")), home)
 
 
-def test_what_is_no_shape_is_refused(home: Place, pruned: Run) -> None:
+def test_what_is_no_shape_is_refused(home: Home, pruned: Run) -> None:
     with pytest.raises(BenchError, match="write shape=run:ID"):
         new_run("dense", ["shape=123"])
     with pytest.raises(MissingData, match="run that one first"):
@@ -110,7 +110,7 @@ def test_what_is_no_shape_is_refused(home: Place, pruned: Run) -> None:
         execute(new_run("dense", ("model=test_vit", "epochs=1", f"shape=run:{pruned.id}")), home)
 
 
-def test_a_pruned_model_can_be_pruned_again(home: Place, pruned: Run) -> None:
+def test_a_pruned_model_can_be_pruned_again(home: Home, pruned: Run) -> None:
     again = done(home, "depgraph", "final=0.7", "budget=channels", "round_to=1", f"start=run:{pruned.id}")
     model, plan = load_model(home.records.run(again.id))
     assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in finished(home, pruned).parameters())
@@ -123,7 +123,7 @@ def test_one_plan_after_another() -> None:
     assert then(first, second) == {"a": {0: [1, 5], 1: [0, 2]}, "b": {0: [4]}, "c": {1: [7]}}
 
 
-def test_what_follows_from_a_run(home: Place, pruned: Run, masked: Run) -> None:
+def test_what_follows_from_a_run(home: Home, pruned: Run, masked: Run) -> None:
     plain = new_run("dense").method
 
     def made(run: Run) -> dict[str, Run | None]:

@@ -14,15 +14,15 @@ import pytest
 from bench.errors import BenchError
 from bench.scheduler import engines
 from bench.scheduler.engines import fleet, slurm
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 from bench.scheduler.engines.entry import work
 from bench.scheduler.engines.fleet import Fleet, Seen, Slot
-from bench.scheduler.worker import Order
+from bench.scheduler.worker import WorkerConfig
 from tests.bench.scheduler.engines import tiny
 
 
-def order(home: Path) -> Order:
-    return Order("toy", home, home)
+def config(home: Path) -> WorkerConfig:
+    return WorkerConfig("toy", home, home)
 
 
 class Processes(Fleet):
@@ -30,7 +30,7 @@ class Processes(Fleet):
 
     command = "exec sleep 60"
 
-    def _launch(self, order: Order, slots: Sequence[Slot]) -> None:
+    def _launch(self, config: WorkerConfig, slots: Sequence[Slot]) -> None:
         for slot in slots:
             slot.job = subprocess.Popen(["sh", "-c", self.command])
 
@@ -50,7 +50,7 @@ class Processes(Fleet):
 
 
 @pytest.mark.parametrize(
-    ("wish", "rule"),
+    ("resources", "rule"),
     [
         ({"workers": 0}, "one worker at least"),
         ({"gpus": 1.5}, "a part of one GPU or whole ones"),
@@ -60,17 +60,17 @@ class Processes(Fleet):
         ({"options": ("comment=a\n#SBATCH --uid=0",)}, "written key=value"),
     ],
 )
-def test_what_no_cluster_can_grant_is_refused(wish: dict[str, Any], rule: str) -> None:
+def test_what_no_cluster_can_grant_is_refused(resources: dict[str, Any], rule: str) -> None:
     with pytest.raises(BenchError, match=rule):
-        Wish(**wish)
+        Resources(**resources)
 
 
 def test_workers_that_asked_for_no_gpu_compute_without_one(tmp_path: Path) -> None:
     devices = []
-    for wish in (Wish(), Wish(gpus=0.5), Wish(options=("gres=shard:1",))):
-        engine = Processes(wish)
+    for resources in (Resources(), Resources(gpus=0.5), Resources(options=("gres=shard:1",))):
+        engine = Processes(resources)
         engine.command = "exit 0"
-        engine.start(order(tmp_path))
+        engine.start(config(tmp_path))
         engine.stop()
         assert engine.order is not None
         devices.append(engine.order.device)
@@ -79,27 +79,27 @@ def test_workers_that_asked_for_no_gpu_compute_without_one(tmp_path: Path) -> No
 
 def test_an_unknown_engine_is_refused_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="slurm"):
-        engines.engine("slrum", Wish())
+        engines.engine("slrum", Resources())
 
 
 @pytest.mark.parametrize("name", engines.NAMES)
 def test_an_engine_without_its_package_says_how_to_get_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BenchError, match=rf'pip install "prunebench\[{name}\]"'):
-        engines.engine(name, Wish())
+        engines.engine(name, Resources())
 
 
 def test_slurm_is_started_from_one_of_its_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchError, match="sbatch is not on the PATH"):
-        engines.engine("slurm", Wish())
+        engines.engine("slurm", Resources())
 
 
 def test_a_lost_worker_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "PAUSE", 0.0)
-    engine = Processes(Wish(workers=2))
-    engine.start(order(tmp_path))
+    engine = Processes(Resources(workers=2))
+    engine.start(config(tmp_path))
     try:
         assert engine.tend() == ["2 workers started on here"]
         engine.slots[1].job.kill()
@@ -118,9 +118,9 @@ def test_when_every_worker_fails_at_once_the_last_reason_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet, "PAUSE", 0.0)
-    engine = Processes(Wish(workers=2))
+    engine = Processes(Resources(workers=2))
     engine.command = "exit 3"
-    engine.start(order(tmp_path))
+    engine.start(config(tmp_path))
     with pytest.raises(BenchError, match=r"failed at once, 3 times in a row, at last on here \(exit code 3\)"):
         tiny.tend_until(engine, lambda: False, 0.05)
 
@@ -129,9 +129,9 @@ def test_workers_that_have_nothing_to_do_look_again_while_the_study_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet, "AGAIN", 0.0)
-    engine = Processes(Wish(workers=2))
+    engine = Processes(Resources(workers=2))
     engine.command = "exit 0"
-    engine.start(order(tmp_path))
+    engine.start(config(tmp_path))
     first = [slot.job for slot in engine.slots]
     tiny.tend_until(
         engine, lambda: all(slot.job is not job for slot, job in zip(engine.slots, first, strict=True)), 0.05
@@ -141,10 +141,10 @@ def test_workers_that_have_nothing_to_do_look_again_while_the_study_goes_on(
 def test_a_worker_that_fails_says_why_without_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["pytest"])
     before = signal.getsignal(signal.SIGUSR2)
-    assert "begun" in work(order(tmp_path), (signal.SIGUSR2,)).reason
+    assert "begun" in work(config(tmp_path), (signal.SIGUSR2,)).reason
     assert signal.getsignal(signal.SIGUSR2) == before
     monkeypatch.setenv("BENCH_OPTUNA", "mysql://bob:sesame@127.0.0.1:1/none")
-    failed = work(order(tmp_path), (signal.SIGUSR2,))
+    failed = work(config(tmp_path), (signal.SIGUSR2,))
     assert failed.reason
     assert "sesame" not in failed.reason
 
@@ -158,8 +158,8 @@ def test_what_sbatch_is_told() -> None:
     pytest.importorskip("submitit")
     from submitit.slurm.slurm import _make_sbatch_string
 
-    wish = Wish(2, cpus=1.5, gpus=1, memory_gb=0.5, minutes=60, partition="gpu", options=("account=my lab",))
-    text = _make_sbatch_string(command="true", folder="x", **slurm.parameters(wish, "name"))
+    resources = Resources(2, cpus=1.5, gpus=1, memory_gb=0.5, minutes=60, partition="gpu", options=("account=my lab",))
+    text = _make_sbatch_string(command="true", folder="x", **slurm.parameters(resources, "name"))
     lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
     told = {
         "cpus-per-task=2",

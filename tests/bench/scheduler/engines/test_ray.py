@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler import engines
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 from tests.bench.scheduler.engines import tiny
 
 pytest.importorskip("ray")
@@ -65,7 +65,7 @@ def secret_in(folder: Path) -> list[Path]:
 
 def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:
     one = tiny.study(trials=3)
-    engine = engines.engine("ray", Wish(workers=2, address=cluster.address))
+    engine = engines.engine("ray", Resources(workers=2, address=cluster.address))
     going = tiny.Conducted(one, engine)
     going.until(lambda: tiny.running(one.name) >= 2)
     (second,) = cluster.worker_nodes
@@ -78,9 +78,9 @@ def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pyt
     assert sorted(e["number"] for e in told if e["kind"] == "trial") == [0, 1, 2]
     assert {e["state"] for e in told} == {"finished"}
     assert not secret_in(Path(cluster.head_node.get_session_dir_path()) / "logs")
-    assert not secret_in(Place().home)
+    assert not secret_in(Home().path)
     for e in told:
-        record = Place().records.record(e["run"])
+        record = Home().records.record(e["run"])
         assert record is not None
         assert record["provenance"]["command"] == f"bench work {one.name}"
     assert "raylet" not in "".join(capfd.readouterr())
@@ -92,7 +92,7 @@ from bench import engines
 from tests.bench.scheduler.engines import tiny
 
 if __name__ == "__main__":
-    going = tiny.Conducted(tiny.study(trials=1, epochs=200), engines.engine("ray", engines.Wish()))
+    going = tiny.Conducted(tiny.study(trials=1, epochs=200), engines.engine("ray", engines.Resources()))
     going.until(lambda: tiny.running(going.study.name) >= 1)
     print("running", flush=True)
     going.end()
@@ -117,21 +117,21 @@ def test_a_cluster_of_our_own_is_on_loopback_and_ends_with_the_study(tmp_path: P
     assert {c.laddr.ip.removeprefix("::ffff:") for c in sockets} == {"127.0.0.1"}
     assert folders
     assert not any(Path(folder).exists() for folder in folders)
-    (run,) = (path for path in (Place().home / "runs").iterdir() if not (path / "record.json").exists())
+    (run,) = (path for path in (Home().path / "runs").iterdir() if not (path / "record.json").exists())
     assert list(run.glob("checkpoint-*.pt"))
     assert "running" in {e["state"] for e in tiny.entries(tiny.study(trials=1, epochs=200).name)}
     assert not tiny.running(tiny.study(trials=1, epochs=200).name)
 
 
 def test_what_no_machine_here_has_is_refused() -> None:
-    engine = engines.engine("ray", Wish(gpus=64))
+    engine = engines.engine("ray", Resources(gpus=64))
     engine.start(tiny.order())
     with pytest.raises(BenchError, match="a worker must fit on one machine, but 1 CPUs, 64 GPUs"):
         tiny.tend_until(engine, lambda: False)
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
-    engine = engines.engine("ray", Wish(address="127.0.0.1:1"))
+    engine = engines.engine("ray", Resources(address="127.0.0.1:1"))
     engine.start(tiny.order())
     with pytest.raises(BenchError, match=r"127\.0\.0\.1:1 does not answer"):
         tiny.tend_until(engine, lambda: False)

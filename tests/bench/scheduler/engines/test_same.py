@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench import tracking
-from bench.records.home import Place
+from bench.records.home import Home
 from tests.bench.scheduler.engines import slurm_here, tiny
 from tests.bench.scheduler.servers import running
 
@@ -83,8 +83,8 @@ def answered(engine: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.
             env=dict(os.environ),
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        (name,) = Place(home=home).records.studies()
-        tracking.fetch(Place(home=home), tmp_path / f"{engine.__name__}-fetched", (name,))
+        (name,) = Home(path=home).records.studies()
+        tracking.fetch(Home(path=home), tmp_path / f"{engine.__name__}-fetched", (name,))
         found = tiny.configurations(name)
         monkeypatch.setenv("BENCH_HOME", str(tmp_path / f"{engine.__name__}-fetched"))
         assert tiny.configurations(name) == found

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler import engines
-from bench.scheduler.engines.base import Wish
+from bench.scheduler.engines.base import Resources
 from bench.scheduler.engines.slurm import Slurm
 from tests.bench.scheduler.engines import slurm_here, tiny
 
@@ -38,7 +38,7 @@ def engine(found: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Slurm:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:sesame@127.0.0.1:1")
     monkeypatch.setattr(Slurm, "every", 1.0)
-    made = engines.engine("slurm", Wish(workers=2))
+    made = engines.engine("slurm", Resources(workers=2))
     assert isinstance(made, Slurm)
     return made
 
@@ -79,14 +79,14 @@ def test_whatever_slurm_does_to_jobs_nothing_is_lost_or_told_twice(engine: Slurm
     assert sorted(e["number"] for e in told if e["kind"] == "trial") == [0, 1, 2]
     assert {e["state"] for e in told} == {"finished"}
     assert slurm("squeue", "--noheader") == ""
-    folder = Place().home / "studies" / name / "slurm"
+    folder = Home().path / "studies" / name / "slurm"
     assert folder.stat().st_mode & 0o777 == 0o700
-    for path in Place().home.rglob("*"):
+    for path in Home().path.rglob("*"):
         assert path.is_dir() or b"sesame" not in path.read_bytes(), path
 
 
 def test_a_partition_that_is_not_there_is_refused_by_sbatch(engine: Slurm) -> None:
-    engine = Slurm(Wish(partition="none"))
+    engine = Slurm(Resources(partition="none"))
     with pytest.raises(BenchError, match=r"sbatch says: .*invalid partition"):
         engine.start(tiny.order())
 
@@ -99,4 +99,4 @@ def test_a_study_that_nobody_began_ends_with_the_worker_s_reason(engine: Slurm) 
 
 def test_half_a_gpu_is_refused_with_what_slurm_calls_it(engine: Slurm) -> None:
     with pytest.raises(BenchError, match=re.escape("gres=shard:1")):
-        Slurm(Wish(gpus=0.5))
+        Slurm(Resources(gpus=0.5))

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import studies.pareto
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.records.run_folder import RunFolder
-from bench.scheduler.coordinator import Conductor, Result
+from bench.scheduler.coordinator import Coordinator, Result
 from bench.scheduler.engines.base import Engine
 from bench.scheduler.pool import Pool
-from bench.scheduler.worker import Order
+from bench.scheduler.worker import WorkerConfig
 from bench.study.study import Study
 
 
@@ -34,8 +34,8 @@ class Conducted:
 
     def __init__(self, one: Study, engine: Engine | None) -> None:
         self.study, self.lines, self.result, self.error = one, list[str](), Result(""), ""
-        pool = Pool(Place(), checkpoint_seconds=0.5)
-        self._conductor = Conductor(one, Place(), pool, say=self.lines.append, engine=engine)
+        pool = Pool(Home(), checkpoint_seconds=0.5)
+        self._conductor = Coordinator(one, Home(), pool, say=self.lines.append, engine=engine)
         self._thread = threading.Thread(target=self._conduct, daemon=True)
         self._thread.start()
 
@@ -64,7 +64,7 @@ class Conducted:
 
 
 def entries(name: str) -> list[dict[str, Any]]:
-    return list(Place().records.entries(name))
+    return list(Home().records.entries(name))
 
 
 def configurations(name: str) -> set[str]:
@@ -76,13 +76,13 @@ def configurations(name: str) -> set[str]:
 
 def running(name: str) -> int:
     """How many runs of a study are being computed."""
-    return sum(e["state"] == "running" and RunFolder(Place().records.run(e["run"])).busy for e in entries(name))
+    return sum(e["state"] == "running" and RunFolder(Home().records.run(e["run"])).busy for e in entries(name))
 
 
-def order() -> Order:
+def config() -> WorkerConfig:
     """A worker's order for a study that nobody has begun."""
-    place = Place()
-    return Order("nobody", place.home, place.data)
+    home = Home()
+    return WorkerConfig("nobody", home.path, home.data)
 
 
 def tend_until(engine: Engine, what: Callable[[], bool], every: float = 0.5) -> None:

@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 
 from bench import tracking
 from bench.errors import BenchError
-from bench.records.home import Place
+from bench.records.home import Home
 from bench.scheduler.servers.lab import DATABASES, Servers
 from bench.scheduler.storages import open_storage, transient
 from tests.bench.scheduler.servers.running import Running, needs
@@ -83,14 +83,14 @@ def test_without_the_password_nobody_comes_in(lab: Running) -> None:
 def test_stopped_and_started_again_they_go_on_with_the_data(lab: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", lab.mlflow_url)
     optuna.create_study(storage=opened(lab.optuna_url), study_name="kept").add_trial(optuna.create_trial(value=0.5))
-    experiment = tracking.connect(Place()).create_experiment("kept")
+    experiment = tracking.connect(Home()).create_experiment("kept")
     lab.stop()
     assert not lab.lab.postgres.running()
     with pytest.raises(BenchError, match="does not"):
-        tracking.connect(Place())
+        tracking.connect(Home())
     lab.start()
     assert optuna.load_study(storage=opened(lab.proxy_url), study_name="kept").best_value == 0.5
-    assert tracking.connect(Place()).get_experiment_by_name("kept").experiment_id == experiment
+    assert tracking.connect(Home()).get_experiment_by_name("kept").experiment_id == experiment
 
 
 @needs
