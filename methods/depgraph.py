@@ -186,8 +186,8 @@ class DepGraph(Structured[State]):
                     weight = values[member.name]
                     along = torch.zeros(weight.shape[member.dim], device=weight.device, dtype=weight.dtype)
                     along[member.index.to(weight.device)] = gamma.to(weight)[member.channel.to(weight.device)]
-                    home = found.setdefault(member.name, torch.zeros_like(weight))
-                    home += along.view([-1 if d == member.dim else 1 for d in range(weight.dim())])
+                    place = found.setdefault(member.name, torch.zeros_like(weight))
+                    place += along.view([-1 if d == member.dim else 1 for d in range(weight.dim())])
         return found
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:

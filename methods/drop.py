@@ -224,7 +224,7 @@ class Drop(Method[State]):
         """After which steps the prunings come, and the projection; in a short run several come after the same step."""
         shares = [t / self.rounds for t in range(self.rounds + 1)]
         places = [round(((1 - x) * self.dense + x * (1 - self.fine_tune)) * steps) for x in shares]
-        *prunings, projection = [min(steps, max(1, home)) for home in places]
+        *prunings, projection = [min(steps, max(1, place)) for place in places]
         return prunings, projection
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:

@@ -111,23 +111,23 @@ def admit(
     """Which of the channels ``waiting`` go, bool (C,) by group, as are ``gone``: the smallest of ``sizes`` first, in blocks
     that leave a multiple of ``round_to`` (never nothing), and not more than ``share`` of the cost plus 1 %."""
     blocks, dense = list[tuple[float, int, Tensor]](), costs.total([0] * len(costs.groups))
-    for home, group in enumerate(costs.groups):
+    for place, group in enumerate(costs.groups):
         size, left, key = sizes[group.root], group.channels - int(gone[group.root].sum()), 0.0
         order = size.masked_fill(~waiting[group.root], torch.inf).argsort(stable=True)
         queue = order[: int(waiting[group.root].sum())]
         while len(queue) >= (count := left % round_to or round_to) and left > count:
             key = max(key, float(size[queue[:count]].mean()))  # a group's own blocks stay in order
-            blocks.append((key, home, queue[:count]))
+            blocks.append((key, place, queue[:count]))
             queue, left = queue[count:], left - count
     removed, full = [int(gone[g.root].sum()) for g in costs.groups], set[int]()
     chosen = {root: torch.zeros_like(out) for root, out in gone.items()}
-    for _, home, block in sorted(blocks, key=lambda b: b[:2]):
-        after = [n + len(block) * (i == home) for i, n in enumerate(removed)]
-        if home in full or 1 - costs.total(after) / dense > share + TOLERANCE:
-            full.add(home)
+    for _, place, block in sorted(blocks, key=lambda b: b[:2]):
+        after = [n + len(block) * (i == place) for i, n in enumerate(removed)]
+        if place in full or 1 - costs.total(after) / dense > share + TOLERANCE:
+            full.add(place)
             continue
         removed = after
-        chosen[costs.groups[home].root][block] = True
+        chosen[costs.groups[place].root][block] = True
     return chosen
 
 

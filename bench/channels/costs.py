@@ -59,10 +59,10 @@ class Costs:
                 0.0,
             )
         lost = dict[str, dict[int, list[tuple[int, int]]]]()
-        for home, group in enumerate(groups):
+        for place, group in enumerate(groups):
             for member in group.members:
                 positions = len(member.index) // group.channels
-                lost.setdefault(member.name, {}).setdefault(member.dim, []).append((home, positions))
+                lost.setdefault(member.name, {}).setdefault(member.dim, []).append((place, positions))
         units = _units(model, shape, budget)
         parameters = {n: t for n, t in tensors(model).items() if n in units}
         terms = tuple(
@@ -175,18 +175,18 @@ def _steps(group: Group, round_to: int) -> list[int]:
 def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
     """Blocks of channels in the order of their mean scores; as many as come nearest, then one block more or less."""
     blocks = list[tuple[float, int, int]]()  # (key, group, channels)
-    for home, group in enumerate(costs.groups):
+    for place, group in enumerate(costs.groups):
         ordered, at, key = scores[group.root].sort(stable=True).values, 0, -math.inf
         for size in _steps(group, round_to):
             key = max(key, float(ordered[at : at + size].mean()))  # a group's own blocks stay in order
-            blocks.append((key, home, size))
+            blocks.append((key, place, size))
             at += size
     blocks.sort(key=lambda b: (b[0], b[1]))
 
     def removed(count: int) -> list[int]:
         found = [0] * len(costs.groups)
-        for _, home, size in blocks[:count]:
-            found[home] += size
+        for _, place, size in blocks[:count]:
+            found[place] += size
         return [max(pair) for pair in zip(found, least, strict=True)]
 
     count = _bisect(lambda n: costs.total(removed(n)) <= wanted, len(blocks))
@@ -199,11 +199,11 @@ def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to:
 def _nearby(costs: Costs, removed: list[int], round_to: int, least: list[int]) -> list[list[int]]:
     """A choice, and those that differ from it by one step in one group or by one step in each of two."""
     moves = list[tuple[int, int]]()
-    for home, group in enumerate(costs.groups):
+    for place, group in enumerate(costs.groups):
         for change in (round_to, -round_to):
-            if least[home] <= removed[home] + change <= _most(group, round_to):
-                moves.append((home, change))
-    single = [{home: change} for home, change in moves]
+            if least[place] <= removed[place] + change <= _most(group, round_to):
+                moves.append((place, change))
+    single = [{place: change} for place, change in moves]
     double = [{a: x, b: y} for a, x in moves for b, y in moves if a < b and x * y < 0] if len(moves) <= 120 else []
     return [removed, *([r + move.get(i, 0) for i, r in enumerate(removed)] for move in [*single, *double])]
 

@@ -110,7 +110,7 @@ def prove(model: nn.Module, images: Tensor, found: Traced) -> list[Group]:
     if instead:
         proved += _sound_ones(model, images, instead, proved)
     proved = needed(model, images, proved)
-    order = {name: home for home, (name, _) in enumerate(model.named_modules())}
+    order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     return sorted(proved, key=lambda g: order[g.root.partition("/")[0]])
 
 
@@ -149,9 +149,9 @@ def needed(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> list[Gr
 
         def note(module: sites.Sited, site: str, asked: list[int], got: list[tuple[Tensor, int]]) -> None:
             name = names[id(module)]  # noqa: B023
-            for home, (tensor, dim) in enumerate(got):
-                if home >= len(asked) or asked[home] not in (-1, tensor.shape[dim]):
-                    wrong.add(f"{name}.@{site}:{home}" if name else f"@{site}:{home}")
+            for place, (tensor, dim) in enumerate(got):
+                if place >= len(asked) or asked[place] not in (-1, tensor.shape[dim]):
+                    wrong.add(f"{name}.@{site}:{place}" if name else f"@{site}:{place}")
 
         with torch.no_grad(), sites.watch(smaller, note):
             smaller(images)

@@ -91,11 +91,11 @@ def keep(model: nn.Module, groups: Sequence[Group], kept: Kept) -> Plan:
         channels[kept[group.root].cpu()] = True
         for member in group.members:
             whole = member.size or sizes[member.name][member.dim]
-            home = stays.setdefault((member.name, member.dim), torch.ones(whole, dtype=torch.bool))
-            home[member.index] &= channels[member.channel]
+            place = stays.setdefault((member.name, member.dim), torch.ones(whole, dtype=torch.bool))
+            place[member.index] &= channels[member.channel]
     plan: Plan = {}
-    for (name, dim), home in stays.items():
-        plan.setdefault(name, {})[dim] = home.nonzero()[:, 0].tolist()
+    for (name, dim), place in stays.items():
+        plan.setdefault(name, {})[dim] = place.nonzero()[:, 0].tolist()
     return plan
 
 

@@ -42,7 +42,7 @@ class Display:
 
     def __enter__(self) -> Self:
         self.bars.start()
-        self.whole = self.bars.add_task("runs", total=self.total, planned="")
+        self.whole = self.bars.add_task("runs", total=self.total, note="")
         return self
 
     def __exit__(
@@ -59,10 +59,10 @@ class Display:
         """One message of the pool."""
         if kind == "started":
             self.printed[label] = time.monotonic()
-            self.tasks[label] = self.bars.add_task(escape(label), total=None, planned="starting")
+            self.tasks[label] = self.bars.add_task(escape(label), total=None, note="starting")
         elif kind == "decoding":
             done, total = value
-            self._update(label, completed=done, total=total, planned="decoding images")
+            self._update(label, completed=done, total=total, note="decoding images")
         elif kind == "progress":
             self._progress(label, value)
         elif kind == "retry":
@@ -74,13 +74,13 @@ class Display:
     def _progress(self, label: str, value: dict[str, Any]) -> None:
         if value["row"]:
             self.rows[label] = value["row"]
-        row, planned = self.rows.get(label), value["phase"]
+        row, note = self.rows.get(label), value["phase"]
         if row:
-            planned += f" · {row['val/top1']:.1f} % · sparsity {row['sparsity']:.3f}"
-        self._update(label, completed=value["step"], total=value["steps"], planned=planned)
+            note += f" · {row['val/top1']:.1f} % · sparsity {row['sparsity']:.3f}"
+        self._update(label, completed=value["step"], total=value["steps"], note=note)
         if not self.live and value["row"] and time.monotonic() - self.printed.get(label, 0.0) >= LINE_EVERY:
             self.printed[label] = time.monotonic()
-            self.say(f"{label}: step {value['step']} of {value['steps']} · {planned}")
+            self.say(f"{label}: step {value['step']} of {value['steps']} · {note}")
 
     def _update(self, label: str, **values: Any) -> None:
         if label in self.tasks:
@@ -94,7 +94,7 @@ class Display:
         self._remove(label)
         self.ended += 1
         self.cached += outcome.cached
-        self.bars.update(self.whole, advance=1, planned=f"{self.ended} ended")
+        self.bars.update(self.whole, advance=1, note=f"{self.ended} ended")
         row = self.rows.pop(label, None)
         if outcome.state == "failed" and self.failures:
             self.say(f"{label}: {outcome.kind or 'failed'}: {outcome.reason}", style="red")

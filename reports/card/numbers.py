@@ -114,8 +114,8 @@ def paired(found: Evidence) -> Verdict:
     entries = found.study.entries
     finals = entries[(entries["kind"] == "final")]
     sets = {
-        home: {frozenset(map(found.repetition, dicts(own))) for _, own in rows.groupby(["cell", "number"])}
-        for home, rows in finals.groupby(["model", "group"])
+        place: {frozenset(map(found.repetition, dicts(own))) for _, own in rows.groupby(["cell", "number"])}
+        for place, rows in finals.groupby(["model", "group"])
     }
     apart = sorted(f"{model} {group}".strip() for (model, group), own in sets.items() if len(own) > 1)
     wrong = sum(found.run(e).get("seed", e["seed"]) != e["seed"] for e in found.finals)

@@ -156,10 +156,10 @@ def every_final(
 ) -> None:
     """The finals of a panel, methods a little beside each other; an arrow for each that lies below ``lowest`` (per cent)."""
     groups = list(rows.groupby(["method", "group"], sort=True))
-    for home, ((method, group), own) in enumerate(groups):
+    for place, ((method, group), own) in enumerate(groups):
         look = replace(looks[str(method)], marker=faces[str(method), str(group)])
         crowded = len(groups) > 2 and len(own) > 1
-        moved = 1 + SIDEWAYS * (2 * (home + 0.5) / len(groups) - 1) if crowded else 1.0
+        moved = 1 + SIDEWAYS * (2 * (place + 0.5) / len(groups) - 1) if crowded else 1.0
         some = own.assign(size=own["size"] * moved).sort_values("size")
         finals(axes, some[some["accuracy"] >= lowest], look, joined=own["size"].nunique() >= CURVE)
         style.below(axes, 100 * some.loc[some["accuracy"] < lowest, "size"], lowest, look.colour)

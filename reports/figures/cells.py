@@ -43,8 +43,8 @@ def cells(study: Study) -> pd.DataFrame:
         beside = {"dense": over.mean, "dense_low": over.low, "dense_high": over.high}
         rows.append({**row, **ends, **beside, **whose[row["method"]], "model": model})
     table = pd.DataFrame(rows, columns=COLUMNS)
-    home = table["label"].map(list(order.index).index)
-    return table.assign(home=home).sort_values(["cell", "place"], kind="stable", ignore_index=True)[COLUMNS]
+    place = table["label"].map(list(order.index).index)
+    return table.assign(place=place).sort_values(["cell", "place"], kind="stable", ignore_index=True)[COLUMNS]
 
 
 def _controls(study: Study) -> pd.DataFrame:
@@ -103,18 +103,18 @@ def _panel(axes: Axes, rows: pd.DataFrame, labels: list[str], looks: Looks) -> N
     axes.set_xlabel("Test top-1 (%)")
 
 
-def _row(axes: Axes, row: Mapping[str, Any], home: int, lowest: float, looks: Looks) -> None:
+def _row(axes: Axes, row: Mapping[str, Any], place: int, lowest: float, looks: Looks) -> None:
     look = looks[row["method"]]
     said = row["letters"] or ("" if row["n"] else "failed")
-    axes.text(1.02, home, said, transform=axes.get_yaxis_transform(), fontsize=6, va="center", color="#555555")
+    axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), fontsize=6, va="center", color="#555555")
     if not row["n"]:
         return
     if row["mean"] < lowest:
-        axes.plot([lowest], [home], marker=CARETLEFT, color=look.colour, markersize=5, clip_on=False)
+        axes.plot([lowest], [place], marker=CARETLEFT, color=look.colour, markersize=5, clip_on=False)
         spread = f" ± {row['mean'] - row['low']:.1f}" if not math.isnan(row["low"]) else ""
         where = ink(xytext=(6, 0), textcoords="offset points", va="center", fontsize=6, color="#555555")
-        axes.annotate(f"{row['mean']:.1f}{spread}", (lowest, home), **where)
+        axes.annotate(f"{row['mean']:.1f}{spread}", (lowest, place), **where)
         return
     half = 0.0 if math.isnan(row["low"]) else row["mean"] - row["low"]
     mark = ink(**look.mark(), markersize=3.8, elinewidth=0.9, zorder=3)
-    axes.errorbar([row["mean"]], [home], xerr=[half] if half else None, **mark)
+    axes.errorbar([row["mean"]], [place], xerr=[half] if half else None, **mark)

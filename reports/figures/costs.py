@@ -52,8 +52,10 @@ def costs(study: Study) -> pd.DataFrame:
         rows += [{**whose, "cost": cost, "size": own[cost].mean()} for cost in AXES if own[cost].notna().any()]
     table = pd.DataFrame(rows, columns=COLUMNS).dropna(subset="accuracy", ignore_index=True)
     table["front"] = accuracy.beaten_by_none(table, ["model", "cost"], table.index)
-    home = table["cost"].map(list(AXES).index)
-    return table.assign(home=home).sort_values(["model", "place", "method"], kind="stable", ignore_index=True)[COLUMNS]
+    place = table["cost"].map(list(AXES).index)
+    return table.assign(place=place).sort_values(["model", "place", "method"], kind="stable", ignore_index=True)[
+        COLUMNS
+    ]
 
 
 def entries(study: Study) -> pd.DataFrame:

@@ -52,8 +52,8 @@ def decay(study: Study) -> pd.DataFrame:
             if sweep in facts and facts.get(other) == least.get((reading, other)):
                 rows.append({**row, "sweep": sweep, "name": reading, "x": facts[sweep]})
     table = pd.DataFrame(rows, columns=COLUMNS)
-    home = table["sweep"].map(["", STEPS, RATE, LENGTH].index)
-    return table.assign(home=home).sort_values(["model", "place", "name", "x"], ignore_index=True)[COLUMNS]
+    place = table["sweep"].map(["", STEPS, RATE, LENGTH].index)
+    return table.assign(place=place).sort_values(["model", "place", "name", "x"], ignore_index=True)[COLUMNS]
 
 
 def _least(study: Study) -> dict[tuple[str, str], float]:

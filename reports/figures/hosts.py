@@ -185,15 +185,15 @@ def _panel(
     """One row of the figure: hosts from left to right, their policies beside each other."""
     names = list(rows["host"].unique())
     for row in dicts(rows[rows[name].notna()]):
-        home = names.index(row["host"]) + 0.22 * (POLICIES.index(row["policy"]) - 1)
+        place = names.index(row["host"]) + 0.22 * (POLICIES.index(row["policy"]) - 1)
         half, colour = row[f"{name}_half"], looks[row["method"]].colour
         face = ink(fmt=STYLES[row["policy"]], color=colour, markeredgecolor=INK, markeredgewidth=0.6, markersize=5)
         axes.errorbar(
-            [home], [row[name]], [0 if math.isnan(half) else half], ecolor=INK, elinewidth=0.8, capsize=2, **face
+            [place], [row[name]], [0 if math.isnan(half) else half], ecolor=INK, elinewidth=0.8, capsize=2, **face
         )
         beside = claims[(claims["host"] == row["host"]) & (claims["model"] == row["model"])]
         said = beside.loc[beside["policy"] == row["policy"], name].dropna()
-        axes.plot([home + 0.1] * len(said), said, "D", color="white", markeredgecolor="#555555", markersize=4)
+        axes.plot([place + 0.1] * len(said), said, "D", color="white", markeredgecolor="#555555", markersize=4)
         if name == "top1" and row["model"] in dense and row["policy"] == ALONE:
             ends = [names.index(row["host"]) - 0.45, names.index(row["host"]) + 0.45]
             axes.plot(ends, [dense[row["model"]]] * 2, color=INK, linestyle=CONTROL_DASH, linewidth=0.9)

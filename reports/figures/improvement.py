@@ -55,12 +55,12 @@ def figure(frame: pd.DataFrame, baseline: str) -> Figure:
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     """A row for each method; the dashed line is a coin's toss."""
     canvas, [[axes]] = style.panels(1, wide, height=0.4 + ROW * len(table))
-    for home, row in enumerate(dicts(table)):
+    for place, row in enumerate(dicts(table)):
         look = looks[row["method"]]
         ends = [[row["probability"] - row["low"]], [row["high"] - row["probability"]]]
         bars = ink(**look.mark(), elinewidth=0.9, capsize=1.5, markersize=4)
         drawn = None if math.isnan(row["low"]) else ends
-        axes.errorbar([row["probability"]], [home], xerr=drawn, **bars)
+        axes.errorbar([row["probability"]], [place], xerr=drawn, **bars)
     axes.axvline(0.5, color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(len(table) - 0.4, -0.6)

@@ -65,7 +65,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, score: str = "test top-1
     labels = list(table["label"].unique())
     lines = math.ceil(len(labels) / (4 if wide else 2))
     canvas, [[axes]] = style.panels(1, wide, height=2.0 + 0.14 * lines + 0.04 * len(labels))
-    named = [_line(axes, table, label, home, looks) for home, label in enumerate(labels)]
+    named = [_line(axes, table, label, place, looks) for place, label in enumerate(labels)]
     named.sort(key=lambda line: line.get_markerfacecolor() == "white")
     axes.set_xlabel(f"τ: {score}")
     axes.set_ylabel("Share of runs above τ")
@@ -76,12 +76,12 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, score: str = "test top-1
     return canvas
 
 
-def _line(axes: Axes, table: pd.DataFrame, label: str, home: int, looks: Looks) -> Line2D:
+def _line(axes: Axes, table: pd.DataFrame, label: str, place: int, looks: Looks) -> Line2D:
     rows = table[table["label"] == label]
     look, dash = _inks(table, label, looks)
     line = ink(**look.mark(), linestyle=dash, markersize=3.5, linewidth=1, drawstyle="steps-post")
     spots = np.searchsorted(
-        rows["tau"], rows["tau"].iloc[0] + np.ptp(rows["tau"]) * (np.arange(8) + (home % 7) / 7) / 8
+        rows["tau"], rows["tau"].iloc[0] + np.ptp(rows["tau"]) * (np.arange(8) + (place % 7) / 7) / 8
     )
     axes.plot(rows["tau"], rows["share"], **line, markevery=spots.tolist())
     if table["label"].nunique() <= MOST:

@@ -82,9 +82,9 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     rows = dicts(table)
     several = table["label"].nunique() > 1
     names = [f"{row['model']}, {row['label']}" if several else row["model"] for row in rows]
-    for home, row in enumerate(rows):
-        _bar(bars, home, row, looks)
-        _points(points, home, row, looks)
+    for place, row in enumerate(rows):
+        _bar(bars, place, row, looks)
+        _points(points, place, row, looks)
     bars.set_yticks(range(len(rows)), names, fontsize=7 if wide else 5.5)
     bars.set_ylim(len(rows) - 0.4, -0.6)
     bars.set_xlim(0, 100)
@@ -97,14 +97,14 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     return figure
 
 
-def _bar(axes: Axes, home: int, row: dict[str, Any], looks: Looks) -> None:
+def _bar(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
     if math.isnan(row["pruned"]):
         words = "failed" if row["failed"] else "no result yet"
-        axes.text(1.5, home, words, va="center", fontsize=6.5, fontstyle="italic", color=INK)
+        axes.text(1.5, place, words, va="center", fontsize=6.5, fontstyle="italic", color=INK)
         return
     start = 0.0
     for part in PARTS:
-        axes.barh(home, 100 * row[part], left=start, height=0.72, **_face(part, looks[row["method"]].colour))
+        axes.barh(place, 100 * row[part], left=start, height=0.72, **_face(part, looks[row["method"]].colour))
         start += 100 * row[part]
 
 
@@ -119,13 +119,13 @@ def _face(part: str, colour: str) -> dict[str, Any]:
     return faces[part] | ink(linewidth=0.4)
 
 
-def _points(axes: Axes, home: int, row: dict[str, Any], looks: Looks) -> None:
+def _points(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
     for name, method, shift in (("dense", CONTROL, -0.14), ("top1", row["method"], 0.14)):
         prefix, look = ("dense_" if name == "dense" else ""), looks[method]
         if not math.isnan(row[name]):
             half = row[f"{prefix}high"] - row[name]
             bars = ink(color=look.colour, elinewidth=0.8, capsize=1.5, markersize=3.8)
-            axes.errorbar([row[name]], [home + shift], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **bars)
+            axes.errorbar([row[name]], [place + shift], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **bars)
 
 
 def _handles(table: pd.DataFrame, looks: Looks) -> list[Patch | Line2D]:

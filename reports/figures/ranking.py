@@ -73,9 +73,9 @@ def draw(table: pd.DataFrame, found: Ranks, looks: Looks, wide: bool) -> Canvas:
             axes.plot(
                 [low - slack, high + slack], [-0.1 - BAR * level] * 2, color=INK, linewidth=2.4, solid_capstyle="butt"
             )
-    for home, row in enumerate(dicts(table)):
-        left = home < half
-        height = -(depth + LINE * ((home if left else count - 1 - home) + 0.5))
+    for place, row in enumerate(dicts(table)):
+        left = place < half
+        height = -(depth + LINE * ((place if left else count - 1 - place) + 0.5))
         _name(axes, row["rank"], height, row["label"], looks[row["method"]].colour, 1 if left else count, left)
     return canvas
 

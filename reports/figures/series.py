@@ -176,10 +176,10 @@ def shared(parts: Sequence[tuple[str, pd.DataFrame]], looks: Looks) -> list[tupl
 
 def _dealt(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows in as few parts of at most `MOST` configurations as will do, as even as can be, in their order."""
-    home = rows.groupby(["order", "method", *CONFIGURATION], sort=True).ngroup()
-    count = int(home.max()) + 1 if len(rows) else 0
+    place = rows.groupby(["order", "method", *CONFIGURATION], sort=True).ngroup()
+    count = int(place.max()) + 1 if len(rows) else 0
     parts = max(1, math.ceil(count / MOST))
-    return [rows[(home * parts // max(1, count)) == i] for i in range(parts)]
+    return [rows[(place * parts // max(1, count)) == i] for i in range(parts)]
 
 
 def configurations(rows: pd.DataFrame, looks: Looks) -> list[tuple[pd.DataFrame, Look, style.Dash]]:

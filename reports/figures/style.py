@@ -160,8 +160,8 @@ def panel_width(axes: Axes) -> float:
 def _names(axes: Axes, named: Sequence[Artist]) -> int:
     """A legend above a panel, in as many columns as it is wide; returns the number of its rows."""
     columns = _columns(panel_width(axes), [str(line.get_label()) for line in named])
-    home = ink(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, borderpad=0.1)
-    axes.legend(handles=named, ncols=columns, labelspacing=0.25, columnspacing=1.2, **home)
+    place = ink(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, borderpad=0.1)
+    axes.legend(handles=named, ncols=columns, labelspacing=0.25, columnspacing=1.2, **place)
     return math.ceil(len(named) / columns)
 
 

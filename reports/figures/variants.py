@@ -32,9 +32,9 @@ def variants(study: Study) -> pd.DataFrame:
         numbers = {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n}
         found.append({**whose, "label": label(first), "split": split, **numbers})
     table = pd.DataFrame(found, columns=COLUMNS)
-    home = table.groupby("group")["order"].transform("min")
+    place = table.groupby("group")["order"].transform("min")
     by = ["model", "place", "order", "method"]
-    return table.assign(home=home).sort_values(by, ignore_index=True)[COLUMNS]
+    return table.assign(place=place).sort_values(by, ignore_index=True)[COLUMNS]
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
@@ -66,7 +66,7 @@ def _by_model(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     figure, [[axes]] = style.panels(1, wide, height=0.5 + ROW * table["model"].nunique())
     rows = table[table["order"] >= 0]
     _draw_rows(axes, rows, looks, "model")
-    places = {model: home for home, model in enumerate(rows["model"])}
+    places = {model: place for place, model in enumerate(rows["model"])}
     for control in dicts(table[(table["method"] == CONTROL) & table["model"].isin(places)]):
         _point(axes, control, places[control["model"]], looks)
     axes.set_xlabel("Top-1 accuracy (%)")
@@ -83,31 +83,31 @@ def _rows(table: pd.DataFrame) -> int:
 
 def _draw_rows(axes: Axes, rows: pd.DataFrame, looks: Looks, name: str) -> list[str]:
     """A point per row, from above, under the name of its group where there are several."""
-    home, group, ticks, names = 0, None, list[int](), list[str]()
+    place, group, ticks, names = 0, None, list[int](), list[str]()
     several = rows["group"].nunique() > 1
     for row in dicts(rows):
         if several and row["group"] != group:
             group = row["group"]
-            ticks.append(home)
+            ticks.append(place)
             names.append(f"{group or 'others'}:")
-            axes.axhline(home, color=INK, linewidth=0.3)
-            home += 1
-        _point(axes, row, home, looks)
-        ticks.append(home)
+            axes.axhline(place, color=INK, linewidth=0.3)
+            place += 1
+        _point(axes, row, place, looks)
+        ticks.append(place)
         names.append(str(row[name]))
-        home += 1
+        place += 1
     axes.set_yticks(ticks, names)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(max(home, 1) - 0.4, -0.6)
+    axes.set_ylim(max(place, 1) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     return names
 
 
-def _point(axes: Axes, row: dict[str, Any], home: float, looks: Looks) -> None:
+def _point(axes: Axes, row: dict[str, Any], place: float, looks: Looks) -> None:
     look, half = looks[row["method"]], row["high"] - row["accuracy"]
     face = ink(color=look.colour, markerfacecolor=look.colour if row["split"] == "test" else "white")
     bars = ink(ecolor=look.colour, elinewidth=0.9, capsize=1.5, markersize=4)
-    axes.errorbar([row["accuracy"]], [home], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **face, **bars)
+    axes.errorbar([row["accuracy"]], [place], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **face, **bars)
 
 
 def _legend(figure: Figure, table: pd.DataFrame, looks: Looks, wide: bool) -> None:

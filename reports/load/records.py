@@ -103,7 +103,7 @@ class Study:
         for entry in dicts(entries):
             rows = self.curves(entry["run"]) if key == "curves" else pd.DataFrame(self.records[entry["run"]][key])
             whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed", "run")}
-            found.append(rows.assign(**whose, label=label(entry), home=range(len(rows))))
+            found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
         return pd.concat(found, ignore_index=True) if any(map(len, found)) else pd.DataFrame()
 
 

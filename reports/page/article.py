@@ -64,9 +64,9 @@ def _results(section: Section) -> Iterator[str]:
     yield r"\section{Results}"
     yield from _tables([table for table in section.tables if not _appended(table)])
     drawn = [shown for shown in section.figures if shown.files]
-    for home, shown in enumerate(drawn, start=1):
+    for place, shown in enumerate(drawn, start=1):
         yield from _figure(shown)
-        if home % FLUSH == 0:
+        if place % FLUSH == 0:
             yield r"\clearpage"
     lacking = [f"{shown.figure.title}: {shown.figure.missing}." for shown in section.figures if not shown.files]
     if lacking:

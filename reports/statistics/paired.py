@@ -100,8 +100,8 @@ def holm(values: Sequence[float]) -> list[float]:
     ends below the one before it, and none above 1. A NaN stays, and is no part of the family."""
     known = sorted((i for i, p in enumerate(values) if not math.isnan(p)), key=lambda i: (values[i], i))
     found, floor = list(values), 0.0
-    for home, i in enumerate(known):
-        floor = max(floor, min(1.0, (len(known) - home) * values[i]))
+    for place, i in enumerate(known):
+        floor = max(floor, min(1.0, (len(known) - place) * values[i]))
         found[i] = floor
     return found
 

@@ -44,8 +44,8 @@ def finals_frame(study: Study) -> pd.DataFrame:
     if study.grid and not frame["group"].any():  # model by model, each with its control, then the papers
         by = ["claim", "model", "order", "method"]
     elif study.grid:  # the control, then group by group in the order declared, then the papers
-        home = frame.groupby("group")["order"].transform("min").fillna(len(frame))
-        frame, by = frame.assign(home=home), ["claim", "place", "order", "method", "model"]
+        place = frame.groupby("group")["order"].transform("min").fillna(len(frame))
+        frame, by = frame.assign(place=place), ["claim", "place", "order", "method", "model"]
     return frame.sort_values(by, kind="stable", ignore_index=True)[FINALS]
 
 

@@ -26,9 +26,9 @@ def sanity(study: Study) -> pd.DataFrame:
     for entry in dicts(rows[rows["kind"] == "baseline"]):
         own = finals.get(entry["params"].get("of", ""))
         if own is not None and not math.isnan(own["test_top1"]) and not math.isnan(entry["test_top1"]):
-            home = (cell(own), called(own), entry["method"])
-            found.setdefault(home, []).append((own["test_top1"], entry["test_top1"]))
-    return pd.DataFrame([_row(*home, pairs) for home, pairs in sorted(found.items())], columns=COLUMNS)
+            place = (cell(own), called(own), entry["method"])
+            found.setdefault(place, []).append((own["test_top1"], entry["test_top1"]))
+    return pd.DataFrame([_row(*place, pairs) for place, pairs in sorted(found.items())], columns=COLUMNS)
 
 
 def _row(where: str, method: str, control: str, pairs: list[tuple[float, float]]) -> dict[str, object]:

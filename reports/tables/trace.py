@@ -31,7 +31,7 @@ def traced(table: Table, study: Study) -> Table:
     runs = []
     for row in table.rows():
         own = [places[key].get(row[key], set()) for key in keys] if not row.get("claim") else [set[int]()]
-        runs.append([str(entries[home]["run"]) for home in sorted(set.intersection(*own))])
+        runs.append([str(entries[place]["run"]) for place in sorted(set.intersection(*own))])
     return (
         replace(table, frame=table.frame.assign(runs=pd.Series(runs, index=table.frame.index))) if any(runs) else table
     )
@@ -40,10 +40,10 @@ def traced(table: Table, study: Study) -> Table:
 def _places(known: Sequence[Mapping[str, set[Any]]]) -> dict[str, dict[Any, set[int]]]:
     """For each column and name the places of the entries that are called so."""
     found: dict[str, dict[Any, set[int]]] = {key: {} for key in KEYS}
-    for home, names in enumerate(known):
+    for place, names in enumerate(known):
         for key in KEYS:
             for name in names[key]:
-                found[key].setdefault(name, set()).add(home)
+                found[key].setdefault(name, set()).add(place)
     return found
 
 

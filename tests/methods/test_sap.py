@@ -104,11 +104,11 @@ def by_hand(weights: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], sc
         places = [(name, i) for i in range(w.numel())]
         rows = len(w) if scope == "neuron" else 1
         groups += [places[i * len(places) // rows : (i + 1) * len(places) // rows] for i in range(rows)]
-    groups = [[home for group in groups for home in group]] if scope == "global" else groups
+    groups = [[place for group in groups for place in group]] if scope == "global" else groups
     kept = {name: m.flatten().clone() for name, m in masks.items()}
     flat = {name: w.flatten() for name, w in weights.items()}
     for group in groups:
-        live = [home for home in group if kept[home[0]][home[1]]]
+        live = [place for place in group if kept[place[0]][place[1]]]
         values = torch.stack([flat[n][i] for n, i in live])
         d, norm_half, norm_one = len(live), values.abs().sqrt().sum().item() ** 2, values.abs().sum().item()
         index = 1 - norm_half / d / norm_one if norm_one else 0.0

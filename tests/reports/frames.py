@@ -29,7 +29,7 @@ def simulated(methods: int, cells: int = 6, seeds: int = 3, *, spread: float = 0
     for cell in range(cells):
         for seed in range(seeds):
             shared = source.normal(0, spread)
-            for home, method in enumerate(NAMES[:methods]):
-                score = 95 - 2 * cell - gap * home + shared + source.normal(0, spread)
+            for place, method in enumerate(NAMES[:methods]):
+                score = 95 - 2 * cell - gap * place + shared + source.normal(0, spread)
                 rows.append({"cell": f"net@0.{cell}", "method": method, "seed": seed, "score": score})
     return pd.DataFrame(rows)

@@ -81,13 +81,13 @@ def trace(model: nn.Module, images: Tensor) -> Traced:
     names = {id(module): name for name, module in model.named_modules()}
 
     def note(module: sites.Sited, site: str, asked: list[int], got: list[tuple[Tensor, int]]) -> None:
-        for home, (size, (tensor, dim)) in enumerate(zip(asked, got, strict=False)):
+        for place, (size, (tensor, dim)) in enumerate(zip(asked, got, strict=False)):
             if tensor.shape[dim] > 1:
-                calls[names[id(module)], f"{site}:{home}"].append((size, flow.known[id(tensor)][1][dim]))
+                calls[names[id(module)], f"{site}:{place}"].append((size, flow.known[id(tensor)][1][dim]))
 
     def compare(module: sites.Sited, site: str, asked: list[int], got: list[tuple[Tensor, int]]) -> None:
-        for home, size in enumerate(asked):
-            key = names[id(module)], f"{site}:{home}"
+        for place, size in enumerate(asked):
+            key = names[id(module)], f"{site}:{place}"
             if key in calls:
                 calls[key] = [(size if size == before else -1, dim) for before, dim in calls[key]]
 
@@ -207,7 +207,7 @@ def _chosen(
         for axis, outer, inner in _nested(dim):
             neighbours[axis] |= dict.fromkeys((*outer, *inner))
             depth[axis] = max(depth[axis], len(outer))
-    order = {name: home for home, name in enumerate(n for n, _ in model.named_modules())}
+    order = {name: place for place, name in enumerate(n for n, _ in model.named_modules())}
     usable = {a: _roots(m, order) for a, m in members.items()}
     usable = {a: r for a, r in usable.items() if r}
     taken, used = dict[Axis, None](), dict[Axis, str]()
@@ -230,9 +230,9 @@ def _chosen(
 def _nested(dim: Dim, around: tuple[Axis, ...] = ()) -> Iterable[tuple[Axis, tuple[Axis, ...], tuple[Axis, ...]]]:
     """Each axis of a resolved dimension with those whose product it is a part of: those outside of it and inside."""
     for segment in dim:
-        for home, factor in enumerate(segment):
-            outer = (*around, *(a for f in segment[:home] for a in free(((f,),))))
-            inner = tuple(a for f in segment[home + 1 :] for a in free(((f,),)))
+        for place, factor in enumerate(segment):
+            outer = (*around, *(a for f in segment[:place] for a in free(((f,),))))
+            inner = tuple(a for f in segment[place + 1 :] for a in free(((f,),)))
             if isinstance(factor, Axis):
                 yield factor, outer, inner
             elif isinstance(factor, Sum):

@@ -154,8 +154,8 @@ class _Rewriter(ast.NodeTransformer):
         self.count += 1
         sizes = args[0].elts if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)) else args
         if method in SHAPED and not any(isinstance(s, ast.Starred) for s in sizes):
-            for home, size in enumerate(sizes):
-                self.attributes[f"{site}:{home}"] = [
+            for place, size in enumerate(sizes):
+                self.attributes[f"{site}:{place}"] = [
                     n.attr
                     for n in ast.walk(size)
                     if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "self"

@@ -105,7 +105,7 @@ class Fused(Tokens):
 
     def block(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm(x)).reshape(len(x), 16, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        bias = self.bias[self.home].view(16, 16, -1).permute(2, 0, 1)
+        bias = self.bias[self.place].view(16, 16, -1).permute(2, 0, 1)
         weights = (q @ k.transpose(-2, -1) + bias).softmax(-1)
         return x + self.proj((weights @ v).transpose(1, 2).reshape(len(x), 16, self.attn_dim))
 
@@ -241,9 +241,9 @@ def test_a_block_without_a_group_is_the_block_with_it_masked(kind: type[Block]) 
 def test_a_group_that_misses_any_of_its_members_is_found_out(kind: type[Block]) -> None:
     model, images = groups.ready(*made(kind))
     for group in groups.find(*made(kind)):
-        for home, member in enumerate(group.members):
+        for place, member in enumerate(group.members):
             if member.name in groups.tensors(model):
-                short = replace(group, members=(*group.members[:home], *group.members[home + 1 :]))
+                short = replace(group, members=(*group.members[:place], *group.members[place + 1 :]))
                 assert groups.unsound(model, images, [short]), member
 
 

@@ -27,8 +27,8 @@ class Net(nn.Module):
 
 def found(net: nn.Module, **zeros: tuple[slice | int, slice | int]) -> dict[str, float]:
     with torch.no_grad():
-        for name, home in zeros.items():
-            net.get_parameter(f"{name}.weight")[home] = 0.0
+        for name, place in zeros.items():
+            net.get_parameter(f"{name}.weight")[place] = 0.0
     return effective(net, ["one.weight", "two.weight", "head.weight"], (3, 4, 4))
 
 
