@@ -20,8 +20,8 @@ Differs from the official code (Torch-Pruning, reproduce/main.py):
 - The weights kept are the last ones; there, the best on the test split are reported.
 - Channels are zeroed where they are chosen (or decay, see `methods.decay`) and removed at the end of the pruning phase.
 - `round_to` is 8 here and off there.
-- The groups come from our own `bench.channels.couplings`: the same as Torch-Pruning's where those are right (a test compares them),
-  for more architectures, attention heads included; what fails the proof by reordering channels is left alone.
+- The groups come from our own `bench.channels.couplings`: the same as Torch-Pruning's where those are right (a test
+compares them), for more architectures, attention heads included; what fails the proof by reordering channels is left alone.
 """
 
 from __future__ import annotations

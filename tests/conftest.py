@@ -27,7 +27,7 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without anything in it, to be copied: making one takes seconds."""
     from bench.records.home import Home
-    from bench.tracking.mirror import connect
+    from bench.tracking import connect
 
     home = Home(path=tmp_path_factory.mktemp("store"))
     with pytest.MonkeyPatch.context() as environment:

@@ -1,4 +1,5 @@
-"""The import ladder: between the packages, between the rooms of a package, and between modules. What is imported late counts."""
+"""The import ladder: between the packages, between the rooms of a package, and between modules. What is imported
+late counts."""
 
 from __future__ import annotations
 

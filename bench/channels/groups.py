@@ -1,7 +1,8 @@
 """Channel groups: which slices of which tensors must leave together, and what can be done to such a group.
 
 Removing one output channel of a convolution also removes its place in the batch norm behind it, in whatever is added to
-it, and in every layer that reads it. `bench.channels.couplings` finds these couplings and tells them as plain data: a `Group` of C
+it, and in every layer that reads it. `bench.channels.couplings` finds these couplings and tells them as plain data:
+a `Group` of C
 channels lists its members, each a set of positions along one dimension of a named parameter or buffer, with the channel
 that each position belongs to. Nothing is believed before it is proved on the model itself (`sound`).
 """

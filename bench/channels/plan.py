@@ -1,4 +1,5 @@
-"""Plans: a finished model as an architecture's name, its arguments and the channels that are left, from which it is built again."""
+"""Plans: a finished model as an architecture's name, its arguments and the channels that are left, from which it is
+built again."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def guides() -> dict[str, str]:
 
 
 def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows of the prunability matrix as plain data: the fields of `bench.deploy.prunability.Row`, its verdict ("full", "partly" or
-    "not"), and whether it works."""
+    """The rows of the prunability matrix as plain data: the fields of `bench.deploy.prunability.Row`, its verdict
+    ("full", "partly" or "not"), and whether it works."""
     return [{**asdict(row), "verdict": row.verdict, "works": row.works} for row in rows if row.model != matrix.NONE]
 
 

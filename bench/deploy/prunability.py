@@ -1,7 +1,7 @@
 """Whether an architecture can be pruned by channels, in what share, and if not, why: one row of the matrix.
 
-A model with random weights is traced and proved (`bench.channels.groups`); then half of the channels of every group leave at once,
-and what is left is run forward and backward, compared with the masked model, and counted.
+A model with random weights is traced and proved (`bench.channels.groups`); then half of the channels of every group
+leave at once, and what is left is run forward and backward, compared with the masked model, and counted.
 """
 
 from __future__ import annotations

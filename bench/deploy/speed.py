@@ -1,8 +1,8 @@
 """How much faster finished models really are: `bench speed`, and the end of studies that ask for it.
 
 One run after the other is timed against the dense model that it names, in this process, and what comes of it is written
-beside the run's record after each setting (`speed.json`, see `bench.records.folder`). A model with zeros in it but all of its shapes
-is timed as well, but nothing that is measured of it is called a speed-up: its own is theoretical.
+beside the run's record after each setting (`speed.json`, see `bench.records.folder`). A model with zeros in it but
+all of its shapes is timed as well, but nothing that is measured of it is called a speed-up: its own is theoretical.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def mirror(home: Home, study: str) -> Mirrored:
     home.records.write_entry(study, entry)
     one = _timed(tracker.sync)
     again = _timed(lambda: tracking.Tracker(home, study, tracking.connect(home)))
-    return Mirrored(len(tracker.looker.names), metrics, calls, seconds, idle, one, again)
+    return Mirrored(len(tracker.watcher.names), metrics, calls, seconds, idle, one, again)
 
 
 def flush(folder: Path) -> float:

@@ -6,7 +6,8 @@
    before, on each kind of storage.
 4. What a trial costs besides training, started by each engine.
 
-Runs are made up after real ones, for timing only (`bench.perf.synthetic`). The servers of 2 and 3 are started for it and stopped
+Runs are made up after real ones, for timing only (`bench.perf.synthetic`). The servers of 2 and 3 are started for it
+and stopped
 again (`bench.scheduler.servers.lab`). Each line says how busy the machine was: that of a busy one is no more than a bound.
 """
 

@@ -27,7 +27,8 @@ A record (schema 1) has these keys:
                 val/top1, val/loss, sparsity, weights_left, pq; and, where the method then changed weights,
                 after/val/top1, of what came of it; the last is named "recover" where the run has a recovery
     cost        steps, start_steps and shape_steps (of the runs that it began with), samples, seconds, train_seconds,
-                images_per_second, peak_memory_bytes, runs_beside, energy_joules (of training, by `bench.measure.energy`, or null)
+                images_per_second, peak_memory_bytes, runs_beside, energy_joules (of training, by
+                `bench.measure.energy`, or null)
     provenance  commit, dirty, versions, hardware, device, threads, command, started, finished, data; of another lab's
                 (`bench.records.imported`) also imported_from
     test_openings   how often the test split was opened: 0, or 1 for a final
@@ -48,7 +49,8 @@ A row of the curves has: step, epoch, phase, time (ms since 1970), train/loss, v
 weights_left, seconds, and the method's stats as method/<name>.
 
 An entry has: kind ("trial", "final", "baseline", or "start": the dense model of the trials), cell, number, seed, run (id),
-params, values, state ("running", "finished", "failed"), reason; one that follows from a final (`bench.study.controls`) also of, the
+params, values, state ("running", "finished", "failed"), reason; one that follows from a final
+(`bench.study.controls`) also of, the
 final's cell; and dense_seed, where the dense model that it starts from has another seed. A final's number is that of the trial
 it repeats, in a grid that of its variant, and its params are what the variant sets.
 

@@ -8,7 +8,8 @@ from where fsspec's implementation of each takes them). It is laid out as a home
     studies/<study>/   study.json, entries/<entry>.json
 
 A finished record, here or there, is not replaced. What comes from the store is JSON, parquet, safetensors or a checkpoint,
-whose checksum is verified and of which only tensors and plain values are ever loaded (`bench.records.run_folder`): nothing is unpickled.
+whose checksum is verified and of which only tensors and plain values are ever loaded (`bench.records.run_folder`):
+nothing is unpickled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A run that is shared: begun with what the remote home has of it, sent to it at each checkpoint, and at the end with its record.
+"""A run that is shared: begun with what the remote home has of it, sent to it at each checkpoint, and at the end
+with its record.
 
 Training waits for none of it but the beginning and the end: a thread sends what is newest. What could not be sent is sent with
 the next checkpoint; at the end a store that is away is waited for, though not forever, as the record is complete here.

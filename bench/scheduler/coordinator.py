@@ -1,8 +1,9 @@
 """How a study is answered: it is declared, workers work until nothing is left, and its end is written down.
 
-What there is to compute, and in which order, is `bench.scheduler.stages`'s; `bench.scheduler.worker` is a worker. Here is what one process does: it
-holds the study, and is its first worker or starts others (`bench.scheduler.engines`). Whatever was computed is found again by its
-run's id, so the same command goes on where it stopped and computes nothing twice.
+What there is to compute, and in which order, is `bench.scheduler.stages`'s; `bench.scheduler.worker` is a worker.
+Here is what one process does: it
+holds the study, and is its first worker or starts others (`bench.scheduler.engines`). Whatever was computed is found
+again by its run's id, so the same command goes on where it stopped and computes nothing twice.
 """
 
 from __future__ import annotations

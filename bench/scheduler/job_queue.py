@@ -8,7 +8,8 @@ Task k of a list is the trial of number k of an Optuna study:
 
 A claim is a lease. Its owner gives signs of life: Optuna's heartbeats, which the database's own clock stamps, where the storage
 has them, and else a counter that the others see standing still by their own clocks. So nobody compares two machines' clocks.
-Who cannot give a sign of life for as long as the lease lasts stops computing (`bench.scheduler.worker`), before another may take over.
+Who cannot give a sign of life for as long as the lease lasts stops computing (`bench.scheduler.worker`), before
+another may take over.
 """
 
 from __future__ import annotations

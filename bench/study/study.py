@@ -43,8 +43,8 @@ class Study:
     """A question, declared. ``settings`` are key=value settings for every run; a method's field set there is not tuned.
 
     ``topic`` names a study that brings its own methods; ``figures`` are figures that the report adds for it; ``derived``
-    are controls that follow from each finished final (`bench.study.controls`), of which those that start from an initialisation take
-    the settings ``scratch`` besides; ``lenient``: a
+    are controls that follow from each finished final (`bench.study.controls`), of which those that start from an
+    initialisation take the settings ``scratch`` besides; ``lenient``: a
     model that cannot be built, or where a method cannot act, is a recorded failure and no reason to refuse the study;
     ``speed`` are the modes ("eager", "compiled") in which a final of each configuration is timed when all runs are done.
 

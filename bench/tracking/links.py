@@ -19,7 +19,7 @@ def addresses(home: Home, base: str, studies: Sequence[str] = ()) -> dict[str, d
     """By study and run id, the address of the run's page below ``base``, such as http://127.0.0.1:5000.
 
     Args:
-        place: its MLflow store is searched.
+        home: its MLflow store is searched.
         base: where the MLflow UI answers; a report's reader must reach it, this process need not.
         studies: names; all where none is named.
 

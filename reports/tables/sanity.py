@@ -18,7 +18,8 @@ BETTER, SAME, WORSE = "better", "not told apart", "worse"
 
 
 def sanity(study: Study) -> pd.DataFrame:
-    """One row per method, cell and derived control (`bench.study.controls`): mean test top-1 of both in per cent, and the difference
+    """One row per method, cell and derived control (`bench.study.controls`): mean test top-1 of both in per cent,
+    and the difference
     of the runs of one repetition, with the half width of its 95 % t interval. ``flag``: not better than random zeros."""
     rows = study.done("final", "baseline")
     finals = {e["run"]: e for e in dicts(rows[rows["kind"] == "final"])}

@@ -19,7 +19,8 @@ def tidy(study: Study) -> pd.DataFrame:
     A cell is a model at one target (a ladder's) or in one group of variants (a grid's). ``method`` is the name as it is
     shown, with a dagger where it is a reconstruction, and with its variant where a cell has several of the method; ``name``
     is the method's own. A run that missed its target's tolerance has failed; ``missed``: its size is not within that of the
-    protocol, which is narrower (`reports.load.attained`). Baselines at one of the targets are there too. Not there: dense controls
+    protocol, which is narrower (`reports.load.attained`). Baselines at one of the targets are there too. Not there:
+    dense controls
     and whatever else is of another size, or follows from a final; runs under way, or that have not opened the test split; and
     the finals of a Pareto study, of which no two are of one size.
 

@@ -1,4 +1,5 @@
-"""Rules of operations that compute: products, convolutions, norms, reductions, pooling (see `bench.channels.couplings.flow`)."""
+"""Rules of operations that compute: products, convolutions, norms, reductions, pooling (see
+`bench.channels.couplings.flow`)."""
 
 from __future__ import annotations
 

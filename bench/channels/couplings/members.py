@@ -1,7 +1,8 @@
 """Couplings: which slices of which tensors, and which numbers in a model's code, must change together.
 
 A model is followed once (`bench.channels.couplings.flow`); each axis that is left free becomes a group, with a member for every
-tensor that it runs through and for every size that the code spells out (`bench.channels.couplings.sites`). Of axes that make up one
+tensor that it runs through and for every size that the code spells out (`bench.channels.couplings.sites`). Of axes
+that make up one
 dimension together, such as heads and the channels of a head, or the groups of a grouped convolution and the channels of a
 group, one can leave: the outer one, or the inner one where the outer turns out not to.
 """
@@ -63,7 +64,8 @@ class Group:
 
 @dataclass
 class Traced:
-    """The groups of a model, what to try instead of one that fails, and every layer's outputs (`bench.channels.couplings.axes`)."""
+    """The groups of a model, what to try instead of one that fails, and every layer's outputs
+    (`bench.channels.couplings.axes`)."""
 
     groups: list[Group]
     instead: dict[str, list[Group]]

@@ -1,6 +1,7 @@
 """Engines: who starts the workers of a study, and with which resources. Nothing else differs from one machine.
 
-A worker is `bench.scheduler.worker.serve`: it claims tasks on the storage that all workers share until nothing is left. So an engine knows
+A worker is `bench.scheduler.worker.serve`: it claims tasks on the storage that all workers share until nothing is
+left. So an engine knows
 nothing of trials: it keeps workers going, starts lost ones again, and asks them to stop. What was begun under one engine goes
 on under another.
 """

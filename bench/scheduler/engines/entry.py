@@ -66,7 +66,8 @@ def _insist(got: Sequence[int], over: threading.Event) -> None:
 
 def _shield(signals: Sequence[signal.Signals]) -> None:
     """Start the fork server where signals do not reach it: a cluster sends them to all processes of a job, and without the
-    server its children would count as crashed. They inherit this until they say otherwise; `bench.scheduler.pool` stops them."""
+    server its children would count as crashed. They inherit this until they say otherwise; `bench.scheduler.pool`
+    stops them."""
     former = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
     try:
         forkserver.set_forkserver_preload(["bench.scheduler.trial_process"])

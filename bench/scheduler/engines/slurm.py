@@ -58,8 +58,8 @@ class Slurm(Fleet):
             )
         if resources.gpus != int(resources.gpus):
             raise BenchError(
-                f"SLURM gives whole GPUs, but got gpus={resources.gpus}; where your cluster shares them, say gpus=0 and the option "
-                "gres=shard:1"
+                f"SLURM gives whole GPUs, but got gpus={resources.gpus}; where your cluster shares them, "
+                "say gpus=0 and the option gres=shard:1"
             )
         self._asked = -math.inf
 

@@ -351,7 +351,8 @@ def test_the_doctor_looks_at_the_shared_store(halves: str, monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_without_a_store_nothing_of_it_is_imported() -> None:
-    script = "import sys, bench.scheduler.trial_process; print([m for m in ('bench.records.remote_home', 'bench.records.sharing', 's3fs') if m in sys.modules])"
+    names = ("bench.records.remote_home", "bench.records.sharing", "s3fs")
+    script = f"import sys, bench.scheduler.trial_process; print([m for m in {names} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
 
 

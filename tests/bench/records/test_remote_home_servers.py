@@ -20,7 +20,7 @@ from bench.records.home import Home
 from bench.records.remote_home import RemoteHome
 from bench.records.run_folder import RunFolder
 from bench.run import new_run
-from bench.tracking.mirror import fetch
+from bench.tracking import fetch
 from bench.training.execute import execute
 from tests.bench.records.objects import answers, s3
 from tests.bench.records.test_remote_home import bench, whole

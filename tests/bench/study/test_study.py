@@ -224,7 +224,7 @@ def test_a_study_killed_again_and_again_ends_as_if_it_never_was(
     out = finish(start(*words, *MORE))
     assert "report: " in out
     assert entries(home) == whole
-    from bench.tracking.mirror import connect
+    from bench.tracking import connect
 
     client = connect(home)
     experiment = client.get_experiment_by_name(home.records.studies()[0])

@@ -12,7 +12,7 @@ import pytest
 
 from bench.records.files import write_json
 from bench.records.home import Home
-from bench.tracking.mirror import Mirror, Tracker, Unavailable, connect, fetch, sync_study
+from bench.tracking import Mirror, Tracker, Unavailable, connect, fetch, sync_study
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of mlflow's own imports
 

@@ -1,0 +1,263 @@
+"""One study in MLflow: its experiment, its parent run, and a nested run for each entry.
+
+`Tracker.sync` compares the study's folder with the server and adds what is missing. It can run any number of times:
+runs are found
+by their tags, each metric carries the time at which it was measured, and the tag `bench.synced` holds the last step
+of the curves that the server has."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.records.files import read_json
+from bench.records.folder import entry_name
+from bench.records.home import Home
+from bench.records.run_folder import RunFolder
+from bench.records.watcher import ENDED, LOOSE, EntryWatcher
+from bench.tracking.values import as_json, finite, flat, results, tags_of
+
+METRICS, OTHERS = 800, 100  # metrics, and parameters or tags, in one request; MLflow takes 1000 of all together
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "RUNNING", "killed": "KILLED"}
+
+
+@dataclass
+class Known:
+    """What the server has of an entry: its run, status, the last step of its curves, the state and the speed last synced, and
+    the names of its parameters."""
+
+    run_id: str
+    status: str
+    step: int
+    state: str
+    speed: str = ""
+    params: frozenset[str] = frozenset()
+
+
+@dataclass
+class Tracker:
+    """One study's view in MLflow, kept up with its folder."""
+
+    home: Home
+    study: str
+    client: Any
+    experiment: str = ""
+    parent: str = ""
+    known: dict[str, Known] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find or create the experiment and the parent run, and read what is there."""
+        self.watcher = EntryWatcher(self.home.records, self.study)
+        found = self.client.get_experiment_by_name(self.study)
+        if found is None:
+            folder = (self.home.artifacts / self.study).as_uri() if self.home.artifacts else None
+            self.experiment = self.client.create_experiment(self.study, artifact_location=folder, tags=_KIND)
+        else:
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            self.experiment = found.experiment_id
+        for run in self.runs():
+            tags, params = run.data.tags, frozenset(run.data.params)
+            step, state = int(tags.get("bench.synced", -1)), tags.get("bench.state", "")
+            seen = Known(run.info.run_id, run.info.status, step, state, tags.get("bench.speed", ""), params)
+            if tags.get("bench.role") == "study":
+                self.parent, self.known[""] = run.info.run_id, seen
+            elif "bench.entry" in tags:
+                self.known[tags["bench.entry"]] = seen
+
+    def runs(self) -> Iterator[Any]:
+        """All runs of the experiment, page by page."""
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def sync(self, *, over: bool = False) -> int:
+        """Bring the server up to date; returns how many runs were touched. ``over``: nothing is being computed any more,
+        so what has not ended is marked as killed.
+
+        What has ended, and was synced once, is looked at again only when its entry is written again, or all is ``over``
+        (its speed may have been measured since).
+        """
+        self._sync_parent(over=over)
+        entries = self.watcher.look(closely=over)
+        looked = {entry_name(entry) for entry in entries}
+        touched = sum(self._sync_entry(entry, over=over) for entry in entries)
+        if over:
+            left = [(self.known[name], run) for name, run in self.watcher.names.items() if name not in looked]
+            touched += sum(self._sync_speed(seen, run) for seen, run in left)
+        self._mark_former(self.watcher.names)
+        return touched
+
+    def _mark_former(self, present: Mapping[str, str]) -> None:
+        """Finals that more trials have replaced stay in the view, but are fetched no more."""
+        for name, seen in self.known.items():
+            if name.startswith("final-") and name not in present and seen.state != "former":
+                self.client.set_tag(seen.run_id, "bench.state", "former")
+                seen.state = "former"
+
+    def _sync_parent(self, *, over: bool) -> None:
+        declaration = {} if self.study == LOOSE else self.home.records.study(self.study)
+        if not self.parent:
+            tags = {
+                "bench.role": "study",
+                "bench.study": self.study,
+                "mlflow.note.content": declaration.get("question", ""),
+            }
+            run = self.client.create_run(self.experiment, run_name=self.study, tags=tags)
+            self.parent, self.known[""] = run.info.run_id, Known(run.info.run_id, "RUNNING", 0, "")
+        state, seen = declaration.get("state", "running"), self.known[""]
+        status = "FINISHED" if state == "finished" or self.study == LOOSE else "KILLED" if over else "RUNNING"
+        if declaration and seen.state != state:
+            keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
+            self._log(seen, params={k: declaration[k] for k in keys})
+            self._artifact(self.parent, "study.json", declaration)
+            seen.state = state
+        self._set_status(seen, status)
+
+    def _sync_entry(self, entry: Mapping[str, Any], *, over: bool) -> bool:
+        name, folder = entry_name(dict(entry)), RunFolder(self.home.records.run(entry["run"]))
+        seen, ended = self.known.get(name), entry["state"] in ENDED
+        if seen is not None and ended and (seen.state, seen.status) == (entry["state"], _STATUS[entry["state"]]):
+            return self._sync_speed(seen, entry["run"])
+        record = folder.record() if entry["state"] != "running" else None
+        seen = self.known[name] = seen or self._create_run(name, entry)
+        path = folder.path / "run.json"
+        params = flat(read_json(path)["run"]) if not seen.params and path.exists() else {}
+        rows, metrics, tags = self._curves(seen, entry["run"])
+        if record is not None and ended:
+            params |= flat(record["run"])
+            metrics += results(record)
+            tags |= tags_of(record)
+        elif entry["state"] == "failed":
+            tags["bench.reason"] = str(entry["reason"])[:5000]
+        self._log(seen, metrics, params, tags)
+        seen.step = rows or seen.step
+        state = entry["state"] if ended else "killed" if over and not folder.busy else "running"
+        if ended:
+            self._files(seen.run_id, entry, record, folder)
+            self._sync_speed(seen, entry["run"])
+        self._set_status(seen, _STATUS[state], (record or {}).get("provenance", {}).get("finished"))
+        if ended:  # last: what has it is complete
+            self.client.set_tag(seen.run_id, "bench.state", state)
+            seen.params = frozenset()
+        seen.state = state
+        return True
+
+    def _create_run(self, name: str, entry: Mapping[str, Any]) -> Known:
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            "bench.entry": name,
+            "bench.run": entry["run"],
+            "bench.role": entry["kind"],
+            "bench.cell": entry["cell"],
+            "bench.number": str(entry["number"]),
+            "bench.study": self.study,
+        }
+        run = self.client.create_run(self.experiment, run_name=name, tags=tags)
+        return Known(run.info.run_id, "RUNNING", -1, "")
+
+    def _curves(self, seen: Known, run_id: str) -> tuple[int, list[Any], dict[str, str]]:
+        """What is new of a run's curves: the last step (0: nothing is), the numbers, and the tag that says so."""
+        curves = self.home.records.curves(run_id)
+        rows = curves[curves["step"] > seen.step] if len(curves) else curves
+        if not len(rows):
+            return 0, [], {}
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(f"curve/{str(key).replace('/', '_')}", float(value), int(row["time"]), int(row["step"]))
+            for row in rows.to_dict("records")
+            for key, value in row.items()
+            if key not in ("step", "phase", "time") and finite(value)
+        ]
+        step = int(rows["step"].max())
+        return step, metrics, {"bench.synced": str(step)}
+
+    def _log(
+        self,
+        seen: Known,
+        metrics: Sequence[Any] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add numbers, parameters that are not there yet (once written they cannot be changed) and tags, in as few requests
+        as may be; tags go with the last, as they say what is there."""
+        from mlflow.entities import Param, RunTag
+
+        missing = [Param(k, str(v)[:6000]) for k, v in (params or {}).items() if k not in seen.params]
+        last = [RunTag(k, v) for k, v in (tags or {}).items()]
+        count = max(math.ceil(len(metrics) / METRICS), math.ceil(len(missing) / OTHERS), bool(last))
+        for i in range(count):
+            some = metrics[i * METRICS : (i + 1) * METRICS]
+            few = missing[i * OTHERS : (i + 1) * OTHERS]
+            self.client.log_batch(seen.run_id, metrics=some, params=few, tags=last if i == count - 1 else [])
+        seen.params |= {param.key for param in missing}
+
+    def _set_status(self, seen: Known, status: str, finished: float | None = None) -> None:
+        if seen.status == status:
+            return
+        if status == "RUNNING":  # taken up again
+            self.client.update_run(seen.run_id, status=status)
+        else:
+            when = int(finished * 1000) if finished else None
+            self.client.set_terminated(seen.run_id, status=status, end_time=when)
+        seen.status = status
+
+    def _files(
+        self, run_id: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None, folder: RunFolder
+    ) -> None:
+        """The entry; the record itself, its curves, its layers; weights for finals only."""
+        names = ["record.json", "curves.parquet"] if record is not None else []
+        if record is not None and entry["kind"] in ("final", "baseline", "run"):
+            names += ["plan.json", "model.safetensors"]
+        with tempfile.TemporaryDirectory() as temporary:
+            for name in names:
+                if (folder.path / name).exists():
+                    os.symlink(folder.path / name, Path(temporary) / name)
+            if record is not None and record["layers"]:
+                layers = pd.DataFrame(record["layers"])
+                layers.to_csv(Path(temporary) / "layers.csv", index=False)
+            (Path(temporary) / "entry.json").write_text(as_json(entry))
+            self.client.log_artifacts(run_id, temporary)
+
+    def _sync_speed(self, seen: Known, run_id: str) -> bool:
+        """What was measured of the model's speed, once for each time that it was measured."""
+        found = self.home.records.speed(run_id)
+        rows = [row for row in (found or {"rows": []})["rows"] if row["model"] == "pruned"]
+        stamp = f"{len(rows)} {max((row['when'] for row in rows), default=0):.3f}"
+        if found is None or seen.speed == stamp:
+            return False
+        from mlflow.entities import Metric
+
+        names = [f"speed/{row['precision']}_{row['mode']}_batch_{row['wanted']}" for row in rows]
+        metrics = [
+            Metric(f"{name}_{key}", row[key], int(1000 * row["when"]), 0)
+            for name, row in zip(names, rows, strict=True)
+            for key in ("ratio", "median_ms")
+        ]
+        self.client.log_batch(seen.run_id, metrics=metrics)
+        self._artifact(seen.run_id, "speed.json", found)
+        self.client.set_tag(seen.run_id, "bench.speed", stamp)
+        seen.speed = stamp
+        return True
+
+    def _artifact(self, run_id: str, name: str, value: Mapping[str, Any]) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            (Path(temporary) / name).write_text(as_json(value))
+            self.client.log_artifacts(run_id, temporary)
+
+    def report(self, folder: Path) -> None:
+        """The study's report among the parent's artifacts."""
+        self.client.log_artifacts(self.parent, str(folder), artifact_path="report")
