@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant, key_of
 from studies._embedded import ONE_SEED, merged
 
@@ -45,7 +46,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     """The declaration for given methods (`gradual`), with whatever the command line changes."""
     methods = methods or ("gradual",)
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": f"architectures-{'-'.join(methods)}",
         "question": "What of each architecture can be pruned, where does the method fail, and why?",
         "methods": methods,

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.errors import one_of
+from bench.study.kinds import Ladder
 from bench.study.study import Baseline, Study
 from studies._embedded import MODELS, ONE_SEED, merged
 
@@ -72,7 +73,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     shared, own, dense = _sorted(changes.pop("settings", ()), chosen)
     digits = changes.get("task", "digits") == "digits"
     declared: dict[str, Any] = {
-        "kind": "ladder",
+        "kind": Ladder(),
         "topic": "compare",
         "question": "Which method keeps the most accuracy at a given size, for equal cost, equal tuning and from the same "
         "dense model?",

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, among, merged
 
@@ -53,7 +54,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     paper = not smoke and "models" not in changes
     models = tuple(dict.fromkeys(HOSTS[name][2] for name in HOSTS if HOSTS[name][0] in chosen))
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": "decay_hosts",
         "question": "What do smooth pruning and self-rectifying add to each host, at the same budget and from the same start?",
         "methods": chosen,

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged, only
 
@@ -56,7 +57,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     rates: tuple[float, ...] = (0.0, 0.1) if smoke else RATES
     lengths: dict[str, tuple[float, ...]] = {"gain": (0.01,)} if smoke else LENGTHS
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": "decay_steps",
         "question": "How long should a channel take to leave, when is it given back, and what becomes of those that were?",
         "methods": only(methods, (HOST,), "decay_steps"),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged
 from studies.headline import METHODS
@@ -36,7 +37,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     chosen, targets = methods or METHODS, changes.pop("targets", TARGETS[:1] if smoke else TARGETS)
     started = any(s.startswith("start=") for s in changes.get("settings", ()))
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": "defaults",
         "question": "What does each method keep at its defaults, from the same start and in the same few epochs?",
         "methods": chosen,

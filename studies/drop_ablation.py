@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant
 from methods.drop import equilibrium_sparsity
 from studies._embedded import ONE_SEED, merged, only
@@ -58,7 +59,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     """The declaration, with whatever the command line changes."""
     targets, backs = ((0.9,), (0.02, 0.1)) if smoke else ((0.8, 0.9, 0.95), BACKS)
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": "drop_ablation",
         "question": "What do dropping away and dropping back contribute, and which sparsity do their probabilities lead to?",
         "methods": only(methods, ("drop",), "drop_ablation"),

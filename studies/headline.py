@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.study.kinds import Ladder
 from bench.study.study import Study
 from studies._embedded import ONE_SEED, merged
 
@@ -24,7 +25,7 @@ METHODS = ("gradual", "sap", "drop", "adaptive", "lottery", "oneshot", "rigl", "
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration, for all unstructured methods or for given ones, with whatever the command line changes."""
     declared: dict[str, Any] = {
-        "kind": "ladder",
+        "kind": Ladder(),
         "topic": "headline",
         "question": "Which unstructured method keeps the most accuracy at a given sparsity, for equal cost and tuning?",
         "methods": methods or METHODS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.study.kinds import Ladder
 from bench.study.study import Study
 from studies._embedded import MODELS, ONE_SEED, RECIPE, merged, named
 
@@ -15,7 +16,7 @@ from studies._embedded import MODELS, ONE_SEED, RECIPE, merged, named
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration for given methods, with whatever the command line changes."""
     declared: dict[str, Any] = {
-        "kind": "ladder",
+        "kind": Ladder(),
         "question": "What accuracy is kept at each given sparsity?",
         "methods": named(methods, "ladder"),
         "models": MODELS,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.study.kinds import Ladder
 from bench.study.study import Study
 from studies._embedded import MODELS, ONE_SEED, merged
 
@@ -24,7 +25,7 @@ SMALL = "small_dense"
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration for the given pruning methods (`gradual`) and `small_dense`, with the command line's changes."""
     declared: dict[str, Any] = {
-        "kind": "ladder",
+        "kind": Ladder(),
         "topic": "large_sparse_small_dense",
         "question": "At the same number of weights, is a large model pruned better than a small one trained dense?",
         "methods": (*(m for m in methods or ("gradual",) if m != SMALL), SMALL),

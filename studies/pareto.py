@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.study.kinds import Pareto
 from bench.study.study import Study
 from studies._embedded import MODELS, ONE_SEED, RECIPE, merged, named
 
@@ -16,7 +17,7 @@ from studies._embedded import MODELS, ONE_SEED, RECIPE, merged, named
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration for given methods, with whatever the command line changes."""
     declared: dict[str, Any] = {
-        "kind": "pareto",
+        "kind": Pareto(),
         "question": "What accuracy is kept at what share of the weights, when the budget is tuned too?",
         "methods": named(methods, "pareto"),
         "models": MODELS,

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.measure.speed import MODES
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged, only
 
@@ -45,7 +46,7 @@ def variants(removed: tuple[float, ...], rounds: tuple[int, ...]) -> tuple[Varia
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
     """The declaration, with whatever the command line changes."""
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": "real_speed",
         "question": "How much of the MACs that are removed is time saved, and does a round number of channels help?",
         "methods": only(methods, ("depgraph",), "real_speed") or ("depgraph",),

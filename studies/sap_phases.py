@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bench.study.kinds import Grid
 from bench.study.study import Study, Variant
 from studies._embedded import ONE_SEED, merged, only
 
@@ -37,7 +38,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
     """The declaration, with whatever the command line changes."""
     recipe = ("lr=0.1", "weight_decay=5e-4", "batch=250", "clip=1", "precision=bf16")
     declared: dict[str, Any] = {
-        "kind": "grid",
+        "kind": Grid(),
         "topic": "sap_phases",
         "question": "How do PQ index and accuracy go over the rounds of SAP, and what do its parameters change?",
         "methods": only(methods, ("sap",), "sap_phases"),

@@ -165,7 +165,7 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
         registry.load(registry.METHODS, method)
     declared: Study = registry.load(registry.STUDIES, name).study(methods, smoke=smoke, **changes)
     useless = [key for key in changes if key in TUNING and (key != "targets" or declared.targets)]
-    if declared.kind == "grid" and useless:  # a study may have made variants of the targets
+    if not declared.kind.tuned and useless:  # a study may have made variants of the targets
         raise BenchError(f"{name} runs given variants and tunes nothing, but --{useless[0]} was given; leave it out")
     _refuse_study(declared, Home())
     return declared
@@ -178,7 +178,7 @@ def begun(study: Study) -> bool:
 
 def _refuse_study(study: Study, home: Home) -> None:
     """Refuse a study with a cell that cannot work; a lenient one only where none can."""
-    cells, refused = [*study.cells(), *study.beside()], list[BenchError]()
+    cells, refused = [*study.cells(), *study.baseline_cells()], list[BenchError]()
     for cell in cells:
         _, one = cell.space, cell.run({}, study.seed)
         try:
@@ -238,7 +238,7 @@ def _say_where(
         console.print("everything was computed before; nothing was run again")
     for reason, count in result.failures.items():
         console.print(f"[red]{count} failed: {escape(reason)}[/]", soft_wrap=True)
-    if study.kind == "grid":
+    if not study.kind.tuned:
         console.print(_variants(home, study))
     for key, trials in result.chosen.items():
         for trial in trials:

@@ -24,10 +24,9 @@ from bench.protocol import PROTOCOL
 from bench.records.home import Home
 from bench.scheduler.job_queue import JobQueue, Lease
 from bench.scheduler.tuner import Tuner
-from bench.study import selection
 from bench.study.cell import Cell
 from bench.study.controls import derive
-from bench.study.planned import PlannedRun, begun, finals, start_of
+from bench.study.planned import PlannedRun, dense_runs, finals, start_of
 from bench.study.study import Study
 
 DECLARED, ROUND, VERSION = "study", "round", "protocol"
@@ -66,7 +65,7 @@ class Stages:
 
     def _tuners(self) -> dict[str, Tuner]:
         study = self.study
-        if study.kind == "grid" or not study.trials:
+        if not study.tuned:
             return {}
         return {
             cell.key: Tuner(
@@ -151,7 +150,7 @@ class Stages:
         """What a task that is finished is told with."""
         if planned.kind != "trial":
             return [metrics["val/top1"]]
-        return [metrics["val/top1"], metrics[self.study.cost]][: len(self.study.objectives)]
+        return self.study.kind.values(metrics, self.study.cost)
 
     def _trial(self, cell: Cell, number: int, params: Mapping[str, Any]) -> tuple[PlannedRun, str]:
         """A trial, and why its method refuses this combination, if it does."""
@@ -159,11 +158,11 @@ class Stages:
         try:
             run, error = cell.run(params, seed, start=start_of(self.study, cell, seed)), ""
         except BenchError as refusal:
-            run, error = self.study.run(cell.base, cell.model, 0), str(refusal)
+            run, error = cell.template.run(cell.base, cell.model, 0), str(refusal)
         return PlannedRun("trial", cell.key, number, run, params, (seed, seed)), error
 
     def _begun(self) -> list[PlannedRun]:
-        return list(begun(self.study, tuned=bool(self.tuners))) if self.study.dense is not None else []
+        return list(dense_runs(self.study, tuned=bool(self.tuners))) if self.study.dense is not None else []
 
     def _finals(self) -> list[PlannedRun]:
         if self.tuners and not any(tuner.results() for tuner in self.tuners.values()):
@@ -174,16 +173,16 @@ class Stages:
     def _choose(self, cell: Cell, tuner: Tuner) -> list[dict[str, Any]]:
         """The configurations that go to the finals: a function of validation numbers only."""
         results = tuner.results()
-        if self.study.kind == "ladder":
-            picked = selection.best([values[0] for *_, values in results])
-        else:
-            chance = 100 / tasks.info(self.study.task, self.home.data).classes
-            picked = selection.spread([(v[0], v[1]) for *_, v in results], self.study.finals, chance)
+        picked = self.study.kind.choose([values for *_, values in results], self.study.finals, self._chance)
         found = []
         for number, params, values in (results[i] for i in picked):
             planned, _ = self._trial(cell, number, params)
             found.append(planned.entry(planned.run, "finished", values))
         return found
+
+    def _chance(self) -> float:
+        """The accuracy of guessing, in per cent."""
+        return 100 / tasks.info(self.study.task, self.home.data).classes
 
     def _following(self) -> list[PlannedRun]:
         """The controls that follow from the finals that are finished."""

@@ -10,8 +10,8 @@
     scratch_macs     the same for as much arithmetic: more epochs, as the model is smaller (both Liu et al. 2019,
                      arXiv:1810.05270, scratch-E and scratch-B)
 
-Each is plain training in a given shape (`bench.training.start`), with the run's seed, so that it is paired with it;
-only `reinit` has the seed `OTHER` above it, as the run's own would give it the initialisation that its dense model began with.
+Each is plain training in a given shape (`bench.training.start`), with the run's seed, so that the two are paired. Only `reinit`
+has another seed, larger by `OTHER`: the run's own would give it the initialisation that the run's dense model began with.
 """
 
 from __future__ import annotations

@@ -13,14 +13,6 @@ from bench.study.cell import Cell
 from bench.study.space import spaces_json
 from bench.study.study import Study
 
-SELECTION = {
-    "pareto": "of the trials that no other beats in validation top-1 (last epoch) and {cost} at once, the {finals} that "
-    "together dominate the largest area of accuracy above chance against log compression, without those that lost more than "
-    "half of it",
-    "ladder": "the trial with the best validation top-1 (last epoch) at each target",
-    "grid": "nothing is chosen: every variant runs with every seed",
-}
-UNTUNED = "nothing is tuned or chosen: every method runs as it is set, with every seed"
 TOLD = ("state", "question", "figures", "speed", "claims", "reconstructions", "documentation", "command")
 """What may change in a frozen study, as no number depends on it."""
 
@@ -28,25 +20,23 @@ TOLD = ("state", "question", "figures", "speed", "claims", "reconstructions", "d
 def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> dict[str, Any]:
     """What goes into study.json; ``importances`` are those of the tuned parameters, by cell."""
     modules = {m: registry.load(registry.METHODS, m) for m in study.methods}
-    tuned = study.kind != "grid"
-    select = SELECTION[study.kind] if study.trials or not tuned else UNTUNED
     said = {
         "schema": SCHEMA,
         "protocol": PROTOCOL,
         "name": study.name,
-        "kind": study.kind,
+        "kind": study.kind.name,
         "topic": study.topic,
         "state": state,
         "question": study.question,
-        "select": select.format(cost=study.cost, finals=study.finals),
+        "select": study.kind.selection(cost=study.cost, finals=study.finals, trials=study.trials),
         "objectives": list(study.objectives),
         "task": study.task,
         "models": list(study.models),
         "methods": list(study.methods),
         "targets": list(study.targets) or None,
         "settings": list(study.settings),
-        "trials": study.trials if tuned else 0,
-        "sampler": study.sampler if tuned and study.trials else None,
+        "trials": study.trials if study.tuned else 0,
+        "sampler": study.sampler if study.tuned else None,
         "generation": study.generation,
         "seed": study.seed,
         "final_seeds": list(study.final_seeds),
@@ -65,7 +55,7 @@ def declaration(study: Study, importances: Mapping[str, Any], *, state: str) -> 
         "dense_seeds": list(dict.fromkeys(dense for dense, _ in study.pairs)) if study.dense is not None else [],
         "pairing": _pairing(study),
         "recoveries": list(study.recoveries),
-        "baselines": {c.key: _cell(c) for c in study.beside()},
+        "baselines": {c.key: _cell(c) for c in study.baseline_cells()},
         "baseline": study.baseline or None,
     }
     return {**said, "frozen": _frozen(study, said) if study.frozen else None}
@@ -84,8 +74,11 @@ def _pairing(study: Study) -> str:
 def _frozen(study: Study, said: Mapping[str, Any]) -> str:
     """A digest of all that numbers depend on: what is declared, with every field of every method and recipe."""
     kept = {key: value for key, value in said.items() if key not in (*TOLD, "cells")}
-    runs = {c.key: [c.run({}, study.seed).to_dict(), spaces_json(c.space)] for c in (*study.cells(), *study.beside())}
-    begun = [study.begin(model, study.seed).to_dict() for model in study.models] if study.dense is not None else []
+    runs = {
+        c.key: [c.run({}, study.seed).to_dict(), spaces_json(c.space)]
+        for c in (*study.cells(), *study.baseline_cells())
+    }
+    begun = [study.dense_run(model, study.seed).to_dict() for model in study.models] if study.dense is not None else []
     return digest({**kept, "runs": runs, "begun": begun})
 
 

@@ -109,15 +109,15 @@ def plan(console: Console, study: Study, device: str, jobs: int) -> None:
     tuned = any(cell.trials for cell in study.cells())
     for model in study.models if study.dense is not None else ():
         dense = len({dense for dense, _ in study.pairs})
-        made.add(f"{study.controls[0]}/{model}, to start from", study.begin(model, study.seed), int(tuned), dense)
+        made.add(f"{study.controls[0]}/{model}, to start from", study.dense_run(model, study.seed), int(tuned), dense)
     for cell in study.cells():
         one = cell.run({}, study.seed)
-        if study.kind == "grid" and one.id in listed:
+        if study.kind.repeats_runs and one.id in listed:
             made.say(cell.key, 0, 0, "", "", "as above")
             continue
         listed.add(one.id)
-        made.add(cell.key, one, cell.trials, seeds * (study.finals if study.kind == "pareto" else 1))
-    for cell in study.beside():
+        made.add(cell.key, one, cell.trials, seeds * study.kind.finals(study.finals))
+    for cell in study.baseline_cells():
         made.add(cell.key, cell.run({}, study.seed), 0, seeds)
     console.print(made.table())
     _print_rest(made)
@@ -134,7 +134,7 @@ def _print_rest(made: Plan) -> None:
         controls = len(ours) * len(study.models) * len(study.final_seeds)
         console.print(f"{controls} runs of controls come on top too")
     if study.derived:
-        finals = len(study.cells()) * len(study.pairs) * (study.finals if study.kind == "pareto" else 1)
+        finals = len(study.cells()) * len(study.pairs) * study.kind.finals(study.finals)
         console.print(
             f"{', '.join(study.derived)}: up to {finals} runs each, one to each final that has a shape for it",
             soft_wrap=True,
@@ -150,7 +150,7 @@ def _print_rest(made: Plan) -> None:
 def _charge(study: Study, cells: list[Cell]) -> str:
     """What the ledger is expected to charge a method with."""
     one = cells[0].run({}, study.seed)
-    begun = 0.0 if cells[0].scratch else study.begin(cells[0].model, study.seed).epochs
+    begun = 0.0 if cells[0].own_start else study.dense_run(cells[0].model, study.seed).epochs
     trials, finals = sum(cell.trials for cell in cells), len(cells) * len(study.pairs)
     return (
         f"each {begun:g} + {one.epochs:g} epochs a run (dense start + own), in {finals} finals and {trials} trials "

@@ -61,24 +61,24 @@ class PlannedRun:
         }
 
 
-def begun(study: Study, *, tuned: bool) -> Iterator[PlannedRun]:
+def dense_runs(study: Study, *, tuned: bool) -> Iterator[PlannedRun]:
     """The dense models that all other runs start from. Those of the finals are the dense control too; trials have one of their
     own, which never sees the test split."""
     control = study.controls[0]
     for model in study.models:
         for seed in dict.fromkeys(dense for dense, _ in study.pairs):
-            run = study.begin(model, seed, test=True)
+            run = study.dense_run(model, seed, test=True)
             yield PlannedRun("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
         if tuned:
-            run = study.begin(model, study.seed)
+            run = study.dense_run(model, study.seed)
             yield PlannedRun("start", f"{control}/{model}", 0, run, {}, (study.seed, study.seed))
 
 
 def start_of(study: Study, cell: Cell, seed: int, *, test: bool = False) -> str:
     """What the runs of a cell start from, where the study trains dense models; ``test``: the final ones."""
-    if study.dense is None or cell.scratch:
+    if study.dense is None or cell.own_start:
         return ""
-    return f"{START_RUN}{study.begin(cell.model, seed, test=test).id}"
+    return f"{START_RUN}{study.dense_run(cell.model, seed, test=test).id}"
 
 
 def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
@@ -88,13 +88,13 @@ def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
             yield from _repeated(study, "final", cell, cell.number, {})
         for trial in chosen[cell.key] if cell.trials else ():
             yield from _repeated(study, "final", cell, trial["number"], trial["params"])
-    for cell in study.beside():
+    for cell in study.baseline_cells():
         yield from _repeated(study, "baseline", cell, 0, {})
     for control in study.controls if study.dense is None else ():
         cls: type[Method[Any]] = registry.load(registry.METHODS, control).METHOD
         for model in study.models if control not in study.methods else ():
             for seed in study.final_seeds:
-                run = study.run(cls(), model, seed, test=True, known=True)
+                run = study.template.run(cls(), model, seed, test=True, known=True)
                 yield PlannedRun("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
 
 
@@ -102,6 +102,6 @@ def _repeated(study: Study, kind: str, cell: Cell, number: int, params: Mapping[
     """A configuration with all pairs of seeds. Where no dense model is there to differ, the run's own seed does."""
     shown = cell.params if cell.variant is not None else params
     for dense, seed in study.pairs:
-        own = address(dense, "repetition", seed) % 2**31 if cell.scratch and dense != seed else seed
+        own = address(dense, "repetition", seed) % 2**31 if cell.own_start and dense != seed else seed
         run = cell.run(params, own, test=True, start=start_of(study, cell, dense, test=True))
         yield PlannedRun(kind, cell.key, number, run, shown, (dense, seed))

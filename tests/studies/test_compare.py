@@ -49,7 +49,7 @@ def test_a_repetition_is_the_same_for_every_method() -> None:
     for model in study.models:
         own = [n for n in runs(study) if n.run.model == model]
         for seed in study.final_seeds:
-            begun = study.begin(model, seed, test=True)
+            begun = study.dense_run(model, seed, test=True)
             alike = [n.run for n in own if n.seeds == (seed, seed)]
             assert {r.seed for r in alike} == {seed}
             assert {r.start for r in alike} == {f"run:{begun.id}", ""}
@@ -60,10 +60,10 @@ def test_a_repetition_is_the_same_for_every_method() -> None:
 
 def test_tuning_starts_from_a_dense_model_that_never_saw_the_test_split() -> None:
     study = compared("gradual", trials=2)
-    tuned = [n for n in planned.begun(study, tuned=True) if n.kind == "start"]
+    tuned = [n for n in planned.dense_runs(study, tuned=True) if n.kind == "start"]
     assert {n.run.seed for n in tuned} == {study.seed}
     assert not any(n.run.test for n in tuned)
-    assert not any(n.kind == "start" for n in planned.begun(study, tuned=False))
+    assert not any(n.kind == "start" for n in planned.dense_runs(study, tuned=False))
     (cell, *_) = study.cells()
     assert planned.start_of(study, cell, study.seed) in {f"run:{n.run.id}" for n in tuned}
 
@@ -105,7 +105,7 @@ def test_a_frozen_study_is_another_one_with_anything_else() -> None:
 def test_settings_of_one_method_and_of_the_dense_training() -> None:
     study = compared("sap", "gradual", settings=("sap.rounds=3", "dense.epochs=20", "lr=0.1", "recipe.batch=32"))
     assert {c.run({}, 0).method.to_dict()["rounds"] for c in study.cells() if c.method == "sap"} == {3}
-    assert study.begin("test_resnet", 0).epochs == 20
+    assert study.dense_run("test_resnet", 0).epochs == 20
     assert {(n.run.recipe.lr, n.run.recipe.batch) for n in runs(study)} == {(0.1, 32)}
     with pytest.raises(BenchError, match="did you mean 'sap'"):
         compared("sap", settings=("sab.rounds=3",))

@@ -14,6 +14,7 @@ import studies.large_sparse_small_dense
 import studies.sap_phases
 from bench import models, registry
 from bench.errors import BenchError
+from bench.study.kinds import Ladder
 from bench.study.study import Study
 
 NAMES = registry.names(registry.STUDIES)
@@ -35,8 +36,9 @@ def test_every_cell_can_be_asked_for(name: str, smoke: bool) -> None:
     for cell in cells:
         run = cell.run({}, study.final_seeds[0], test=True)
         assert (run.task, run.model, run.method.name) == (study.task, cell.model, cell.method)
-        assert cell.trials == (0 if study.kind == "grid" or not study.trials else study.trials if cell.space else 1)
-        if study.kind == "ladder":
+        trials = study.trials if cell.space else 1
+        assert cell.trials == (trials if study.tuned else 0)
+        if study.kind == Ladder():
             assert getattr(run.method, str(run.method.target)) == cell.target
     assert set(study.models) <= set(models.names())
 

@@ -78,7 +78,7 @@ def test_a_ladder_fixes_the_target_and_tunes_the_rest() -> None:
 
 def test_a_setting_of_a_method_that_is_no_field_of_another_is_refused() -> None:
     with pytest.raises(BenchError, match="no setting 'rounds'"):
-        Cell(declared(settings=("rounds=3",)), "gradual", "test_efficientnet", None).run({}, 0)
+        Cell(declared(settings=("rounds=3",)).template, "gradual", "test_efficientnet").run({}, 0)
 
 
 def test_a_ladder_sets_its_target_itself() -> None:
