@@ -19,6 +19,7 @@ from bench.scheduler.coordinator import Coordinator
 from bench.scheduler.pool import Pool
 from bench.study import controls, planned
 from bench.study.study import Baseline, Study
+from tests.bench.study.test_naming import named_before
 
 TINY: dict[str, Any] = {"models": ("test_efficientnet",), "settings": ("epochs=1", "batch=256"), "targets": (0.8,)}
 
@@ -153,6 +154,7 @@ def test_a_comparison_from_declaration_to_records() -> None:
     home = Home()
     study = replace(compared("gradual", **TINY, final_seeds=(1000,)), dense=("epochs=2",), derived=("random_ratios",))
     study = replace(study, baselines=tuple(b for b in study.baselines if b.label in ("dense_on", "magnitude_uniform")))
+    assert study.name == named_before(study)
     result = Coordinator(study, home, Pool(home, 2)).conduct()
     found = {e["cell"]: e for e in home.records.entries(study.name)}
     assert Counter((e["kind"], e["state"]) for e in found.values()) == {
