@@ -30,7 +30,7 @@ def test_a_kind_is_its_name_in_json() -> None:
     assert list(KINDS) == ["pareto", "ladder", "grid"]
     assert all(kind_of(name) == kind_of(kind) == kind for name, kind in KINDS.items())
     assert Study("ladder", "Which?", ("sap",), ("test_vit",), targets=(0.5,)).kind == Ladder()  # type: ignore[arg-type]
-    with pytest.raises(BenchError, match="no kind of study 'laddr'.*did you mean 'ladder'"):
+    with pytest.raises(BenchError, match=r"no kind of study 'laddr'.*did you mean 'ladder'"):
         kind_of("laddr")
 
 
