@@ -39,7 +39,7 @@ from bench.records.folder import Folder
 from bench.records.home import Home
 
 PARTS, STORES = ("report", "mlflow", "asking", "overhead"), ("file", "postgresql", "proxy")
-GOLDEN = Path(__file__).parents[1] / "tests" / "reports" / "golden"
+GOLDEN = Path(__file__).parents[2] / "tests" / "reports" / "golden"
 TRIAL = 300.0  # seconds: the trial that an overhead is a share of
 MIRRORED = synthetic.Shape("synthetic-mirror", 1.0, ("gradual", "oneshot"), ("model_a",), (0.8, 0.95))
 EMPTY = ("study", "gradual", "--models", "test_resnet", "--no-track", "--no-report", "--final-seeds", "1000")
