@@ -1,4 +1,7 @@
-"""The machine and the software a result came from, and secrets kept out of what is written down."""
+"""Hardware and software that a result was measured with, and masking of secrets in text that is written down.
+
+Importing this module is fast: torch is imported by the three functions that need a device.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,34 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import psutil
-import torch
 
 import bench
 from bench.errors import BenchError
 
+if TYPE_CHECKING:
+    import torch
+
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
 ADDRESSES = ("BENCH_OPTUNA", "BENCH_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+"""Environment variables whose URL may hold a password."""
+
 SECRETS = (
     *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD"),
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "FSSPEC_S3_SECRET"),
 )
+"""Environment variables that are secrets as a whole."""
+
 _URL_PASSWORD = re.compile(r"""(://[^:/\s"']*:)[^\s"']*@""")
 _SETTING = re.compile(r"""((?:password|passwd|token|secret)=)[^&\s"']+""", re.IGNORECASE)
+_SHORTEST_SECRET = 4  # characters; masking shorter ones would mask ordinary text
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that can change a number, as installed (none is imported for it)."""
+    """Versions of Python and of the installed `PACKAGES`, which can change a number. Imports none of them."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -42,10 +52,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def processor() -> dict[str, Any]:
+    """Model of the processor, number of cores that this process may use, and memory in bytes."""
+    return {"cpu": _cpu_model(), "cores": _cores(), "memory": psutil.virtual_memory().total}
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor (model, cores that may be used, memory in bytes) and, for a CUDA device, the GPU and its driver."""
-    found: dict[str, Any] = {"cpu": _cpu_model(), "cores": _cores(), "memory": psutil.virtual_memory().total}
+    """`processor`, and for a CUDA device the GPU, its memory in bytes, its driver and torch's CUDA version."""
+    found = processor()
     if device.type == "cuda":
+        import torch  # here, because it takes seconds to import
+
         gpu = torch.cuda.get_device_properties(device)
         found |= {"gpu": gpu.name, "gpu_memory": gpu.total_memory}
         found |= {"driver": _driver(), "cuda": torch.version.cuda}
@@ -62,7 +79,7 @@ def _cpu_model() -> str:
 
 
 def fast_bf16() -> bool:
-    """Whether this processor computes in bf16 itself; where that cannot be told, yes."""
+    """Whether this processor has bf16 arithmetic; True where that is unknown."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -71,11 +88,13 @@ def fast_bf16() -> bool:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def busy(seconds: float = 0.2) -> float:
-    """The share of all processors (0 to 1) that other work uses, watched for a moment in which this process waits."""
+    """The share of all processors (0 to 1) that other processes use, measured while this process sleeps for ``seconds``."""
     return float(psutil.cpu_percent(seconds)) / 100
 
 
@@ -85,7 +104,7 @@ def _driver() -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What a program prints, or None where it is missing, fails or hangs."""
+    """What a program prints; None if it is missing, fails or takes longer than ten seconds."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -94,9 +113,13 @@ def _output(*command: str) -> str | None:
 
 
 def code_version(root: Path) -> dict[str, Any]:
-    """Version, git commit and whether files differ from it, if ``root`` is in a checkout; else what the installed package
-    knows of its origin. What is not known is None; this never fails."""
-    if _output("git", "-C", str(root), "ls-files", "--error-unmatch", ".") is None:  # or a checkout that ignores us
+    """Version of the suite, git commit, and whether files differ from it ("dirty").
+
+    Where ``root`` is not tracked by git (an installed package), the commit is the one that pip recorded. Unknown values
+    are None. Never raises.
+    """
+    tracked = _output("git", "-C", str(root), "ls-files", "--error-unmatch", ".")
+    if tracked is None:  # no checkout, or one that ignores this folder
         return {"version": bench.__version__, "commit": _installed_commit(), "dirty": None}
     commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
     changes = _output("git", "-C", str(root), "status", "--porcelain")
@@ -104,7 +127,7 @@ def code_version(root: Path) -> dict[str, Any]:
 
 
 def _installed_commit() -> str | None:
-    """The commit that pip noted when it installed from a repository (PEP 610)."""
+    """The commit that pip recorded when it installed from a repository (PEP 610)."""
     try:
         noted = importlib.metadata.distribution("prunebench").read_text("direct_url.json")
         commit = json.loads(noted or "{}").get("vcs_info", {}).get("commit_id")
@@ -114,8 +137,10 @@ def _installed_commit() -> str | None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory this process has held, in bytes: tensors on a CUDA device, or all of the process on a CPU."""
+    """Peak memory of this process in bytes: of tensors on a CUDA device, of the whole process on a CPU."""
     if device.type == "cuda":
+        import torch  # here, because it takes seconds to import
+
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -127,47 +152,56 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         BenchError: the name is none of these, or there is no such GPU.
     """
+    import torch  # here, because it takes seconds to import
+
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     match = re.fullmatch(r"auto|cuda(?::(\d+))?", name)
     if match is None:
         raise BenchError(f"`device` must be auto, cpu, cuda or cuda:N, but got {name!r}")
-    index, count = int(match[1] or 0), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = int(match[1] or 0)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if index >= count:
-        seen = (
-            f"{count} CUDA devices are"
-            if count > 1
-            else "one CUDA device (cuda:0) is"
-            if count
-            else "no CUDA device is"
+        raise BenchError(
+            f"`device` must exist, but got {name!r} and {_available(count)}; use device=auto or device=cpu"
         )
-        raise BenchError(f"`device` must exist, but got {name!r} and {seen} to be seen; use device=auto or device=cpu")
     return torch.device("cuda", index)
 
 
-def _given() -> list[str]:
-    """The secrets in the environment, as they are and as a URL writes them, the longest first; none is too short to tell."""
+def _available(count: int) -> str:
+    if count == 0:
+        return "no CUDA device is available"
+    if count == 1:
+        return "one CUDA device (cuda:0) is available"
+    return f"{count} CUDA devices are available"
+
+
+def command() -> str:
+    """The command line of this process, with the home folder as ``~`` and secrets masked."""
+    line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    home = str(Path.home())
+    if home != "/":
+        line = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", line)
+    return mask_secrets(line)
+
+
+def mask_secrets(text: str) -> str:
+    """``text`` with secrets replaced by ``***``.
+
+    Secrets are passwords in URLs, values of password=, passwd=, token= and secret=, and the values of `SECRETS` and
+    `ADDRESSES` in this process's environment. A password may contain "@", "/" and ":", so where its end is ambiguous
+    more is masked.
+    """
+    for secret in _secrets():
+        text = text.replace(secret, "***")
+    return _SETTING.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+
+
+def _secrets() -> list[str]:
+    """Secrets in the environment, as they are and percent-encoded, the longest first, without those too short to mask."""
     found = {os.environ.get(name, "") for name in SECRETS}
     for name in ADDRESSES:
         if match := re.search(r"://[^:/]*:(.*)@", os.environ.get(name, "")):
             found |= {match[1], unquote(match[1])}
     found |= {quote(secret, safe="") for secret in found}
-    return sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True)
-
-
-def command() -> str:
-    """The command line of this process, the home folder as ``~`` and secrets masked."""
-    line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    home = str(Path.home())
-    return mask_secrets(line if home == "/" else re.sub(rf"{re.escape(home)}(?![\w.-])", "~", line))
-
-
-def mask_secrets(text: str) -> str:
-    """``text`` with passwords in URLs, values of password=, passwd=, token= and secret=, and whatever secret this process was
-    given in its environment, replaced by ``***``.
-
-    When in doubt it masks too much: a password may hold "@", "/" and ":".
-    """
-    for secret in _given():
-        text = text.replace(secret, "***")
-    return _SETTING.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)

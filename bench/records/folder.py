@@ -82,11 +82,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from bench.records.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 
@@ -108,6 +109,8 @@ class Folder:
 
     def curves(self, run_id: str) -> pd.DataFrame:
         """The curves of a run, finished or not, one row per epoch, sorted by step."""
+        import pandas as pd  # here, because commands that only list studies must start fast
+
         folder = self.run(run_id)
         if (folder / "curves.parquet").exists():
             return pd.read_parquet(folder / "curves.parquet")

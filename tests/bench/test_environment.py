@@ -93,7 +93,7 @@ def test_peak_memory():
 def test_devices_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert environment.resolve_device("auto") == environment.resolve_device("cpu") == CPU
-    with pytest.raises(BenchError, match="got 'cuda' and no CUDA device is to be seen; use device=auto"):
+    with pytest.raises(BenchError, match="got 'cuda' and no CUDA device is available; use device=auto"):
         environment.resolve_device("cuda")
 
 
@@ -102,7 +102,7 @@ def test_devices_with_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert environment.resolve_device("auto") == environment.resolve_device("cuda") == torch.device("cuda", 0)
     assert environment.resolve_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(BenchError, match="got 'cuda:2' and 2 CUDA devices are to be seen"):
+    with pytest.raises(BenchError, match="got 'cuda:2' and 2 CUDA devices are available"):
         environment.resolve_device("cuda:2")
 
 
