@@ -191,3 +191,17 @@ def digest(identity: Mapping[str, Any]) -> str:
     """12 hex digits of the SHA-256 of the canonical JSON (two in ten million collide among 10,000 runs)."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def owner(key: str, known: Mapping[str, str]) -> tuple[str, str]:
+    """The part ("run", "recipe" or "method") and the field that the key of a setting names.
+
+    ``known`` has the part of each field. A key may begin with the name of its part: ``recipe.lr`` is ``lr``.
+
+    Raises:
+        BenchError: there is no such field, or not in this part.
+    """
+    name = key.removeprefix("recipe.").removeprefix("method.")
+    if name not in known or (name != key and known[name] != key.partition(".")[0]):
+        raise one_of("setting", key, known, see="`bench show run` and `bench show METHOD`")
+    return known[name], name

@@ -30,10 +30,18 @@ class Ineffective(BenchError):
     """A method matched nothing, or missed the target that it was asked for: never report it as pruned."""
 
 
-def one_of(what: str, got: str, known: Iterable[str]) -> BenchError:
-    """The error for an unknown name: names the nearest valid one, and all of them while they fit on a line."""
+MOST_NAMES = 40  # that an error lists
+
+
+def one_of(what: str, got: str, known: Iterable[str], *, see: str = "") -> BenchError:
+    """The error for an unknown name: it tells the nearest valid one, and lists all of them while they fit on a line.
+
+    ``see`` is the command that lists them, told where they do not fit.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    shown = ", ".join(names) if len(names) <= 40 else f"{len(names)} names, see `bench list`"
-    return BenchError(f"no {what} {got!r}; {hint}there are: {shown}")
+    if len(names) <= MOST_NAMES:
+        return BenchError(f"no {what} {got!r}; {hint}there are: {', '.join(names)}")
+    where = f", see {see}" if see else ""
+    return BenchError(f"no {what} {got!r}; {hint}there are {len(names)}{where}")

@@ -20,6 +20,7 @@ from types import ModuleType
 from bench.errors import BenchError, one_of
 
 METHODS, STUDIES, REPORTS = "bench.methods", "bench.studies", "bench.reports"
+_KINDS = {METHODS: "method", STUDIES: "study", REPORTS: "report"}
 
 
 @cache
@@ -47,12 +48,17 @@ def names(group: str) -> list[str]:
     return sorted(modules(group))
 
 
-def load(group: str, name: str) -> ModuleType:
-    """The module of one plug-in; an unknown name is refused with the nearest valid one."""
+def module(group: str, name: str) -> str:
+    """The dotted module of one plug-in, which is not imported; an unknown name is refused with the nearest valid one."""
     known = modules(group)
     if name not in known:
-        raise one_of(group.removeprefix("bench.").removesuffix("s").replace("studie", "study"), name, known)
-    return importlib.import_module(known[name])
+        raise one_of(_KINDS.get(group, group), name, known)
+    return known[name]
+
+
+def load(group: str, name: str) -> ModuleType:
+    """The module of one plug-in, imported; an unknown name is refused with the nearest valid one."""
+    return importlib.import_module(module(group, name))
 
 
 def name_of(group: str, value: object) -> str:

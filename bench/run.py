@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench import registry
-from bench.config import Config, digest, hp, rule
-from bench.errors import BenchError, MissingData, one_of
+from bench.config import Config, digest, hp, owner, rule
+from bench.errors import BenchError, MissingData
 from bench.method import Method, method_from
 from bench.recipe import KINDS, Recipe
 
@@ -93,10 +93,8 @@ class Run(Config):
             key, equals, value = setting.partition("=")
             if not equals:
                 raise BenchError(f"settings are written key=value, but got {setting!r}")
-            short = key.removeprefix("recipe.").removeprefix("method.")
-            if short not in known or (short != key and known[short] != key.partition(".")[0]):
-                raise one_of("setting", key, known)
-            changes[known[short]][short] = value
+            part, name = owner(key, known)
+            changes[part][name] = value
         return replace(
             self,
             method=_changed(self.method, changes["method"]),

@@ -12,10 +12,17 @@ hypothesis.settings.register_profile("loaded", deadline=None)  # no test asserts
 hypothesis.settings.load_profile("loaded")
 
 
+@pytest.fixture(scope="session")
+def catalogue_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' catalogue of methods, tasks and models is kept: collecting one takes seconds."""
+    return tmp_path_factory.mktemp("catalogue")
+
+
 @pytest.fixture(autouse=True)
-def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_place(tmp_path: Path, catalogue_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test can write into real results, read real data, or reach a real server."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_CACHE", str(catalogue_folder))
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "results"))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     for name in ("MLFLOW_TRACKING_URI", "BENCH_OPTUNA", "BENCH_STORE"):

@@ -1,50 +1,35 @@
-"""What the commands that explain do: list, show, doctor."""
+"""Commands that explain: `bench list`, `bench show`, `bench doctor`. They print a stored catalogue and import little."""
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-from collections.abc import Callable
+import sys
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from typing import Annotated
 
-from rich.console import Console
+import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bench import models, registry, tasks, tracking
-from bench.config import Config
-from bench.environment import hardware, mask_secrets, resolve_device, versions
+from bench import registry
+from bench.claims import Claim
+from bench.cli import catalog
+from bench.cli.facts import FieldFacts
+from bench.cli.terminal import console
 from bench.errors import BenchError, one_of
 from bench.records.home import Home
-from bench.run import Run, describe
-from bench.scheduler.storages import open_storage
-from bench.study.space import Space, check_space, readable
+
+KINDS = ("methods", "models", "tasks", "studies", "begun")
 
 
-def first_line(name: str, group: str) -> str:
-    """The first line of a plug-in's docstring, or why it cannot be loaded."""
-    try:
-        return (registry.load(group, name).__doc__ or "").strip().partition("\n")[0]
-    except ImportError as error:
-        return f"not usable here: {error}"
-
-
-def list_(console: Console, what: str, pattern: str) -> None:
-    """Print the names of one kind, each with a line about it."""
-    kinds: dict[str, Callable[[], list[tuple[str, str]]]] = {
-        "methods": lambda: [(n, first_line(n, registry.METHODS)) for n in registry.names(registry.METHODS)],
-        "studies": lambda: [(n, first_line(n, registry.STUDIES)) for n in registry.names(registry.STUDIES)],
-        "tasks": lambda: [
-            *((n, tasks.info(n, Home().data).about) for n in tasks.names()),
-            ("folder:PATH", "any image folder with train and test (or val)"),
-        ],
-        "begun": lambda: [
-            (n, f"{(s := Home().records.study(n))['state']}: {s['question']}") for n in Home().records.studies()
-        ],
-        "models": lambda: [(n, "ours" if n in models.families() else "timm") for n in models.names(pattern)],
-    }
-    if what not in kinds:
-        raise one_of("list", what, kinds)
-    rows = kinds[what]()
+def list_command(
+    what: Annotated[str, typer.Argument(help="methods, models, tasks, studies, or begun (studies)")] = "methods",
+    pattern: Annotated[str, typer.Argument(help="for models: a pattern such as '*resnet*'")] = "*",
+) -> None:
+    """List methods, models, tasks, studies, or the studies that were begun in this home."""
+    if what not in KINDS:
+        raise one_of("list", what, KINDS)
+    rows = _begun() if what == "begun" else _installed(what, pattern)
     if not rows:
         raise BenchError(f"no {what} match {pattern!r}; try `bench list models '*resnet*'`")
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -53,118 +38,70 @@ def list_(console: Console, what: str, pattern: str) -> None:
     console.print(table)
 
 
-def show(console: Console, name: str) -> None:
-    """Explain a method, or the fields that every run and recipe has."""
+def _begun() -> list[tuple[str, str]]:
+    """Studies of this home, with their states and questions."""
+    records = Home().records
+    declared = {name: records.study(name) for name in records.studies()}
+    return [(name, f"{study['state']}: {study['question']}") for name, study in declared.items()]
+
+
+def _installed(what: str, pattern: str) -> list[tuple[str, str]]:
+    """Names of one kind with a line about each."""
+    found = catalog.catalogue()
+    if what == "methods":
+        return [(method.name, method.about) for method in found.methods]
+    if what == "studies":
+        return [(study.name, study.about) for study in found.studies]
+    if what == "tasks":
+        return [*found.tasks, ("folder:PATH", "any image folder with train and test (or val)")]
+    ours = set(found.families)
+    return [(name, "ours" if name in ours else "timm") for name in found.models if fnmatch(name, pattern)]
+
+
+def show_command(
+    name: Annotated[str, typer.Argument(help="a method, or `run` for the fields of runs and recipes")],
+) -> None:
+    """Explain a method: its paper and equations, its fields with their ranges, its search space, its claims."""
+    if name != "run":
+        registry.module(registry.METHODS, name)  # an unknown name is refused
+    found = catalog.catalogue()
     if name == "run":
-        example: Run = Run(method=registry.load(registry.METHODS, registry.names(registry.METHODS)[0]).METHOD())
-        console.print(fields_table(example, "fields of a run"))
-        console.print(fields_table(example.recipe, "fields of its recipe, the same for every method"))
+        console.print(_fields_table(found.run, "fields of a run"))
+        console.print(_fields_table(found.recipe, "fields of its recipe, the same for every method"))
         return
-    module = registry.load(registry.METHODS, name)
-    check_space(module.METHOD, module.SPACE)
-    console.print((module.__doc__ or "").strip(), markup=False, soft_wrap=True)
-    if module.METHOD.reconstruction:
-        console.print(f"[yellow]Reconstruction:[/] {escape(module.METHOD.reconstruction)}")
-    method = module.METHOD()
-    if describe(method):
-        console.print(fields_table(method, f"fields of {name}", module.SPACE))
-    if module.CLAIMS:
-        table = Table("model", "task", "sparsity", "top-1 %", "source", "note", title="what the paper reports")
-        for claim in module.CLAIMS:
-            sparsity = "" if claim.sparsity is None else f"{claim.sparsity:g}"
-            table.add_row(
-                claim.model, claim.task, sparsity, f"{claim.accuracy:g}", escape(claim.source), escape(claim.note)
-            )
-        console.print(table)
+    method = found.method(name)
+    if method is None or method.error or method.problem:
+        why = "it is not in the catalogue" if method is None else method.error or method.problem
+        raise BenchError(f"a method must be importable and its SPACE valid, but {name} is not: {why}")
+    console.print(method.document.strip(), markup=False, soft_wrap=True)
+    if method.reconstruction:
+        console.print(f"[yellow]Reconstruction:[/] {escape(method.reconstruction)}")
+    if method.fields:
+        console.print(_fields_table(method.fields, f"fields of {name}", tuned=True))
+    if method.claims:
+        console.print(_claims_table(method.claims))
 
 
-def fields_table(config: Config, title: str, space: Space | None = None) -> Table:
-    """Fields with default, range and help; with what of them is tuned, where a space is given."""
-    table = Table("field", "default", "range", "tuned over" if space is not None else "", "meaning", title=title)
-    for name, default, rule, text in describe(config):
-        tuned = readable(space[name]) if space and name in space else ""
-        table.add_row(name, escape(str(default)), escape(rule), escape(tuned), escape(text))
+def _fields_table(fields: Iterable[FieldFacts], title: str, *, tuned: bool = False) -> Table:
+    """Fields with default, range and help; for a method also with the range over which each is tuned."""
+    table = Table("field", "default", "range", "tuned over" if tuned else "", "meaning", title=title)
+    for field in fields:
+        table.add_row(field.name, *map(escape, (field.default, field.range, field.tuned, field.help)))
     return table
 
 
-def doctor(console: Console) -> bool:
-    """Print facts and findings; True when nothing is wrong."""
-    home = Home()
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in {**versions(), **hardware(resolve_device("auto"))}.items():
-        shown = f"{value / 2**30:.1f} GiB" if "memory" in name and isinstance(value, int) else str(value)
-        table.add_row(str(name), escape(shown))
-    table.add_row("results", escape(str(home.path)))
-    table.add_row("data sets", escape(str(home.data)))
-    table.add_row("MLflow", escape(mask_secrets(home.tracking_uri)))
-    table.add_row("Optuna", escape(mask_secrets(home.storage or "a journal file in each study's folder")))
-    if home.store:
-        table.add_row("shared store", escape(mask_secrets(home.store)))
-    console.print(table)
-    findings = [f for check in (_disk, _data, _store, _storage, shared, _methods, _records) for f in check(home)]
-    for good, text in findings:
-        console.print(f"[green]ok[/]    {escape(text)}" if good else f"[red]wrong[/] {escape(text)}", soft_wrap=True)
-    return all(good for good, _ in findings)
+def _claims_table(claims: Iterable[Claim]) -> Table:
+    table = Table("model", "task", "sparsity", "top-1 %", "source", "note", title="what the paper reports")
+    for claim in claims:
+        sparsity = "" if claim.sparsity is None else f"{claim.sparsity:g}"
+        accuracy = f"{claim.accuracy:g}"
+        table.add_row(claim.model, claim.task, sparsity, accuracy, escape(claim.source), escape(claim.note))
+    return table
 
 
-def _disk(home: Home) -> list[tuple[bool, str]]:
-    folder = next(p for p in (home.path, *home.path.parents) if p.exists())
-    free = shutil.disk_usage(folder).free / 2**30
-    return [(free > 1, f"{free:.1f} GiB free for results" + ("" if free > 1 else ": runs need at least 1; free some"))]
+def doctor_command() -> None:
+    """Check this machine: hardware, versions, where data and stores are, and what is wrong."""
+    from bench.cli import doctor  # here, because sqlite3 and NVML are needed by this command alone
 
-
-def _data(home: Home) -> list[tuple[bool, str]]:
-    there = [n for n in tasks.names() if n == "digits" or (home.data / n).is_dir()]
-    return [(True, f"data sets at hand: {', '.join(there)}")]
-
-
-def _store(home: Home) -> list[tuple[bool, str]]:
-    if not tracking.available():
-        return [(True, "mlflow is not installed: runs are recorded, and can be synced from a machine that has it")]
-    try:
-        tracking.connect(home)
-    except (BenchError, sqlite3.Error) as error:
-        return [(False, mask_secrets(str(error)))]
-    return [(True, "the MLflow store answers")]
-
-
-def _storage(home: Home) -> list[tuple[bool, str]]:
-    if home.storage is None:
-        return []
-    try:
-        open_storage(home.storage, home.path)
-    except BenchError as error:
-        return [(False, mask_secrets(str(error)))]
-    return [(True, "the Optuna storage answers")]
-
-
-def shared(home: Home) -> list[tuple[bool, str]]:
-    """Whether the shared store answers; nothing where there is none."""
-    if home.remote is None:
-        return []
-    try:
-        count = len(home.remote.folders("studies"))
-    except BenchError as error:
-        return [(False, mask_secrets(str(error)))]
-    return [(True, f"the shared store answers, with {count} studies")]
-
-
-def _methods(home: Home) -> list[tuple[bool, str]]:
-    found = []
-    for name in registry.names(registry.METHODS):
-        try:
-            module = registry.load(registry.METHODS, name)
-            check_space(module.METHOD, module.SPACE)
-        except (BenchError, ImportError) as error:
-            found.append((False, f"method {name}: {error}"))
-    return found or [(True, f"methods: {', '.join(registry.names(registry.METHODS))}")]
-
-
-def _records(home: Home) -> list[tuple[bool, str]]:
-    found, ids = [], home.records.run_ids()
-    for run_id in ids:
-        try:
-            home.records.record(run_id)
-        except BenchError as error:
-            found.append((False, str(error)))
-    return found or [(True, f"{len(ids)} runs and {len(home.records.studies())} studies on record")]
+    if not doctor.examine():
+        sys.exit(1)

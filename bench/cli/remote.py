@@ -1,4 +1,4 @@
-"""Commands of the shared store: `bench push`, `bench pull`; and records that other commands read from one."""
+"""Commands of the remote: `bench push`, `bench pull`; and records that other commands read from one."""
 
 from __future__ import annotations
 
@@ -6,57 +6,57 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from bench.cli.terminal import console
 from bench.errors import BenchError, MissingData
+from bench.records.home import Home
 
-console = Console(highlight=False)
-Studies = Annotated[list[str] | None, typer.Argument(help="names of studies; none: all, and all other runs")]
+if TYPE_CHECKING:
+    from bench.records.remote_home import RemoteHome
+
+Studies = Annotated[list[str] | None, typer.Argument(help="names of studies; none: all studies and all single runs")]
 
 
-def push(studies: Studies = None) -> None:
-    """Send to the shared store (BENCH_STORE) what it lacks of this home: records, models, and checkpoints of what goes on."""
-    from bench.records.home import Home
-
+def push_command(studies: Studies = None) -> None:
+    """Send to the remote (BENCH_STORE) what it lacks of this home: records, models, and checkpoints of unfinished runs."""
     home, remote = Home(), _remote()
     records = home.records
     for name in set(studies or ()) - set(records.studies()):
         raise MissingData(f"no study {name!r} in {home.path}; there are: {', '.join(records.studies()) or 'none'}")
-    named = {entry["run"] for name in studies or () for entry in records.entries(name)}
-    runs = [records.run(run) for run in (sorted(named) if studies else records.run_ids())]
+    ids = records.run_ids()
+    if studies:
+        ids = sorted({entry["run"] for name in studies for entry in records.entries(name)})
     with console.status(f"sending to {escape(remote.name)}"):
-        sent = remote.push_runs(runs)
+        sent = remote.push_runs([records.run(run) for run in ids])
         files = sum(remote.push_study(home.path, name) for name in studies or records.studies())
     console.print(
-        f"{sent} of {len(runs)} runs and {files} files of studies were new: {escape(remote.name)}", soft_wrap=True
+        f"sent {sent} of {len(ids)} runs and {files} files of studies to {escape(remote.name)}; it had the others",
+        soft_wrap=True,
     )
 
 
-def pull(
+def pull_command(
     studies: Studies = None,
-    weights: Annotated[bool, typer.Option("--weights", help="the finished models too")] = False,
+    weights: Annotated[bool, typer.Option("--weights", help="fetch the finished models too")] = False,
 ) -> None:
-    """Fetch from the shared store (BENCH_STORE) what this home lacks: studies, records and curves."""
-    from bench.records.home import Home
-
+    """Fetch from the remote (BENCH_STORE) what this home lacks: studies, records and curves."""
     home, remote = Home(), _remote()
     with console.status(f"fetching from {escape(remote.name)}"):
         new = remote.pull(home.path, tuple(studies or ()), weights=weights)
-    console.print(f"{new} runs were new or newer: {home.path}", soft_wrap=True)
+    console.print(f"fetched {new} runs that were new or newer: {home.path}", soft_wrap=True)
 
 
 @contextlib.contextmanager
 def folder(text: str, *, weights: bool = False) -> Iterator[Path | None]:
-    """The folder of records that is named: a path, or the URL of a shared store, of which a copy is made for the time being;
-    None where nothing is."""
+    """The folder of records that an option names: a path, or a temporary copy of the remote at a URL; None for ""."""
     if "://" not in text:
         yield Path(text).absolute() if text else None
         return
-    from bench.records.remote_home import RemoteHome
+    from bench.records.remote_home import RemoteHome  # here, because torch takes seconds to import
 
     remote = RemoteHome(text)
     with tempfile.TemporaryDirectory() as temporary:
@@ -64,17 +64,13 @@ def folder(text: str, *, weights: bool = False) -> Iterator[Path | None]:
             found = remote.pull(Path(temporary), weights=weights)
         if not found:
             raise MissingData(
-                f"a shared store holds records, but {remote.name} holds none; `bench push` sends those of a home"
+                f"a remote holds records, but {remote.name} holds none; `bench push` sends those of a home"
             )
         yield Path(temporary)
 
 
-def _remote() -> Any:
-    from bench.records.home import Home
-
+def _remote() -> RemoteHome:
     remote = Home().remote
     if remote is None:
-        raise BenchError(
-            "a shared store is named by BENCH_STORE, which is not set; set it to a URL such as s3://bucket/prefix"
-        )
+        raise BenchError("BENCH_STORE names the remote, but it is not set; set it to a URL such as s3://bucket/prefix")
     return remote

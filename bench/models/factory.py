@@ -37,7 +37,7 @@ def check(model: str) -> None:
     architecture, dot, _ = name.partition(".")
     known = names()
     if architecture not in known:
-        raise one_of("model", name, known)
+        raise one_of("model", name, known, see="`bench list models`")
     tagged = timm.list_models(architecture, include_tags=True)
     if dot and name not in tagged:
         raise one_of("model", name, [architecture, *tagged])

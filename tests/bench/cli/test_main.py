@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from bench.cli import commands, main
+from bench.cli import conducting, main
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import new_run
@@ -103,7 +103,7 @@ def test_explaining_commands_explain(
 def declared(*words: str, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The study that `bench study` would conduct."""
     found = list[Study]()
-    monkeypatch.setattr(commands, "conduct", lambda console, study, **options: found.append(study))
+    monkeypatch.setattr(conducting, "compute", lambda study, *_: found.append(study))
     assert bench("study", *words, monkeypatch=monkeypatch) == 0
     return found[0]
 
@@ -242,7 +242,7 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(how: int, own_place: Path) ->
     assert "Traceback" not in out
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on from here" in out
+        assert "the same command resumes" in out
     (cut,) = (own_place / "results" / "runs").iterdir()
     wait_for_release(RunFolder(cut))
     assert RunFolder(cut).record() is None

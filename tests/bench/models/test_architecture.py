@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cli.main import split_models
+from bench.cli.options import split_models
 from bench.errors import BenchError
 from bench.models.architecture import parse, spell
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cli import explain, main
+from bench.cli import doctor, main
 from bench.errors import Corrupt
 from bench.records import sharing
 from bench.records.files import read_json, write_json
@@ -325,7 +325,7 @@ def test_a_store_that_comes_back_is_waited_for(shared_folder: str, tmp_path: Pat
     [
         ("nowhere://ada:s3cret@lab/x", "the shared store must have a URL that fsspec can open"),
         ("file:///no/such/mount", "there is no /no/such/mount: mount it"),
-        ("", "BENCH_STORE, which is not set"),
+        ("", "BENCH_STORE names the remote, but it is not set"),
     ],
 )
 def test_a_store_that_cannot_be_is_told_in_one_line(
@@ -340,13 +340,13 @@ def test_a_store_that_cannot_be_is_told_in_one_line(
 
 
 def test_the_doctor_looks_at_the_shared_store(halves: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert explain.shared(Home()) == [(True, "the shared store answers, with 1 studies")]
+    assert doctor.remote(Home()) == [(True, "the remote answers, with 1 studies")]
     monkeypatch.setenv("BENCH_STORE", "file:///no/such/mount")
-    ((good, text),) = explain.shared(Home())
+    ((good, text),) = doctor.remote(Home())
     assert not good
     assert "there is no /no/such/mount" in text
     monkeypatch.delenv("BENCH_STORE")
-    assert explain.shared(Home()) == []
+    assert doctor.remote(Home()) == []
 
 
 @pytest.mark.slow

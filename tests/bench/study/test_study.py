@@ -308,5 +308,5 @@ def test_what_a_server_missed_is_synced_later(own_place: Path, server: str, monk
     assert "MLflow is behind" in out
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first = finish(start("sync"))
-    assert f"{len(entries(Home()))} runs brought up to date" in first
-    assert "0 runs brought up to date" in finish(start("sync"))
+    assert f"{len(entries(Home()))} runs updated" in first
+    assert "0 runs updated" in finish(start("sync"))

@@ -1,0 +1,95 @@
+"""Computing one run in a process of its own, and printing its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from bench.cli import preparing
+from bench.cli.options import Machine
+from bench.cli.terminal import console
+from bench.errors import BenchError
+from bench.records.home import Home
+from bench.records.watcher import LOOSE
+from bench.run import new_run
+from bench.scheduler.pool import Pool
+from bench.scheduler.progress import Display
+
+
+def compute(method: str, settings: Sequence[str], machine: Machine, *, track: bool) -> None:
+    """Compute one run of a method and print its record.
+
+    Raises:
+        BenchError: the run is refused, or failed.
+    """
+    home, run = Home(), new_run(method, settings)
+    preparing.refuse_unworkable(run, home)
+    preparing.decode_once(run, home)
+    console.print(f"run [bold]{run.id}[/]  {escape(_shown(run.identity()))}", soft_wrap=True)
+    name = f"{method}/{run.model}"
+    with preparing.mirror(home, LOOSE, track=track), Display(console, total=1, failures=False) as display:
+        pool = Pool(home, 1, machine.gpu_ids, machine.hang_after, machine.checkpoint_every, watch=display)
+        outcome = pool.run([(name, run)], keep_weights=True)[name]
+    if outcome.state != "finished":
+        raise BenchError(outcome.reason)
+    record = home.records.record(outcome.run.id)
+    assert record is not None
+    if outcome.cached:
+        console.print("computed before; nothing was run again")
+    _print_record(record)
+    console.print(f"record: {home.records.run(outcome.run.id) / 'record.json'}", soft_wrap=True)
+
+
+def _shown(identity: dict[str, Any], between: str = " ") -> str:
+    """What a run's id is computed from, as key=value texts."""
+    parts = []
+    for key, value in identity.items():
+        if key == "class":
+            continue
+        if not isinstance(value, dict):
+            parts.append(f"{key}={value}")
+        elif inner := _shown(value, ", "):
+            parts.append(f"{key}({inner})")
+    return between.join(parts)
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, text in (*_identity_rows(record), *_metric_rows(record)):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def _identity_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if record.get("label"):
+        rows.append(("result of", f"{record['label']}: the model is as large and as slow as before"))
+    built = record.get("architecture", record["run"]["model"])
+    if built != record["run"]["model"]:
+        rows.append(("model built", escape(built)))
+    return rows
+
+
+def _metric_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    metrics, cost = record["metrics"], record["cost"]
+    rows = [("validation top-1", f"{metrics['val/top1']:.2f} %  (best epoch {metrics['val_best/top1']:.2f} %)")]
+    if "test/top1" in metrics:
+        rows.append(("test top-1", f"{metrics['test/top1']:.2f} %"))
+    weights = metrics.get("weights/reference", metrics["weights/all"])  # older records have no reference
+    rows += [
+        ("sparsity", f"{metrics['sparsity/prunable']:.4f} of the prunable, {metrics['sparsity/all']:.4f} of all"),
+        ("non-zero weights", f"{metrics['weights/nonzero']:,.0f} of {weights:,.0f}"),
+    ]
+    whole = metrics.get("params/reference", metrics["params/all"])
+    if metrics["params/all"] < whole:
+        rows.append(("parameters", f"{metrics['params/all']:,.0f} of {whole:,.0f}: the model is smaller"))
+    left, speedup = 100 * metrics["macs/fraction"], metrics["speedup/theoretical"]
+    pace = f"{cost['images_per_second']:,.0f} images/s, {cost['steps']:,} steps"
+    return [
+        *rows,
+        ("MACs left", f"{left:.2f} %  (theoretical speed-up {speedup:.2f})"),
+        ("training", f"{cost['train_seconds']:.1f} s, {pace}"),
+    ]
