@@ -68,7 +68,7 @@ def _gpu() -> tuple[dict[str, Any], list[Finding]]:
     cuda = _cuda_of_torch()
     if cuda is None:
         return {}, []
-    import pynvml  # here, because its library is missing on a machine without a driver
+    import pynvml  # type: ignore[import-untyped] # here, because one command alone needs it
 
     try:
         pynvml.nvmlInit()

@@ -39,5 +39,10 @@ def architectures(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def methods() -> list[dict[str, Any]]:
-    """The facts about every method as plain data, sorted by name: the fields of `bench.cli.facts.MethodFacts`."""
-    return [asdict(facts) for facts in collecting.methods()]
+    """The facts about every method, sorted by name; see `method`."""
+    return [method(name) for name in registry.names(registry.METHODS)]
+
+
+def method(name: str) -> dict[str, Any]:
+    """The facts about a method as plain data: the fields of `bench.cli.facts.MethodFacts`."""
+    return asdict(collecting.method(name))

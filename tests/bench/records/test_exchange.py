@@ -226,4 +226,5 @@ def test_the_commands_say_what_they_did(
             main.main()
     told = " ".join(capsys.readouterr().out.split())
     assert "6 rows, schema 1" in told
-    assert "5 runs and 1 studies are new, 0 runs were here" in told
+    assert "imported 5 new runs and 1 new studies" in told
+    assert "(0 runs were there before)" in told
