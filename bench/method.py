@@ -16,6 +16,16 @@ The loop (`bench.training.loop`) calls the hooks in this order:
     plain = method.finish(state, model)
 
 Tensor shapes change only in `end_phase` and `finish`. `clock.rng("purpose")` is the only source of randomness.
+
+What only some methods need is a protocol beside `Method`; a method takes part by having the one function of the protocol:
+
+    Rebuilds           the method changes the model's shapes or modules between phases
+    RemovesChannels    the finished model has fewer channels
+    Attains            the target is not a share of the prunable weights
+    Labels             some results must be shown with a label
+    EffectiveWeights   the model computes with other values than its parameters
+    AltersFunction     attaching changes what the model computes
+    ReplacesModel      another model is trained in place of the one that the run names
 """
 
 from __future__ import annotations
@@ -23,7 +33,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -88,16 +98,15 @@ class Clock:
 
 @dataclass(frozen=True)
 class Method(Config, Generic[State], abc.ABC):
-    """Base of every pruning method. Hooks do nothing by default; a method overrides those it needs, and no other method.
+    """Base of every pruning method. Hooks do nothing by default; a method overrides those that it needs, and no other function.
 
-    ``target`` names the field that holds the wanted sparsity, if there is one; ``start`` says whether the paper starts
-    from a trained dense model ("dense") or from an initialisation ("scratch"); ``reconstruction`` says what in it is
-    ours because the paper could not be obtained; a finished model that misses what was `wanted` by more than ``tolerance``
-    is no result.
+    Attributes:
+        target: the name of the field that holds the wanted sparsity; None where there is none.
+        reconstruction: what in the method is ours because the paper could not be obtained; "" where nothing is.
+        tolerance: a finished model that misses what was `wanted` by more than this share is not a result.
     """
 
     target: ClassVar[str | None] = None
-    start: ClassVar[str] = "scratch"
     reconstruction: ClassVar[str] = ""
     tolerance: ClassVar[float] = 0.005
 
@@ -117,29 +126,22 @@ class Method(Config, Generic[State], abc.ABC):
         return None if self.target is None else getattr(self, self.target)
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The weights this method may remove, by parameter name: by default every convolution's and linear layer's
+        """The weights that this method may remove, by parameter name: by default every convolution's and linear layer's
         weight except the classifier's."""
         return masks.prunable(model)
-
-    def architecture(self, model: str, *, classes: int, channels: int, image_size: int) -> str:
-        """The architecture to build for a run that names ``model``: that one, unless the method trains a smaller one in its
-        place (its target is then the share of the prunable weights to do without). Asked before anything is built; both are
-        text as in `bench.models`, ``image_size`` is the side of the model's input."""
-        return model
 
     @abc.abstractmethod
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Make the state, and change the model in place where needed; ``example`` is one input batch (N, C, H, W).
 
-        The function that the model computes must not change, unless `alters` says so.
+        The function that the model computes must not change, unless the method declares it (`AltersFunction`).
         """
 
-    def alters(self) -> str:
-        """What attaching changes in the function that the model computes, in a few words; empty where nothing."""
-        return ""
-
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
-        """The plan, asked one phase at a time, also after a resume; None ends the run. Default: one phase of training."""
+        """The phase with this index, or None when the run is over; by default one phase of all steps.
+
+        A resumed run asks again for the phase that it was in, with the same index.
+        """
         return Phase("train", budget.steps) if index == 0 else None
 
     def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
@@ -151,45 +153,25 @@ class Method(Config, Generic[State], abc.ABC):
         return None
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Gradients are there, not yet clipped; ``clock.step`` steps are finished."""
+        """Called when gradients are computed and not yet clipped; ``clock.step`` steps are finished."""
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Weights have moved; ``clock.step`` counts the step just made."""
+        """Called when the optimiser has updated the weights; ``clock.step`` counts the step just made."""
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Between phases: masks, rewinding, removing channels. The phase's optimiser is not used again."""
-
-    def rebuild(self, state: State, model: nn.Module) -> None:
-        """After a resume: bring a freshly attached model to the shapes that the restored state describes, before its
-        weights are loaded. Only methods that remove channels during a run need it."""
+        """Called between phases: masks, rewinding, removing channels. The phase's optimiser is not used again."""
 
     def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The plain model, without a trace of the method, that computes the same function; raise
-        `bench.errors.Ineffective` where the target was missed."""
+        """The plain model, without a trace of the method, that computes the same function.
+
+        Raises:
+            Ineffective: the target was missed (`bench.errors`).
+        """
         return model
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
         """Numbers for the curves, read at the end of each epoch; never used as a measurement."""
         return {}
-
-    def kept(self, state: State) -> Mapping[str, Any]:
-        """Which positions of which tensors are left, where channels were removed (a `bench.channels.groups.Plan`): with it the
-        finished model is built again."""
-        return {}
-
-    def label(self, state: State) -> str:
-        """What must stand beside a finished run's numbers wherever they are shown, in two or three words; "" where nothing
-        must."""
-        return ""
-
-    def attained(self, metrics: Mapping[str, float]) -> float | None:
-        """What a finished model's measurements say of what was `wanted`; None where they cannot tell."""
-        return metrics["sparsity/prunable"]
-
-    def effective(self, state: State, model: nn.Module) -> Mapping[str, Tensor]:
-        """The prunable weights as the model computes with them, by parameter name, during the run: what the curves count.
-        By default the parameters themselves; a method that masks in the forward pass says what comes of it."""
-        return self.prunable(model)
 
     def masks(self, state: State) -> Mapping[str, Tensor]:
         """The masks in force, by parameter name (bool, True = live); empty where the method has none. Tests compare them
@@ -203,6 +185,84 @@ class Method(Config, Generic[State], abc.ABC):
     def identity(self) -> dict[str, Any]:
         """The name with the fields that differ from their defaults."""
         return {"name": self.name, **{k: v for k, v in super().identity().items() if k != "class"}}
+
+
+@runtime_checkable
+class Rebuilds(Protocol):
+    """A method that changes the model's shapes or modules between phases."""
+
+    def rebuild(self, state: Any, model: nn.Module) -> None:
+        """In a resumed run, give a freshly attached model the shapes and modules that the restored state describes, before
+        its weights are loaded."""
+        ...
+
+
+@runtime_checkable
+class RemovesChannels(Protocol):
+    """A method that makes the model smaller."""
+
+    def kept(self, state: Any) -> Mapping[str, Any]:
+        """Which positions of which tensors are left (a `bench.channels.groups.Plan`): the finished model is built again by
+        it. Empty where all are left. Asked before `Method.finish`."""
+        ...
+
+
+@runtime_checkable
+class Attains(Protocol):
+    """A method whose target is not a share of the prunable weights."""
+
+    def attained(self, metrics: Mapping[str, float]) -> float | None:
+        """What a finished model's measurements say of what was `wanted`; None where they cannot tell."""
+        ...
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """A method of which some results must be shown with a label."""
+
+    def label(self, state: Any) -> str:
+        """Two or three words that must stand beside the run's numbers wherever they are shown; "" where none must."""
+        ...
+
+
+@runtime_checkable
+class EffectiveWeights(Protocol):
+    """A method that masks or changes weights in the forward pass."""
+
+    def effective(self, state: Any, model: nn.Module) -> Mapping[str, Tensor]:
+        """The prunable weights as the model computes with them, by parameter name: what the curves count. Without this they
+        count the parameters."""
+        ...
+
+
+@runtime_checkable
+class AltersFunction(Protocol):
+    """A method that can change what the model computes when it is attached."""
+
+    def alters(self) -> str:
+        """What attaching changes in the function that the model computes, in a few words; "" where nothing."""
+        ...
+
+
+@runtime_checkable
+class ReplacesModel(Protocol):
+    """A method that trains another model in place of the one that the run names."""
+
+    def architecture(self, model: str, *, classes: int, channels: int, image_size: int) -> str:
+        """The architecture to build for a run that names ``model``, both as text (see `bench.models`).
+
+        Asked before anything is built; the method's target is then the share of the prunable weights to do without.
+        ``image_size`` is the side of the model's input.
+        """
+        ...
+
+
+def attained(method: Method[Any], metrics: Mapping[str, float]) -> float | None:
+    """What a finished model's measurements say of what the method `wanted`: the sparsity of its prunable weights, unless the
+    method says otherwise (`Attains`)."""
+    if isinstance(method, Attains):
+        return method.attained(metrics)
+    return metrics["sparsity/prunable"]
 
 
 def method_from(values: Mapping[str, Any]) -> Method[Any]:

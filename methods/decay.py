@@ -54,7 +54,7 @@ from bench.config import hp
 from bench.method import Budget, Clock, Method, Phase
 from bench.recipe import Recipe
 from methods._leaving import LAWS, MEMBERS, RECONSTRUCTION, VARIANTS, Leave, decayed_norm, resistance
-from methods._structured import FALLBACKS
+from methods._structured import FALLBACKS, Structured
 
 __all__ = ["CLAIMS", "METHOD", "SPACE", "Decay", "decayed_norm", "resistance"]
 
@@ -127,17 +127,13 @@ class Decay(Method[Any]):
         return self.inner.reconstructed
 
     @property
-    def inner(self) -> Method[Any]:
+    def inner(self) -> Structured[Any]:
         """The host, with this way of leaving."""
         return _host(self)
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The host's."""
         return self.inner.prunable(model)
-
-    def alters(self) -> str:
-        """The host's."""
-        return self.inner.alters()
 
     def attach(self, model: nn.Module, example: Tensor) -> Any:
         """The host's."""
@@ -187,10 +183,6 @@ class Decay(Method[Any]):
         """The host's."""
         return self.inner.attained(metrics)
 
-    def effective(self, state: Any, model: nn.Module) -> Mapping[str, Tensor]:
-        """The host's."""
-        return self.inner.effective(state, model)
-
     def masks(self, state: Any) -> Mapping[str, Tensor]:
         """The host's."""
         return self.inner.masks(state)
@@ -201,9 +193,9 @@ class Decay(Method[Any]):
 
 
 @cache
-def _host(method: Decay) -> Method[Any]:
+def _host(method: Decay) -> Structured[Any]:
     own = {f.name: getattr(method, f.name) for f in fields(Leave) if f.name != "how"}
-    cls: type[Method[Any]] = registry.load(registry.METHODS, method.host).METHOD
+    cls: type[Structured[Any]] = registry.load(registry.METHODS, method.host).METHOD
     return cls.from_dict(
         {
             "final": method.final,

@@ -170,7 +170,6 @@ class Drop(Method[State]):
     """Iterative magnitude pruning with chance: unimportant weights may stay, pruned ones may come back."""
 
     target = "final"
-    start = "dense"
     reconstruction: ClassVar[str] = (
         "only the abstracts of arXiv:1812.02035 could be obtained, so the candidate rules, the schedules, the order, the "
         "recovered values, the calendar and the final projection are ours, and no number here is one of the paper's"

@@ -14,7 +14,7 @@ from bench.method import Method
 from bench.recipe import Recipe
 from bench.records.run_folder import RunFolder
 from bench.seeds import generator
-from bench.training.loop import Training
+from bench.training.loop import Setup, Training
 
 RECIPE = Recipe(lr=0.05, weight_decay=1e-3)
 
@@ -71,17 +71,41 @@ def toy_batch(*where: object, size: int = 8) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def toy_job(method: Method[Any], *, steps: int = 30, seed: int = 0, recipe: Recipe = RECIPE, **more: Any) -> Training:
-    """A training of the toy model; ``folder=`` makes it resumable."""
-    folder = more.pop("folder", None)
-    validation = [toy_batch("validation", i) for i in range(2)]
-    job = Training(
-        method, recipe, seed, ToyNet(seed), ToyBatches(), lambda: validation, torch.device("cpu"), steps, **more
-    )
+def toy_training(
+    method: Method[Any],
+    *,
+    steps: int = 30,
+    seed: int = 0,
+    recipe: Recipe = RECIPE,
+    model: nn.Module | None = None,
+    folder: Path | None = None,
+    stop_at: int | None = None,
+    **more: Any,
+) -> Training:
+    """A training of the toy model; ``folder=`` makes it resumable, ``stop_at=`` stops it after so many steps."""
+
+    def stop() -> bool:
+        return stop_at is not None and training.at.step >= stop_at
+
+    run_folder = None
     if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        job.folder = RunFolder(Path(folder))
-    return job
+        folder.mkdir(parents=True, exist_ok=True)
+        run_folder = RunFolder(folder)
+    validation = [toy_batch("validation", i) for i in range(2)]
+    setup = Setup(
+        method,
+        recipe,
+        seed,
+        ToyBatches(),
+        lambda: validation,
+        torch.device("cpu"),
+        steps,
+        folder=run_folder,
+        stop=stop,
+        **more,
+    )
+    training = Training(setup, ToyNet(seed) if model is None else model)
+    return training
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.method import Method
 from bench.recipe import Recipe
-from bench.training.loop import Batches, Training, train
+from bench.training.loop import Batches, Setup, Training, train
 
 Batch = tuple[Tensor, Tensor]
 
@@ -95,9 +95,10 @@ class Repeated:
 def ours(method: Method[Any], model: nn.Module, recipe: Recipe, batches: Batches, device: torch.device) -> float:
     """Seconds that our loop trains for one epoch: evaluating, pruning between phases and checkpoints are not in it."""
     example = next(iter(batches.epoch(0)))
-    job = Training(method, recipe, 0, copy.deepcopy(model), batches, lambda: [example], device, batches.steps)
-    train(job)
-    return job.at.seconds
+    setup = Setup(method, recipe, 0, batches, lambda: [example], device, batches.steps)
+    training = Training(setup, copy.deepcopy(model))
+    train(training)
+    return training.at.seconds
 
 
 def plain(model: nn.Module, recipe: Recipe, batches: Iterable[Batch], device: torch.device) -> float:

@@ -20,7 +20,7 @@ from bench.run import Run
 from bench.study.cell import Cell
 from bench.study.study import Study
 from bench.training import execute
-from bench.training.loop import Stopped, train
+from bench.training.loop import Stopped, Training, train
 
 STEPS = 8
 
@@ -30,21 +30,25 @@ def step_seconds(run: Run, home: Home) -> tuple[int, float]:
     device = environment.resolve_device(run.device)
     _, model, size, _ = execute.prepare(run, home)
     task = tasks.load(run.task, data=home.data, cache=home.cache, device=device, workers=run.workers)
-    job = execute.training(run, model, task, size, device)
-    steps, times = job.steps, list[float]()
+    setup, times = execute.setup(run, task, size, device), list[float]()
 
     def planned(*_: object) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter())
 
-    job.steps, job.observers = min(steps, STEPS + 2), [planned]
-    job.recovery = None  # its steps cost no more than the method's, which needs all of these few
-    job.stop = lambda: len(times) >= job.steps
+    few = min(setup.steps, STEPS + 2)
+    short = replace(
+        setup,
+        steps=few,
+        observers=[planned],
+        recovery=None,  # its steps cost no more than the method's, which needs all of these few
+        stop=lambda: len(times) >= few,
+    )
     with contextlib.suppress(Stopped):
-        train(job)
+        train(Training(short, model))
     gaps = sorted(b - a for a, b in itertools.pairwise(times[1:])) or [0.0]
-    return steps, gaps[len(gaps) // 2]
+    return setup.steps, gaps[len(gaps) // 2]
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench import environment, measure, models, tasks
 from bench.channels import plan as plans
 from bench.errors import BenchError
 from bench.measure.energy import Meter
+from bench.method import ReplacesModel
 from bench.protocol import PROTOCOL
 from bench.recipe import Recovery
 from bench.records.files import read_json, write_json
@@ -23,7 +25,7 @@ from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import SHUFFLED, START_RUN, Run
 from bench.training import outcome
-from bench.training.loop import Observer, Training, train
+from bench.training.loop import Observer, Setup, Training, train
 from bench.training.start import InitialShape, begin_
 
 
@@ -62,7 +64,10 @@ def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
     input size of either."""
     models.check(run.model)
     size = models.input_size(run.model, channels=info.channels, image_size=info.image_size, wanted_size=run.image_size)
-    return run.method.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size), size
+    if isinstance(run.method, ReplacesModel):
+        found = run.method.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size)
+        return found, size
+    return run.model, size
 
 
 def execute(
@@ -100,17 +105,26 @@ def execute(
         whole = model if built == run.model and not initial.kept else models.empty(run.model, **shape)
         dense = measure.reference(whole, (1, info.channels, size, size))
         aim = {} if built == run.model else outcome.aim(run, whole)
-        job = training(run, model, task, size, device)
-        job.dense_weights, job.held = dense.weights, initial.held
-        job.folder, job.observers, job.stop, job.checkpoint_seconds = folder, observers, stop, checkpoint_seconds
+        training = Training(
+            replace(
+                setup(run, task, size, device),
+                dense_weights=dense.weights,
+                held=initial.held,
+                folder=folder,
+                observers=observers,
+                stop=stop,
+                checkpoint_seconds=checkpoint_seconds,
+            ),
+            model,
+        )
         before = outcome.dense(run, model, initial)
         whole_run, meter = not folder.checkpoints(), Meter(device, beside)
-        finished = train(job)
+        finished = train(training)
         joules = meter.joules() if whole_run else None  # of a run that was cut off, the rest says nothing
         metrics, layers = outcome.measured(run, finished, task, size, device, dense, before)
         outcome.require_target(run, metrics)
-        metrics |= outcome.pruned(job, finished) | {"val_best/top1": outcome.best(folder.rows(), metrics)}
-        collapsed = measure.collapsed(finished, layers, job.validation(), run.recipe)
+        metrics |= outcome.pruned(training, finished) | {"val_best/top1": outcome.best(folder.rows(), metrics)}
+        collapsed = measure.collapsed(finished, layers, training.setup.validation(), run.recipe)
         record = {
             "schema": SCHEMA,
             "protocol": PROTOCOL,
@@ -120,12 +134,12 @@ def execute(
             "run": run.to_dict(),
             "identity": run.identity(),
             "architecture": built,
-            "label": job.label,
+            "label": training.label,
             "metrics": {**metrics, **aim, "layers/collapsed": len(collapsed)},
             "layers": layers,
             "collapsed": collapsed,
-            "phases": job.at.phases,
-            "cost": _cost(run, job, home.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
+            "phases": training.at.phases,
+            "cost": _cost(run, training, home.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
             "provenance": provenance(device, started, task),
             "test_openings": task.openings,
             "test_opened": task.opened,
@@ -133,7 +147,7 @@ def execute(
         }
         if keep_weights:
             record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
-            write_json(folder.path / "plan.json", _whole_plan(plan, job.kept))
+            write_json(folder.path / "plan.json", _whole_plan(plan, training.kept))
         folder.close(record)
         return record
 
@@ -160,31 +174,30 @@ def _has_weights(folder: RunFolder, wanted: bool) -> bool:
     return not wanted or (folder.path / "model.safetensors").exists()
 
 
-def training(run: Run, model: nn.Module, task: tasks.Task, size: int, device: torch.device) -> Training:
-    """The training of a run, ready for `bench.training.loop.train`; without a folder it leaves nothing on disk."""
+def setup(run: Run, task: tasks.Task, size: int, device: torch.device) -> Setup:
+    """The configuration of a run's training; without a folder it leaves nothing on disk."""
     recipe = run.recipe
     batches = task.train(
         seed=run.seed, batch=recipe.batch, augment=recipe.augment, image_size=size, channels_last=recipe.channels_last
     )
     validation = task.evaluation("validation", batch=512, image_size=size, channels_last=recipe.channels_last)
     steps = max(1, round(run.epochs * batches.steps))
-    job = Training(run.method, recipe, run.seed, model, batches, lambda: validation, device, steps)
-    if run.recovery != "none":
-        job.recovery = Recovery(run.recovery, run.recover, run.rewind_to)
-    return job
+    recovery = None if run.recovery == "none" else Recovery(run.recovery, run.recover, run.rewind_to)
+    return Setup(run.method, recipe, run.seed, batches, lambda: validation, device, steps, recovery=recovery)
 
 
-def _cost(run: Run, job: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:
-    samples = job.steps * run.recipe.batch
+def _cost(run: Run, training: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:
+    steps, spent = training.setup.steps, training.at.seconds
+    samples = steps * run.recipe.batch
     return {
-        "steps": job.steps,
+        "steps": steps,
         "start_steps": _steps(run.start, records),
         "shape_steps": _steps(run.shape, records),
         "samples": samples,
         "seconds": seconds,
-        "train_seconds": job.at.seconds,
-        "images_per_second": samples / job.at.seconds if job.at.seconds else None,
-        "peak_memory_bytes": environment.peak_memory(job.device),
+        "train_seconds": spent,
+        "images_per_second": samples / spent if spent else None,
+        "peak_memory_bytes": environment.peak_memory(training.setup.device),
         "runs_beside": beside,
     }
 

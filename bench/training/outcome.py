@@ -11,6 +11,7 @@ from torch import nn
 
 from bench import masks, measure, tasks
 from bench.errors import Ineffective
+from bench.method import attained
 from bench.run import Run
 from bench.training.start import InitialShape
 from bench.training.state import Training
@@ -52,11 +53,12 @@ def measured(
     return {**metrics, **facts}, layers
 
 
-def pruned(job: Training, finished: nn.Module) -> dict[str, float]:
+def pruned(training: Training, finished: nn.Module) -> dict[str, float]:
     """How good the model was as the method finished it: before a recovery, and with batch-norm statistics of its own."""
-    if job.recovering:
-        return job.at.pruned
-    found = measure.reestimated(finished, job.batches, job.validation(), job.recipe)
+    if training.recovering:
+        return training.at.pruned
+    setup = training.setup
+    found = measure.reestimated(finished, setup.batches, setup.validation(), setup.recipe)
     return {f"val/{key}": value for key, value in found.items()}
 
 
@@ -83,7 +85,7 @@ def aim(run: Run, whole: nn.Module) -> dict[str, float]:
 def require_target(run: Run, metrics: Mapping[str, float]) -> None:
     """Refuse a result that misses what was wanted."""
     method = run.method
-    wanted, got = method.wanted, method.attained(metrics)
+    wanted, got = method.wanted, attained(method, metrics)
     if wanted is not None and got is not None and abs(got - wanted) > method.tolerance:
         raise Ineffective(
             f"what was wanted must be attained (within {method.tolerance:.1%}), but {method.name} was asked to remove "

@@ -21,7 +21,7 @@ from bench.seeds import generator
 from bench.training.loop import Stopped
 from bench.training.loop import train as run
 from methods.adaptive import FORMS, METHOD, SCOPES, Thresholded, centre_, sparsity_of, threshold_for, unwrap_, wrap_
-from tests.toys import ToyNet, replace_recipe, same, toy_batch, toy_job, weights
+from tests.toys import ToyNet, replace_recipe, same, toy_batch, toy_training, weights
 
 TABLE = {0.3: 0.3853, 0.5: 0.6745, 0.7: 1.0364, 0.9: 1.6449, 0.95: 1.96, 0.99: 2.5758}
 SIZES = {"conv2.weight": 1152, "fc.weight": 1024}  # of the toy: its layers of 1000 weights and more
@@ -290,23 +290,28 @@ def test_thresholds_have_a_group_of_their_own(optimizer, decay_all):
 
 
 def rows_of(method, *, steps=28, **more):
-    rows, job = [], toy_job(method, steps=steps, **more)
-    job.observers = [lambda event: rows.append(dict(event.row)) if event.kind == "epoch" else None]
-    return rows, job, run(job)
+    rows = []
+
+    def look(event):
+        if event.kind == "epoch":
+            rows.append(dict(event.row))
+
+    training = toy_training(method, steps=steps, observers=[look], **more)
+    return rows, training, run(training)
 
 
 def test_curves_have_the_estimate_and_what_the_thresholds_really_prune():
     method = METHOD(threshold_lr=1.0, fine_tune=0.25)
-    rows, job, model = rows_of(method)
+    rows, training, model = rows_of(method)
     assert [row["phase"] for row in rows] == ["adaptive"] * 3 + ["fine-tune"]
     for row in rows[:3]:
         assert row["sparsity"] == pytest.approx(row["method/estimate"], abs=0.12)  # uniform weights, not normal ones
     estimates = [row["method/estimate"] for row in rows]
     assert 0.48 < estimates[0] < estimates[1] < 0.95
-    assert job.state.report["measured"] == pytest.approx(rows[2]["sparsity"])
+    assert training.state.report["measured"] == pytest.approx(rows[2]["sparsity"])
     assert rows[3]["sparsity"] == pytest.approx(round(0.8 * 2176) / 2176)
-    assert job.state.report["projected"] == abs(round(0.8 * 2176) - round(rows[2]["sparsity"] * 2176))
-    assert rows[3]["method/projected"] == job.state.report["projected"] > 0
+    assert training.state.report["projected"] == abs(round(0.8 * 2176) - round(rows[2]["sparsity"] * 2176))
+    assert rows[3]["method/projected"] == training.state.report["projected"] > 0
     assert not any("r" in name.split(".") for name, _ in model.named_parameters())
 
 
@@ -365,31 +370,28 @@ def test_thresholds_alone_decide_without_projection():
         == round(state.report["measured"] * 2176)
     )
     assert (type(model.conv2), type(model.fc), state.report["projected"]) == (nn.Conv2d, nn.Linear, 0)
-    rows, job, _ = rows_of(METHOD(project=False, threshold_lr=1.0))
-    assert rows[-1]["sparsity"] == pytest.approx(job.state.report["measured"])
+    rows, training, _ = rows_of(METHOD(project=False, threshold_lr=1.0))
+    assert rows[-1]["sparsity"] == pytest.approx(training.state.report["measured"])
 
 
 def test_a_run_without_projection_resumes_on_either_side_of_the_fixed_masks(tmp_path):
     method = METHOD(project=False, fine_tune=0.5)
-    wanted = weights(run(toy_job(method, steps=16)))
+    wanted = weights(run(toy_training(method, steps=16)))
     for cut in (5, 8, 12):
-        job = toy_job(method, steps=16, folder=tmp_path / str(cut))
-        job.stop = lambda job=job, cut=cut: job.at.step >= cut
         with pytest.raises(Stopped):
-            run(job)
-        assert same(weights(run(toy_job(method, steps=16, folder=tmp_path / str(cut)))), wanted)
+            run(toy_training(method, steps=16, folder=tmp_path / str(cut), stop_at=cut))
+        assert same(weights(run(toy_training(method, steps=16, folder=tmp_path / str(cut)))), wanted)
 
 
 def test_frozen_thresholds_stand_and_pruned_weights_come_back():
     method, seen = METHOD(scope="frozen", fine_tune=0.25), []
-    job = toy_job(method, steps=28, recipe=replace_recipe(lr=0.3))
 
     def look(event):
-        if event.kind == "step" and job.state.wrapped(job.model):
-            seen.append((job.model.fc.r.item(), job.model.fc.weight.detach() != 0))
+        if event.kind == "step" and training.state.wrapped(training.model):
+            seen.append((training.model.fc.r.item(), training.model.fc.weight.detach() != 0))
 
-    job.observers = [look]
-    run(job)
+    training = toy_training(method, steps=28, recipe=replace_recipe(lr=0.3), observers=[look])
+    run(training)
     assert len(seen) == 21
     assert {r for r, _ in seen} == {torch.tensor(threshold_for(0.8)).item()}
     assert (seen[-1][1] & ~seen[0][1]).any()
@@ -398,8 +400,8 @@ def test_frozen_thresholds_stand_and_pruned_weights_come_back():
 @pytest.mark.parametrize("values", [{"precision": "bf16"}, {"optimizer": "adamw", "lr": 0.003}, {"micro_batches": 4}])
 def test_thresholds_learn_whatever_the_recipe(values):
     method = METHOD(threshold_lr=1.0, fine_tune=0.5)
-    rows, job, model = rows_of(method, recipe=replace_recipe(**values))
-    assert job.state.report["estimate"] > 0.481
+    rows, training, model = rows_of(method, recipe=replace_recipe(**values))
+    assert training.state.report["estimate"] > 0.481
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert rows[-1]["sparsity"] == pytest.approx(0.8, abs=1e-3)
 

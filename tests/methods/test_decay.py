@@ -23,7 +23,7 @@ from bench.training.loop import Event, Stopped, train
 from methods import decay
 from methods._leaving import LAWS, Channels, Leave, advance_, new_channels, release_, start_
 from methods.decay import HOSTS, Decay, decayed_norm, resistance
-from tests.toys import ToyNet, same, toy_batch, toy_job, weights
+from tests.toys import ToyNet, same, toy_batch, toy_training, weights
 
 STEPS = 60
 
@@ -194,9 +194,9 @@ def test_thresholds_at_their_ends() -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_one_step_is_the_host_bit_for_bit(host: str) -> None:
     alone = method_from({"name": host})
-    wanted = weights(train(toy_job(alone, steps=STEPS)))
-    assert same(weights(train(toy_job(Decay(host=host, steps=1, rectify=False), steps=STEPS))), wanted)
-    assert not same(weights(train(toy_job(Decay(host=host, steps=6, rectify=False), steps=STEPS))), wanted)
+    wanted = weights(train(toy_training(alone, steps=STEPS)))
+    assert same(weights(train(toy_training(Decay(host=host, steps=1, rectify=False), steps=STEPS))), wanted)
+    assert not same(weights(train(toy_training(Decay(host=host, steps=6, rectify=False), steps=STEPS))), wanted)
 
 
 POLICIES = {
@@ -210,19 +210,17 @@ POLICIES = {
 @pytest.mark.parametrize("host", HOSTS)
 def test_three_hosts_three_policies_meet_the_budget_and_resume(host: str, policy: str, tmp_path: Path) -> None:
     method = Decay(host=host, **POLICIES[policy])  # type: ignore[arg-type]
-    job, seen = toy_job(method, steps=STEPS, folder=tmp_path), list[dict[str, Any]]()
+    seen = list[dict[str, Any]]()
 
     def look(event: Event) -> None:
-        seen.append({**method.stats(job.state, job.model), "phase": event.phase})
+        seen.append({**method.stats(training.state, training.model), "phase": event.phase})
 
-    job.observers = [look]
-    wanted = train(toy_job(method, steps=STEPS))
-    job.stop = lambda: job.at.step >= 30
+    wanted = train(toy_training(method, steps=STEPS))
+    training = toy_training(method, steps=STEPS, folder=tmp_path, observers=[look], stop_at=30)
     with pytest.raises(Stopped):
-        train(job)
-    job = toy_job(method, steps=STEPS, folder=tmp_path)
-    job.observers = [look]
-    model = train(job)
+        train(training)
+    training = toy_training(method, steps=STEPS, folder=tmp_path, observers=[look])
+    model = train(training)
     assert same(weights(model), weights(wanted))
     smaller, whole = (sum(p.numel() for p in m.parameters()) for m in (model, ToyNet()))
     assert smaller < whole
@@ -232,11 +230,11 @@ def test_three_hosts_three_policies_meet_the_budget_and_resume(host: str, policy
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_masked_and_removed_compute_the_same(host: str) -> None:
-    job, masked = toy_job(method_from({"name": host}), steps=STEPS), list[tuple[nn.Module, Tensor]]()
+    method, masked = method_from({"name": host}), list[tuple[nn.Module, Tensor]]()
     images, _ = toy_batch("outputs", size=16)
-    remove = type(job.method).remove_
+    remove = type(method).remove_
 
-    class Watched(type(job.method)):  # type: ignore[misc]
+    class Watched(type(method)):  # type: ignore[misc]
         def remove_(self, state: Any, model: nn.Module, clock: Any) -> None:
             chosen = self.chosen(state, model, clock, self.final)
             whole = copy.deepcopy(model).eval()
@@ -247,8 +245,8 @@ def test_masked_and_removed_compute_the_same(host: str) -> None:
                 masked.append((whole, whole(images)))
                 assert torch.allclose(copy.deepcopy(model).eval()(images), masked[-1][1], atol=1e-6)
 
-    job.method = Watched(**{f.name: getattr(job.method, f.name) for f in fields(job.method)})
-    smaller = train(job)
+    watched = Watched(**{f.name: getattr(method, f.name) for f in fields(method)})
+    smaller = train(toy_training(watched, steps=STEPS))
     (whole, _), *others = masked
     assert not others
     assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in whole.parameters())

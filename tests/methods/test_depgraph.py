@@ -14,9 +14,9 @@ from bench.errors import BenchError
 from bench.measure.operations import macs
 from bench.method import Budget, Clock, Phase
 from bench.seeds import generator
-from bench.training.loop import train
+from bench.training.loop import Event, train
 from methods.depgraph import IMPORTANCES, DepGraph, importance, normalized, shrinkage
-from tests.toys import RECIPE, ToyNet, toy_job, weights
+from tests.toys import RECIPE, ToyNet, toy_training, weights
 
 SHAPE = (1, 1, 6, 6)
 
@@ -105,7 +105,7 @@ def test_the_budget_is_met(budget: str, scope: str) -> None:
         sizes = {n: p.numel() if budget == "params" else len(p) for n, p in model.named_parameters()}
         return sum(sizes.values() if budget == "params" else [sizes[f"{n}.weight"] for n in ("conv1", "conv2", "fc")])
 
-    smaller = train(toy_job(method, steps=30))
+    smaller = train(toy_training(method, steps=30))
     assert 1 - cost(smaller) / cost(ToyNet()) == pytest.approx(0.4, abs=0.011)
 
 
@@ -122,9 +122,12 @@ def test_phases() -> None:
 
 def test_channels_leave_in_as_many_choices_as_asked_for() -> None:
     method, counts = DepGraph(removals=4, prune=0.5, round_to=1, budget="channels"), list[float]()
-    job = toy_job(method, steps=40)
-    job.observers = [lambda event: counts.append(method.stats(job.state, job.model)["gone"])]
-    train(job)
+
+    def look(event: Event) -> None:
+        counts.append(method.stats(training.state, training.model)["gone"])
+
+    training = toy_training(method, steps=40, observers=[look])
+    train(training)
     assert len(set(counts) - {0.0}) == 4
     assert counts == sorted(counts)
 

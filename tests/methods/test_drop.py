@@ -475,34 +475,32 @@ def test_a_training_run_settles_at_the_fixed_point(scope, order, back):
 
     def look(event):
         if event.kind == "step" and event.step > 20:
-            settled.append(masks.zeros(job.state.masks))
+            settled.append(masks.zeros(training.state.masks))
 
     method = METHOD(
         final=0.9, away=0.5, back=back, back_schedule="constant", order=order, scope=scope, rounds=100, dense=0.0,
         fine_tune=0.0, project=False,
     )  # fmt: skip
-    job = toys.toy_job(method, steps=100, observers=[look])
-    run(job)
+    training = toys.toy_training(method, steps=100, observers=[look])
+    run(training)
     n, wanted = 2248, equilibrium_sparsity(rule="R2", away=0.5, back=back, target=0.9, order=order)
     shrink = 0.5 - back / 2 if order == "sequential" else 0.5 - back
     variance = ((0.9 - wanted) * 0.25 + 0.9 * back * (1 - back)) / n / (1 - shrink**2)  # of one density, at most
     deviation = math.sqrt(variance * (1 + shrink) / (1 - shrink) / 80)
     assert len(settled) == 80
     assert abs(sum(settled) / 80 - wanted) < 5 * deviation + 1.5 / n  # and the rounding of three layers' counts
-    assert job.state.dropped > 0
-    assert job.state.recovered > 0
+    assert training.state.dropped > 0
+    assert training.state.recovered > 0
 
 
 @pytest.mark.parametrize("values", [{"restart": True, "recover": "last"}, {"parts": "back", "project": False}])
 def test_resumed_runs_end_with_the_same_weights(tmp_path, values):
     method = METHOD(back=0.1, **values)
-    whole = toys.weights(run(toys.toy_job(method, steps=23)))
+    whole = toys.weights(run(toys.toy_training(method, steps=23)))
     for cut in (3, 9, 17):
-        job = toys.toy_job(method, steps=23, folder=tmp_path / str(cut))
-        job.stop = lambda job=job, cut=cut: job.at.step >= cut
         with pytest.raises(Stopped):
-            run(job)
-        assert toys.same(toys.weights(run(toys.toy_job(method, steps=23, folder=tmp_path / str(cut)))), whole)
+            run(toys.toy_training(method, steps=23, folder=tmp_path / str(cut), stop_at=cut))
+        assert toys.same(toys.weights(run(toys.toy_training(method, steps=23, folder=tmp_path / str(cut)))), whole)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -548,5 +546,4 @@ def test_never_a_silent_no_op(toy_model):
 
 
 def test_the_reconstruction_is_declared():
-    assert METHOD.start == "dense"
     assert "only the abstracts" in METHOD.reconstruction

@@ -14,10 +14,10 @@ from torch import nn
 import methods
 from bench import measure
 from bench.errors import Ineffective
-from bench.method import Method
+from bench.method import Method, attained
 from bench.training.loop import Event, Stopped, Training, train
 from methods._structured import Structured
-from tests.toys import RECIPE, StuckNet, ToyNet, same, toy_batch, toy_job, weights
+from tests.toys import RECIPE, StuckNet, ToyNet, same, toy_batch, toy_training, weights
 
 STEPS = 37
 EXAMPLE = (1, 1, 6, 6)
@@ -47,16 +47,14 @@ MASKING = [masking(method) for method in REFUSING]
 MASKING += [masking(method, budget=budget) for method in REFUSING[:2] for budget in ("params", "channels")]
 
 
-def stuck_job(method: Method[Any], **more: Any) -> Training:
-    job = toy_job(method, steps=STEPS, **more)
-    job.model = Stuck()
-    return job
+def stuck_training(method: Method[Any], **more: Any) -> Training:
+    return toy_training(method, steps=STEPS, model=Stuck(), **more)
 
 
 @cache
 def trained(method: Method[Any]) -> tuple[nn.Module, Training]:
-    job = stuck_job(method)
-    return train(job), job
+    training = stuck_training(method)
+    return train(training), training
 
 
 def test_all_structured_methods_are_here() -> None:
@@ -99,18 +97,18 @@ def test_a_model_that_cannot_lose_enough_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("method", MASKING)
 def test_what_can_leave_is_removed_even_if_masking_is_allowed(method: Method[Any]) -> None:
-    job = toy_job(method, steps=STEPS)
-    model = train(job)
-    assert method.label(job.state) == ""
-    assert method.kept(job.state)
-    assert same(weights(model), weights(train(toy_job(replace(method, fallback="refuse"), steps=STEPS))))
+    training = toy_training(method, steps=STEPS)
+    model = train(training)
+    assert training.label == ""
+    assert training.kept
+    assert same(weights(model), weights(train(toy_training(replace(method, fallback="refuse"), steps=STEPS))))
 
 
 @pytest.mark.parametrize("method", MASKING)
 def test_masked_channels_are_labelled_and_the_model_stays_as_large(method: Method[Any]) -> None:
-    model, job = trained(method)
-    assert method.label(job.state) == "masked channels"
-    assert not method.kept(job.state)
+    model, training = trained(method)
+    assert training.label == "masked channels"
+    assert not training.kept
     assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in Stuck().named_parameters()}
     values = dict(model.named_parameters())
     for layer, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("fc", "bn3")):
@@ -120,7 +118,7 @@ def test_masked_channels_are_labelled_and_the_model_stays_as_large(method: Metho
 
 @pytest.mark.parametrize("method", MASKING)
 def test_what_was_asked_for_is_reached_by_masks(method: Method[Any]) -> None:
-    model, job = trained(method)
+    model, training = trained(method)
     facts, _ = measure.summary(
         model,
         prunable=method.prunable(model),
@@ -130,27 +128,27 @@ def test_what_was_asked_for_is_reached_by_masks(method: Method[Any]) -> None:
         quick=True,
         dense=measure.reference(Stuck(), EXAMPLE),
     )
-    got = method.attained(facts)
+    got = attained(method, facts)
     if got is None:
-        gone = sum(int(out.sum()) for out in job.state.gone.values())
-        got = gone / sum(g.channels for g in job.state.groups)
+        gone = sum(int(out.sum()) for out in training.state.gone.values())
+        got = gone / sum(g.channels for g in training.state.groups)
     assert abs(got - 0.5) <= method.tolerance
     assert facts["params/all"] == facts["params/reference"]
 
 
 @pytest.mark.parametrize("method", MASKING)
 def test_masks_hold_after_every_step(method: Method[Any]) -> None:
-    job, wrong = stuck_job(method), list[str]()
+    wrong = list[str]()
 
     def look(event: Event) -> None:
-        parameters = dict(job.model.named_parameters())
-        found = method.masks(job.state)
+        parameters = dict(training.model.named_parameters())
+        found = method.masks(training.state)
         wrong.extend(n for n, mask in found.items() if not torch.equal(parameters[n] != 0, mask))
 
-    job.observers = [look]
-    model = train(job)
+    training = stuck_training(method, observers=[look])
+    model = train(training)
     assert not wrong
-    assert method.masks(job.state)
+    assert method.masks(training.state)
     assert same(weights(model), weights(trained(method)[0]))  # and the same seed gives the same weights
 
 
@@ -158,13 +156,11 @@ def test_masks_hold_after_every_step(method: Method[Any]) -> None:
 def test_stopped_and_resumed_it_gives_the_same_weights(method: Method[Any], tmp_path: Path) -> None:
     for cut in (20, 33):
         folder = tmp_path / str(cut)
-        job = stuck_job(method, folder=folder)
-        job.stop = lambda job=job, cut=cut: job.at.step >= cut  # type: ignore[misc]
         with pytest.raises(Stopped):
-            train(job)
-        resumed = stuck_job(method, folder=folder)
+            train(stuck_training(method, folder=folder, stop_at=cut))
+        resumed = stuck_training(method, folder=folder)
         assert same(weights(train(resumed)), weights(trained(method)[0]))
-        assert method.label(resumed.state) == "masked channels"
+        assert resumed.label == "masked channels"
 
 
 def test_a_gate_decorator_without_batch_norms_cannot_mask_either() -> None:

@@ -19,7 +19,7 @@ from bench.recipe import Recipe
 from bench.training.loop import Event, train
 from methods._structured import LAST
 from methods.gate_decorator import GateDecorator, gates, plan, shift, spared, triangle, worth
-from tests.toys import ToyNet, toy_batch, toy_job, weights
+from tests.toys import ToyNet, toy_batch, toy_training, weights
 
 STEPS = 60
 SHARES = {"learn": 0.3, "tick": 0.2, "tock": 0.3}
@@ -187,15 +187,14 @@ def test_gates_that_must_leave_together_are_scored_together() -> None:
 
 
 def watched(method: GateDecorator, model: nn.Module) -> tuple[nn.Module, list[tuple[str, dict[str, Tensor]]]]:
-    job, seen = toy_job(method, steps=STEPS), list[tuple[str, dict[str, Tensor]]]()
-    job.model = model
+    seen = list[tuple[str, dict[str, Tensor]]]()
 
     def look(event: Event) -> None:
         if event.kind == "step":
-            seen.append((event.phase, weights(job.model)))
+            seen.append((event.phase, weights(training.model)))
 
-    job.observers = [look]
-    return train(job), seen
+    training = toy_training(method, steps=STEPS, model=model, observers=[look])
+    return train(training), seen
 
 
 def test_ticks_freeze_convolutions_and_nothing_stays_frozen() -> None:

@@ -104,10 +104,16 @@ def test_counts_are_the_allocations_and_each_layer_keeps_its_highest(allocation)
 @pytest.mark.parametrize("batches", [1, 3])
 def test_snip_is_the_gradient_with_respect_to_a_mask(batches):
     """The oracle multiplies each weight by a c of 1 and differentiates by c, on the same batches with the same dropout."""
-    job, seen = toys.toy_job(METHOD(criterion="snip", when=0, allocation="global", batches=batches)), {}
-    job.observers = [lambda e: seen.update(job.state.gradients) if (e.kind, e.step) == ("step", batches) else None]
-    weights = {n: w.detach().clone() for n, w in job.model.named_parameters()}
-    finished = run(job)
+    seen = {}
+
+    def look(event):
+        if (event.kind, event.step) == ("step", batches):
+            seen.update(training.state.gradients)
+
+    method = METHOD(criterion="snip", when=0, allocation="global", batches=batches)
+    training = toys.toy_training(method, observers=[look])
+    weights = {n: w.detach().clone() for n, w in training.model.named_parameters()}
+    finished = run(training)
 
     model = toys.ToyNet()
     gates = {name: torch.ones_like(weights[name], requires_grad=True) for name in SIZES}
@@ -125,22 +131,21 @@ def test_snip_is_the_gradient_with_respect_to_a_mask(batches):
     best = torch.zeros_like(live)
     best[flat.argsort(descending=True)[: TOTAL - round(0.8 * TOTAL)]] = True
     assert (live != best).sum() <= 2  # rounding may swap the two at the threshold
-    assert job.state.gradients == {}
+    assert training.state.gradients == {}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_scoring_moves_no_weight(optimizer):
     """After 10 steps of dense training, under momentum and a strong weight decay."""
     recipe, seen = toys.replace_recipe(optimizer=optimizer, weight_decay=0.5), {}
-    job = toys.toy_job(METHOD(criterion="snip", when=1 / 3, batches=3), recipe=recipe)
 
     def look(event):
         if event.kind == "step":
-            seen[event.step] = {n: p.detach().clone() for n, p in job.model.named_parameters()}
+            seen[event.step] = {n: p.detach().clone() for n, p in training.model.named_parameters()}
 
-    job.observers = [look]
-    run(job)
-    assert [(p["name"], p["steps"]) for p in job.at.phases] == [("dense", 10), ("score", 3), ("fine-tune", 17)]
+    training = toys.toy_training(METHOD(criterion="snip", when=1 / 3, batches=3), recipe=recipe, observers=[look])
+    run(training)
+    assert [(p["name"], p["steps"]) for p in training.at.phases] == [("dense", 10), ("score", 3), ("fine-tune", 17)]
     assert toys.same(seen[13], seen[10])
     assert not toys.same(seen[10], seen[9])
 
@@ -180,10 +185,9 @@ def test_random_masks_come_from_the_runs_seed_alone(when):
     method, found = METHOD(criterion="random", when=when), []
     for noise, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(noise)
-        job = toys.toy_job(method, seed=seed)
-        job.model = toys.ToyNet()
-        run(job)
-        found.append(job.state.masks)
+        training = toys.toy_training(method, seed=seed, model=toys.ToyNet())
+        run(training)
+        found.append(training.state.masks)
     assert toys.same(found[0], found[1])
     assert all((found[0][name] != found[2][name]).any() for name in SIZES)
 
@@ -196,13 +200,13 @@ def test_random_masks_come_from_the_runs_seed_alone(when):
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_the_target_is_hit_exactly(criterion, allocation, when):
     method = METHOD(criterion=criterion, allocation=allocation, when=when, final=0.9)
-    job = toys.toy_job(method, steps=11)
-    model = run(job)
+    training = toys.toy_training(method, steps=11)
+    model = run(training)
     assert zeros(model, method) == wanted(method)
     assert int((model.head.weight == 0).sum()) == 0
     dense_steps, score = {0: 0, 0.01: 1, 0.8: 9}[when], int(criterion == "snip")
     names = [("dense", dense_steps), ("score", score), ("fine-tune", 11 - dense_steps - score)]
-    assert [(p["name"], p["steps"]) for p in job.at.phases] == [(n, s) for n, s in names if s]
+    assert [(p["name"], p["steps"]) for p in training.at.phases] == [(n, s) for n, s in names if s]
 
 
 @pytest.mark.parametrize(("criterion", "alters"), [("magnitude", True), ("random", True), ("snip", False)])
@@ -220,7 +224,7 @@ def test_what_is_pruned_before_the_first_step_is_said(criterion, alters):
 def test_a_lottery_of_one_pruning_without_rewinding_is_the_same_bit_for_bit(scope, allocation):
     one = lottery.METHOD(final=0.8, rate=0.9, rewind="none", scope=scope)
     other = METHOD(final=0.8, when=0.5, allocation=allocation)
-    found = [toys.weights(run(toys.toy_job(method, steps=28))) for method in (one, other)]
+    found = [toys.weights(run(toys.toy_training(method, steps=28))) for method in (one, other)]
     assert toys.same(*found)
 
 

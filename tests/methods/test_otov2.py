@@ -20,7 +20,7 @@ from bench.seeds import generator
 from bench.training.loop import Event, train
 from methods._rows import Rows
 from methods.otov2 import Otov2, admit, interval, saliency, strength
-from tests.toys import RECIPE, ToyNet, replace_recipe, same, toy_batch, toy_job, weights
+from tests.toys import RECIPE, ToyNet, replace_recipe, same, toy_batch, toy_training, weights
 
 STEPS = 60
 
@@ -162,15 +162,15 @@ def test_a_step_by_the_formula(optimizer: str) -> None:
 
 
 def watched(method: Otov2, **more: Any) -> tuple[nn.Module, list[dict[str, float]], list[dict[str, Tensor]]]:
-    job, seen, found = toy_job(method, steps=STEPS, **more), list[dict[str, float]](), list[dict[str, Tensor]]()
+    seen, found = list[dict[str, float]](), list[dict[str, Tensor]]()
 
     def look(event: Event) -> None:
         if event.kind == "step":
-            seen.append({**method.stats(job.state, job.model), "met": job.state.met})
-            found.append(weights(job.model))
+            seen.append({**method.stats(training.state, training.model), "met": training.state.met})
+            found.append(weights(training.model))
 
-    job.observers = [look]
-    return train(job), seen, found
+    training = toy_training(method, steps=STEPS, observers=[look], **more)
+    return train(training), seen, found
 
 
 @pytest.mark.parametrize("budget", ["params", "channels"])

@@ -199,10 +199,10 @@ def test_first_masks_are_random_and_come_from_the_runs_seed_alone():
     found = []
     for noise, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(noise)
-        job = toys.toy_job(METHOD(stop=0.01), steps=2, seed=seed)  # one update, at 0, that the gradients decide
-        job.model = toys.ToyNet()
-        run(job)
-        found.append(job.state.masks)
+        method = METHOD(stop=0.01)  # one update, at 0, that the gradients decide
+        training = toys.toy_training(method, steps=2, seed=seed, model=toys.ToyNet())
+        run(training)
+        found.append(training.state.masks)
     assert toys.same(found[0], found[1])
     assert not toys.same(found[0], found[2])
     model = nn.Sequential(nn.Linear(100, 100, bias=False))

@@ -10,27 +10,25 @@ import torch
 import methods
 from bench.errors import BenchError, Diverged
 from bench.method import Budget, Phase
-from bench.training.loop import Event, Stopped, Training, train
-from tests.toys import RECIPE, replace_recipe, same, toy_job, weights
+from bench.records.run_folder import RunFolder
+from bench.training.loop import Event, Stopped, train
+from tests.toys import RECIPE, replace_recipe, same, toy_training, weights
 
 
 def gradual(**values: object) -> object:
     return methods.load("gradual").METHOD(**values)
 
 
-def stopped_at(step: int, folder: Path) -> Training:
-    job = toy_job(gradual(), folder=folder)
-    job.stop = lambda: job.at.step >= step
+def stopped_at(step: int, folder: Path) -> RunFolder:
+    """The folder of a run that was stopped."""
     with pytest.raises(Stopped):
-        train(job)
-    return job
+        train(toy_training(gradual(), folder=folder, stop_at=step))
+    return RunFolder(folder)
 
 
 def test_a_row_at_the_end_of_each_epoch_and_of_the_run(tmp_path: Path) -> None:
-    job = toy_job(gradual(), steps=17, folder=tmp_path)
-    train(job)
-    assert job.folder is not None
-    rows = job.folder.rows()
+    train(toy_training(gradual(), steps=17, folder=tmp_path))
+    rows = RunFolder(tmp_path).rows()
     assert [r["step"] for r in rows] == [7, 14, 17]
     assert [r["epoch"] for r in rows] == [1, 2, 17 / 7]
     assert rows[-1]["sparsity"] == pytest.approx(0.8, abs=0.01)
@@ -39,15 +37,12 @@ def test_a_row_at_the_end_of_each_epoch_and_of_the_run(tmp_path: Path) -> None:
 
 
 def test_a_corrupted_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
-    whole = weights(train(toy_job(gradual())))
+    whole = weights(train(toy_training(gradual())))
     stopped_at(9, tmp_path)
-    job = stopped_at(16, tmp_path)
-    assert job.folder is not None
-    older, newest = job.folder.checkpoints()
+    older, newest = stopped_at(16, tmp_path).checkpoints()
     newest.write_bytes(newest.read_bytes()[:-1] + b"?")
-    resumed = toy_job(gradual(), folder=tmp_path)
     seen = list[Event]()
-    resumed.observers = [seen.append]
+    resumed = toy_training(gradual(), folder=tmp_path, observers=[seen.append])
     assert same(weights(train(resumed)), whole)
     assert seen[0].step == 10
     assert not newest.exists()
@@ -55,43 +50,40 @@ def test_a_corrupted_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path
 
 
 def test_with_every_checkpoint_gone_it_starts_again_and_ends_the_same(tmp_path: Path) -> None:
-    whole = weights(train(toy_job(gradual())))
-    job = stopped_at(16, tmp_path)
-    assert job.folder is not None
-    for path in job.folder.checkpoints():
+    whole = weights(train(toy_training(gradual())))
+    for path in stopped_at(16, tmp_path).checkpoints():
         path.write_bytes(b"")
-    assert same(weights(train(toy_job(gradual(), folder=tmp_path))), whole)
+    assert same(weights(train(toy_training(gradual(), folder=tmp_path))), whole)
 
 
 def test_an_epoch_measured_before_a_kill_keeps_its_row_and_is_not_doubled(tmp_path: Path) -> None:
-    job = stopped_at(9, tmp_path)
-    assert job.folder is not None
-    before = job.folder.rows()
-    for path in job.folder.checkpoints():
+    folder = stopped_at(9, tmp_path)
+    before = folder.rows()
+    for path in folder.checkpoints():
         path.unlink()
-    again = toy_job(gradual(), folder=tmp_path)
+    again = toy_training(gradual(), folder=tmp_path)
     train(again)
-    rows = job.folder.rows()
+    rows = folder.rows()
     assert rows[: len(before)] == before
     assert [r["step"] for r in rows] == [7, 14, 21, 28, 30]
     assert (tmp_path / "curves.jsonl").read_text().count("\n") == len(rows)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
-    job = toy_job(methods.load("dense").METHOD(), recipe=replace_recipe(lr=100, momentum=0.99), folder=tmp_path)
-    job.recipe = replace_recipe(lr=100, weight_decay=10)
+    recipe = replace_recipe(lr=100, weight_decay=10)
+    training = toy_training(methods.load("dense").METHOD(), recipe=recipe, folder=tmp_path)
     with pytest.raises(Diverged, match="must stay finite"):
-        train(job)
+        train(training)
 
 
 def test_micro_batches_add_up_to_the_gradient_of_the_batch() -> None:
     """Without batch norm and dropout, which see the parts, the weights are the same to rounding."""
     found = []
     for parts in (1, 4):
-        job = toy_job(methods.load("dense").METHOD(), steps=5, recipe=replace_recipe(micro_batches=parts))
-        job.model.bn1 = torch.nn.Identity()
-        job.model.dropout = torch.nn.Identity()
-        found.append(weights(train(job)))
+        training = toy_training(methods.load("dense").METHOD(), steps=5, recipe=replace_recipe(micro_batches=parts))
+        training.model.bn1 = torch.nn.Identity()
+        training.model.dropout = torch.nn.Identity()
+        found.append(weights(train(training)))
     for name in found[0]:
         assert torch.allclose(found[0][name], found[1][name], atol=1e-5)
 
@@ -111,11 +103,11 @@ def test_a_phase_beyond_the_budget_is_refused() -> None:
             return Phase("all", budget.steps + 1)
 
     with pytest.raises(BenchError, match="phases must fit the budget"):
-        train(toy_job(Greedy()))
+        train(toy_training(Greedy()))
 
 
 def test_the_global_generators_are_left_as_they_were() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    train(toy_job(gradual(), steps=9))
+    train(toy_training(gradual(), steps=9))
     assert torch.equal(torch.get_rng_state(), before)

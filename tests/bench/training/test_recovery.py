@@ -16,8 +16,9 @@ from bench.method import Budget, Clock, Method
 from bench.recipe import FLOOR, KINDS, Recipe, Recovery
 from bench.run import Run, new_run
 from bench.training.loop import Event, Stopped, Training, train
-from bench.training.recovery import rewind_, tensors, values, zeros
-from tests.toys import RECIPE, StuckNet, ToyNet, replace_recipe, same, toy_job, weights
+from bench.training.recovery import zeros
+from bench.training.rewind import rewind_, tensors, values
+from tests.toys import RECIPE, StuckNet, ToyNet, replace_recipe, same, toy_training, weights
 
 NAMES = methods.names()
 STEPS, LATER = 37, 11  # round(0.3 * 37)
@@ -34,25 +35,25 @@ def default(name: str) -> Method[Any]:
 
 
 def recovering(name: str, kind: str, to: float = 0.0, **more: Any) -> Training:
-    return toy_job(default(name), steps=STEPS, recovery=Recovery(kind, 0.3, to), **more)
+    return toy_training(default(name), steps=STEPS, recovery=Recovery(kind, 0.3, to), **more)
 
 
 @cache
 def alone(name: str) -> dict[str, torch.Tensor]:
     """What the method leaves when the run ends with it."""
-    return weights(train(toy_job(default(name), steps=STEPS - LATER)))
+    return weights(train(toy_training(default(name), steps=STEPS - LATER)))
 
 
 @cache
 def whole(name: str, kind: str, to: float = 0.0) -> tuple[dict[str, torch.Tensor], Training]:
-    job = recovering(name, kind, to)
-    return weights(train(job)), job
+    training = recovering(name, kind, to)
+    return weights(train(training)), training
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_zeros_stay_shapes_stay_and_all_steps_are_spent(name: str, kind: str) -> None:
-    found, job = whole(name, kind)
-    phases = job.at.phases
+    found, training = whole(name, kind)
+    phases = training.at.phases
     before, held = alone(name), masks.prunable(ToyNet(), classifier=True)
     assert sum(phase["steps"] for phase in phases) == STEPS
     assert [phase["name"] for phase in phases].count("recover") == 1
@@ -65,10 +66,8 @@ def test_zeros_stay_shapes_stay_and_all_steps_are_spent(name: str, kind: str) ->
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_stopped_in_the_recovery_and_resumed_gives_the_same_weights(name: str, kind: str, tmp_path: Path) -> None:
-    job = recovering(name, kind, folder=tmp_path)
-    job.stop = lambda: job.at.step >= STEPS - 4
     with pytest.raises(Stopped):
-        train(job)
+        train(recovering(name, kind, folder=tmp_path, stop_at=STEPS - 4))
     resumed = recovering(name, kind, folder=tmp_path)
     found, other = weights(train(resumed)), whole(name, kind)[1]
     assert same(found, whole(name, kind)[0])
@@ -83,10 +82,8 @@ def test_stopped_in_the_recovery_and_resumed_gives_the_same_weights(name: str, k
 @pytest.mark.parametrize("name", ["adaptive", "depgraph"])
 def test_early_values_survive_a_kill_at_any_place(name: str, cut: int, tmp_path: Path) -> None:
     """Wrapped layers and channels that leave; the values are kept at step 5 of 26, before, between and after the cuts."""
-    job = recovering(name, "weights", to=0.2, folder=tmp_path)
-    job.stop = lambda: job.at.step >= cut
     with pytest.raises(Stopped):
-        train(job)
+        train(recovering(name, "weights", to=0.2, folder=tmp_path, stop_at=cut))
     assert same(weights(train(recovering(name, "weights", to=0.2, folder=tmp_path))), whole(name, "weights", 0.2)[0])
 
 
@@ -105,11 +102,11 @@ def test_the_method_acts_as_if_the_run_ended_with_it(name: str) -> None:
 
     def look(event: Event) -> None:
         if event.kind == "step" and event.step == STEPS - LATER + 1:
-            found.update(weights(job.model))
+            found.update(weights(training.model))
 
-    job = recovering(name, "finetune", observers=[look], recipe=replace_recipe(lr=1e-12, weight_decay=0.0))
-    train(job)
-    left = weights(train(toy_job(default(name), steps=STEPS - LATER, recipe=job.recipe)))
+    training = recovering(name, "finetune", observers=[look], recipe=replace_recipe(lr=1e-12, weight_decay=0.0))
+    train(training)
+    left = weights(train(toy_training(default(name), steps=STEPS - LATER, recipe=training.setup.recipe)))
     parameters = dict(ToyNet().named_parameters())
     assert all(torch.allclose(found[key], left[key], atol=1e-8) for key in parameters)
 
@@ -149,11 +146,11 @@ def started(kind: str, to: float = 0.0) -> tuple[dict[str, torch.Tensor], dict[s
 
     def begins(event: Event) -> None:
         if event.phase == "recover" and not later:
-            later.update(weights(job.model))
+            later.update(weights(training.model))
 
-    job = toy_job(Look(), steps=STEPS, recovery=Recovery(kind, 0.3, to), observers=[begins])
-    job.recipe = replace_recipe(lr=0.05, weight_decay=0.0, momentum=0.0, warmup=1.0)
-    train(job)
+    recipe = replace_recipe(lr=0.05, weight_decay=0.0, momentum=0.0, warmup=1.0)
+    training = toy_training(Look(), steps=STEPS, recovery=Recovery(kind, 0.3, to), observers=[begins], recipe=recipe)
+    train(training)
     return early, later
 
 
@@ -210,16 +207,15 @@ def test_biases_and_norms_are_held_where_a_whole_channel_is_zero_and_not_where_t
 
 def test_channels_that_could_only_be_masked_stay_masked() -> None:
     method = methods.load("depgraph").METHOD(fallback="mask")
-    job = toy_job(method, steps=STEPS, recovery=Recovery("weights", 0.3))
-    job.model = StuckNet()
-    found = weights(train(job))
+    training = toy_training(method, steps=STEPS, recovery=Recovery("weights", 0.3), model=StuckNet())
+    found = weights(train(training))
     gone = [
         n
         for n in ("conv1", "conv2", "fc")
         for row, bias in zip(*rows(found, n), strict=True)
         if not row.any() and not bias
     ]
-    assert job.label == "masked channels"
+    assert training.label == "masked channels"
     assert len(gone) > 8
 
 
@@ -244,10 +240,10 @@ def test_each_part_has_a_step_and_rewinding_its_place() -> None:
     assert [Recovery("weights", 0.5, to).rewinds(20) for to in (0.0, 0.01, 0.5)] == [0, 1, 5]
     with pytest.raises(BenchError, match="raise `epochs`"):
         Recovery("lr", 0.5).steps(1)
-    job = recovering("dense", "lr")
-    assert job.budget == Budget(STEPS - LATER, STEPS - LATER, 7)
-    job.recovering, job.at.step = True, STEPS - LATER
-    assert job.budget == Budget(STEPS, LATER, 7)
+    training = recovering("dense", "lr")
+    assert training.budget == Budget(STEPS - LATER, STEPS - LATER, 7)
+    training.at.stage, training.at.step = 1, STEPS - LATER
+    assert training.budget == Budget(STEPS, LATER, 7)
 
 
 @pytest.mark.parametrize(
