@@ -17,7 +17,6 @@ from bench.recipe import FLOOR, KINDS, Recipe, Recovery
 from bench.run import Run, new_run
 from bench.training.loop import Event, Stopped, Training, train
 from bench.training.recovery import zeros
-from bench.training.rewind import rewind_, tensors, values
 from tests.toys import RECIPE, StuckNet, ToyNet, replace_recipe, same, toy_training, weights
 
 NAMES = methods.names()
@@ -166,27 +165,6 @@ def test_surviving_weights_go_back_to_early_values(to: float) -> None:
     assert float((unrewound["fc.weight"] - early["fc.weight"]).abs().max()) > 0.02
 
 
-def test_values_of_a_whole_model_are_cut_by_the_plan_and_keep_the_zeros() -> None:
-    model, small = ToyNet(seed=1), ToyNet(seed=2)
-    origin = values(model, tensors(model))
-    kept = {"conv1.weight": {0: [1, 3, 4]}, "conv2.weight": {0: [0, 5], 1: [1, 3, 4]}, "conv2.bias": {0: [0, 5]}}
-    for name, dims in kept.items():
-        value = small.get_parameter(name).detach()
-        for dim, positions in dims.items():
-            value = value.index_select(dim, torch.tensor(positions))
-        layer, _, leaf = name.partition(".")
-        setattr(small.get_submodule(layer), leaf, torch.nn.Parameter(value))
-    with torch.no_grad():
-        small.conv2.weight[0, 2].zero_()
-    rewind_(small, origin, kept, zeros(small))
-    assert torch.equal(small.conv1.weight, model.conv1.weight[[1, 3, 4]])
-    wanted = model.conv2.weight[[0, 5]][:, [1, 3, 4]].detach().clone()
-    wanted[0, 2] = 0
-    assert torch.equal(small.conv2.weight, wanted)
-    assert torch.equal(small.get_parameter("conv2.bias"), model.get_parameter("conv2.bias")[[0, 5]])
-    assert torch.equal(small.head.weight, model.head.weight)
-
-
 def test_biases_and_norms_are_held_where_a_whole_channel_is_zero_and_not_where_they_have_not_learned() -> None:
     model = ToyNet()
     with torch.no_grad():
@@ -222,14 +200,6 @@ def test_channels_that_could_only_be_masked_stay_masked() -> None:
 def rows(found: dict[str, torch.Tensor], layer: str) -> tuple[torch.Tensor, torch.Tensor]:
     weight = found[f"{layer}.weight"].flatten(1)
     return weight, found[f"{layer}.bias"] if f"{layer}.bias" in found else found["bn1.bias"]
-
-
-def test_values_of_a_model_that_was_cut_are_refused() -> None:
-    model = ToyNet()
-    found = tensors(model)
-    model.fc.weight = torch.nn.Parameter(model.fc.weight[:4].detach())
-    with pytest.raises(BenchError, match=r"kept while the model is whole, but fc.weight was cut"):
-        values(model, found)
 
 
 def test_each_part_has_a_step_and_rewinding_its_place() -> None:
