@@ -1,4 +1,4 @@
-"""Frozen, checked configuration: typed fields with ranges, JSON round trips, and what of it makes a run's identity.
+"""Frozen, checked configuration: typed fields with ranges, a JSON form, and the part of it that makes a run's identity.
 
 A configuration is a frozen dataclass that derives from `Config` and declares its fields with `hp`:
 
@@ -6,7 +6,7 @@ A configuration is a frozen dataclass that derives from `Config` and declares it
     class Gradual(Config):
         final: float = hp(0.8, low=0.0, high=1.0, help="sparsity at the end")
 
-Values outside the declared type, range or choices are refused when the object is made.
+A value outside the declared type, range or choices raises `BenchError` when the object is made.
 """
 
 from __future__ import annotations
@@ -35,59 +35,75 @@ def hp(
     help: str = "",
     identity: bool = True,
 ) -> Any:
-    """A field with its default, its closed (``low``, ``high``) or open (``above``, ``below``) range, and one line of help.
+    """Returns a field with its default, its closed (``low``, ``high``) or open (``above``, ``below``) range, and one line of help.
 
-    ``identity=False`` marks what cannot change a result (device, worker processes), so it stays out of the run's id.
+    ``identity=False`` marks a field that cannot change a result (device, worker processes): it stays out of the run's id.
     """
     meta = {"low": low, "high": high, "above": above, "below": below, "choices": choices, "help": help}
     return dataclasses.field(default=default, metadata={**meta, "identity": identity})
 
 
 def hints(cls: type) -> dict[str, Any]:
-    """The resolved type of each field of a configuration class."""
+    """Returns the resolved type of each field of a configuration class."""
     return typing.get_type_hints(cls)
 
 
+WORDS = {
+    **{"true": True, "yes": True, "on": True, "1": True},
+    **{"false": False, "no": False, "off": False, "0": False},
+}
+"""The words that stand for a truth value."""
+
+
 def cast(hint: Any, value: Any, name: str) -> Any:
-    """``value`` (possibly text, or what JSON made of it) as the type that a field declares; raises `BenchError`."""
+    """Returns ``value`` as the type that the field ``name`` declares.
+
+    Args:
+        hint: the declared type: a truth value, a number, text, a tuple of these, or one of these or None.
+        value: a value of this type, text, or a value from JSON.
+        name: of the field, for the message.
+
+    Raises:
+        BenchError: the value cannot be of this type.
+    """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if type(None) in options:
         if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
             return None
-        (hint,) = (o for o in options if o is not type(None))
-    wrong = BenchError(f"`{name}` must be {_type_name(hint)}, but got {value!r}")
+        (hint,) = (option for option in options if option is not type(None))
     if typing.get_origin(hint) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, (list, tuple)):
-            raise wrong
-        return tuple(cast(typing.get_args(hint)[0], part, name) for part in parts if part != "")
+        if isinstance(parts, (list, tuple)):
+            return tuple(cast(typing.get_args(hint)[0], part, name) for part in parts if part != "")
+        found = None
+    else:
+        found = _scalar(hint, value)
+    if found is None:
+        raise BenchError(f"`{name}` must be {_type_name(hint)}, but got {value!r}")
+    return found
+
+
+def _scalar(hint: Any, value: Any) -> Any:
+    """A truth value, text or a finite number; None where the value is of another type."""
     if hint is bool:
-        words = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in words:
-            return words[value.lower()]
-        raise wrong
+        return WORDS.get(value.lower()) if isinstance(value, str) else _only(bool, value)
     if hint is str:
-        if isinstance(value, str):
-            return value
-        raise wrong
+        return _only(str, value)
+    if isinstance(value, bool):
+        return None
     try:
-        number = float(value) if not isinstance(value, bool) else math.nan
+        number = float(value)
     except (TypeError, ValueError):
-        raise wrong from None
-    if math.isnan(number) or math.isinf(number) or (hint is int and number != int(number)):
-        raise wrong
-    return int(number) if hint is int else number
+        return None
+    if not math.isfinite(number):
+        return None
+    if hint is not int:
+        return number
+    return int(number) if number == int(number) else None
+
+
+def _only(kind: type, value: Any) -> Any:
+    return value if isinstance(value, kind) else None
 
 
 def _type_name(hint: Any) -> str:
@@ -97,42 +113,49 @@ def _type_name(hint: Any) -> str:
 
 
 def rule(field: dataclasses.Field[Any]) -> str:
-    """The range of a field as text, such as ``0 <= final < 1``; empty where anything of its type goes."""
+    """Returns the range of a field as text, such as ``0 <= final < 1``; empty where every value of its type is allowed."""
     meta = field.metadata
     if meta.get("choices"):
         return f"{field.name} in {', '.join(map(str, meta['choices']))}"
-    left = f"{meta['low']:g} <= " if meta.get("low") is not None else ""
-    left = f"{meta['above']:g} < " if meta.get("above") is not None else left
-    right = f" <= {meta['high']:g}" if meta.get("high") is not None else ""
-    right = f" < {meta['below']:g}" if meta.get("below") is not None else right
+    left = right = ""
+    if meta.get("above") is not None:
+        left = f"{meta['above']:g} < "
+    elif meta.get("low") is not None:
+        left = f"{meta['low']:g} <= "
+    if meta.get("below") is not None:
+        right = f" < {meta['below']:g}"
+    elif meta.get("high") is not None:
+        right = f" <= {meta['high']:g}"
     return f"{left}{field.name}{right}" if left or right else ""
 
 
 def inside(meta: Mapping[str, Any], value: Any) -> bool:
-    """Whether a value lies in the range or among the choices that a field's metadata declares; None always does."""
+    """Whether a value, or each part of a tuple, lies in the range or among the choices of a field's metadata; None does."""
     if value is None:
         return True
     if meta.get("choices"):
         return value in meta["choices"]
-    for part in value if isinstance(value, tuple) else (value,):
-        if (meta.get("low") is not None and part < meta["low"]) or (
-            meta.get("high") is not None and part > meta["high"]
-        ):
-            return False
-        if (meta.get("above") is not None and part <= meta["above"]) or (
-            meta.get("below") is not None and part >= meta["below"]
-        ):
-            return False
-    return True
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(_within(meta, part) for part in parts)
+
+
+def _within(meta: Mapping[str, Any], number: Any) -> bool:
+    low, high, above, below = (meta.get(bound) for bound in ("low", "high", "above", "below"))
+    return (
+        (low is None or number >= low)
+        and (high is None or number <= high)
+        and (above is None or number > above)
+        and (below is None or number < below)
+    )
 
 
 @dataclass(frozen=True)
 class Config:
-    """Base of every configuration: checks its fields when made, compares and hashes by value, goes to JSON and back."""
+    """Base class of configurations: checks its fields when it is made, compares and hashes by value, has a JSON form."""
 
     def __post_init__(self) -> None:
-        """Cast and check each field, then the rules between fields."""
-        kinds = hints(type(self))  # once: resolving them takes longer than all the rest
+        """Casts and checks each field, then checks the rules between fields."""
+        kinds = hints(type(self))  # once, as this takes longer than all the rest
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Config):
@@ -144,15 +167,19 @@ class Config:
         self.check()
 
     def check(self) -> None:
-        """Rules between fields; raise `BenchError` with the rule, the values and the remedy."""
+        """Checks the rules between fields. An override raises `BenchError` with the rule, the values and the remedy."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """Returns all fields as JSON values."""
         return {f.name: _json(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The configuration that `to_dict` described; unknown names are refused with the nearest valid one."""
+        """Returns the configuration of `to_dict`.
+
+        Raises:
+            BenchError: a name is no field; the message has the nearest valid one.
+        """
         known = {f.name for f in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
@@ -161,9 +188,9 @@ class Config:
         return cls(**{name: _nested(kinds[name], value) for name, value in values.items()})
 
     def identity(self) -> dict[str, Any]:
-        """The fields that can change a result and differ from their default, sorted by name: what the id is made of.
+        """Returns the fields that can change a result and differ from their default, sorted by name. The id is their digest.
 
-        A new field whose default means "no effect" therefore leaves every old id as it was.
+        So a new field whose default means "no effect" changes no id.
         """
         kept = {}
         for field in sorted(dataclasses.fields(self), key=lambda f: f.name):
@@ -177,8 +204,9 @@ class Config:
 
 def _nested(hint: Any, value: Any) -> Any:
     """A configuration inside another one, from what `to_dict` made of it."""
-    inside = isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, Mapping)
-    return hint.from_dict(value) if inside else value
+    if isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, Mapping):
+        return hint.from_dict(value)
+    return value
 
 
 def _json(value: Any) -> Any:
@@ -188,7 +216,7 @@ def _json(value: Any) -> Any:
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """12 hex digits of the SHA-256 of the canonical JSON (two in ten million collide among 10,000 runs)."""
+    """Returns 12 hex digits of the SHA-256 of the canonical JSON; among 10,000 runs two collide with probability 2e-7."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,7 +1,7 @@
-"""The registry: methods, studies and reports are found by name, through entry points, never through an import of ours.
+"""The registry: finds methods, studies and reports by name, through entry points. Nothing here imports one by itself.
 
-An entry point names either a package, each public module of which is then one plug-in named after its file (that is how
-this project's own folders `methods` and `studies` are found), or a single module, named after the entry point:
+An entry point names a package, or a single module. Each public module of a package is a plug-in that is named after its file:
+so this project's own folders `methods` and `studies` are found. A single module is named after the entry point:
 
     [project.entry-points."bench.methods"]
     mine = "my_package.mine"
@@ -25,12 +25,18 @@ _KINDS = {METHODS: "method", STUDIES: "study", REPORTS: "report"}
 
 @cache
 def modules(group: str) -> dict[str, str]:
-    """The dotted module of each plug-in of a group, by the plug-in's name; two plug-ins of one name are an error."""
+    """Returns the dotted module of each plug-in of a group, by the plug-in's name.
+
+    Raises:
+        BenchError: two plug-ins have one name, one is not installed, or there is none.
+    """
     found: dict[str, str] = {}
     for point in sorted(set(entry_points(group=group)), key=lambda p: (p.name, p.value)):
         spec = importlib.util.find_spec(point.value)
         if spec is None:
-            raise BenchError(f"entry point {point.name!r} of {group} names {point.value!r}, which is not installed")
+            raise BenchError(
+                f"entry point {point.name!r} of {group} names {point.value!r}, which is not installed; install its package again"
+            )
         names = {point.name: point.value}
         if spec.submodule_search_locations is not None:
             files = pkgutil.iter_modules(spec.submodule_search_locations)
@@ -44,12 +50,16 @@ def modules(group: str) -> dict[str, str]:
 
 
 def names(group: str) -> list[str]:
-    """The names of all plug-ins of a group, sorted."""
+    """Returns the names of all plug-ins of a group, sorted."""
     return sorted(modules(group))
 
 
 def module(group: str, name: str) -> str:
-    """The dotted module of one plug-in, which is not imported; an unknown name is refused with the nearest valid one."""
+    """Returns the dotted module of one plug-in, without importing it.
+
+    Raises:
+        BenchError: there is no plug-in of this name; the message has the nearest valid one.
+    """
     known = modules(group)
     if name not in known:
         raise one_of(_KINDS.get(group, group), name, known)
@@ -57,12 +67,16 @@ def module(group: str, name: str) -> str:
 
 
 def load(group: str, name: str) -> ModuleType:
-    """The module of one plug-in, imported; an unknown name is refused with the nearest valid one."""
+    """Imports the module of one plug-in and returns it; raises as `module` does."""
     return importlib.import_module(module(group, name))
 
 
 def name_of(group: str, value: object) -> str:
-    """The plug-in's name for a value made from a class of its module."""
+    """Returns the name of the plug-in whose module defines the class of ``value``.
+
+    Raises:
+        BenchError: no plug-in of the group does.
+    """
     module = type(value).__module__
     for name, dotted in modules(group).items():
         if dotted == module:

@@ -1,4 +1,4 @@
-"""A run: everything that can change its result, frozen; its identity is its id."""
+"""A run: all that can change its result, as frozen data. Its id is a digest of its identity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHUFFLED = "shuffled:"
 
 @dataclass(frozen=True)
 class Run(Config):
-    """One training of one model by one method. Fields marked as no identity say where it runs, not what it is."""
+    """One training of one model by one method. A field with ``identity=False`` says where it runs, and cannot change a result."""
 
     method: Method[Any]
     task: str = hp("digits", help="data set: see `bench list tasks`, or folder:PATH")
@@ -50,7 +50,7 @@ class Run(Config):
     workers: int = hp(4, low=0, help="processes that decode images of folder: tasks", identity=False)
 
     def check(self) -> None:
-        """A shape is a run's; what only a recovery needs is set with one."""
+        """Checks that a shape names a run, and that fields of a recovery are set only with one."""
         if self.shape and not self.shape.startswith((START_RUN, SHUFFLED)):
             raise BenchError(f"`shape` names a finished run, but got {self.shape!r}; write shape=run:ID or shuffled:ID")
         needs = {"recover": KINDS, "rewind_to": ("weights",)}
@@ -63,7 +63,7 @@ class Run(Config):
                 )
 
     def identity(self) -> dict[str, Any]:
-        """What is hashed and shown; a file of starting weights counts by its content."""
+        """Returns what is hashed and shown; of a file of starting weights the digest of its content."""
         found = super().identity()
         if self.start and self.start != "timm" and not self.start.startswith(START_RUN):
             found["start"] = f"sha256:{file_digest(self.start)[:16]}"
@@ -76,13 +76,13 @@ class Run(Config):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The run that `to_dict` described."""
+        """Returns the run of `to_dict`."""
         rest = dict(values)
         method, recipe = method_from(rest.pop("method")), Recipe.from_dict(rest.pop("recipe", {}))
         return super().from_dict({"method": method, "recipe": recipe, **rest})
 
     def with_values(self, settings: Iterable[str]) -> Run:
-        """The run with ``key=value`` settings applied; a key is a field of the run, its recipe or its method.
+        """Returns the run with ``key=value`` settings; a key is a field of the run, of its recipe or of its method.
 
         Raises:
             BenchError: for an unknown key (with the nearest valid one), or a value out of its range.
@@ -92,7 +92,7 @@ class Run(Config):
         for setting in settings:
             key, equals, value = setting.partition("=")
             if not equals:
-                raise BenchError(f"settings are written key=value, but got {setting!r}")
+                raise BenchError(f"settings are written key=value, but got {setting!r}; write for example epochs=5")
             part, name = owner(key, known)
             changes[part][name] = value
         return replace(
@@ -103,14 +103,14 @@ class Run(Config):
         )
 
     def keys(self) -> dict[str, str]:
-        """Every key that can be set, with the part it belongs to: "run", "recipe" or "method"."""
+        """Returns every key that can be set, with the part that it belongs to: "run", "recipe" or "method"."""
         own = {f.name: "run" for f in fields(self) if f.name not in ("method", "recipe")}
         recipe = {f.name: "recipe" for f in fields(self.recipe)}
         return own | recipe | {name: "method" for name, *_ in describe(self.method)}
 
 
 def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A configuration with other values; ``part.field`` is a field of the configuration in its field ``part``."""
+    """A configuration with other values. The key ``part.field`` is a field of the configuration in the field ``part``."""
     own = {key: value for key, value in changes.items() if "." not in key}
     for key, value in changes.items():
         part, dot, name = key.partition(".")
@@ -120,13 +120,13 @@ def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def new_run(method: str, settings: Iterable[str] = (), **values: Any) -> Run:
-    """A run of a method by name, with ``key=value`` settings."""
+    """Returns a run of a method by its name, with ``key=value`` settings; ``values`` are fields of the run."""
     cls: type[Method[Any]] = registry.load(registry.METHODS, method).METHOD
     return Run(method=cls(), **values).with_values(settings)
 
 
 def file_digest(path: str) -> str:
-    """SHA-256 of a file's content, in hex; a missing file is a `MissingData`."""
+    """Returns the SHA-256 of a file's content, in hex; raises `MissingData` where there is no file."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise MissingData(f"starting weights {path!r} are no file; give a .safetensors file, timm, or run:ID")
@@ -139,7 +139,7 @@ def _digest(path: str, _mtime: int, _size: int) -> str:
 
 
 def describe(config: Config) -> list[tuple[str, Any, str, str]]:
-    """Name, default, range and help of each field, for `bench show`; fields of a field ``part`` are ``part.field``."""
+    """Returns name, default, range and help of each field, for `bench show`; fields of a field ``part`` are ``part.field``."""
     found = list[tuple[str, Any, str, str]]()
     for f in fields(config):
         value = getattr(config, f.name)
