@@ -35,7 +35,7 @@ def hp(
     help: str = "",
     identity: bool = True,
 ) -> Any:
-    """Returns a field with its default, its closed (``low``, ``high``) or open (``above``, ``below``) range, and one line of help.
+    """Returns a field with its default, its closed (``low``, ``high``) or open (``above``, ``below``) range, and its help.
 
     ``identity=False`` marks a field that cannot change a result (device, worker processes): it stays out of the run's id.
     """

@@ -35,7 +35,7 @@ def modules(group: str) -> dict[str, str]:
         spec = importlib.util.find_spec(point.value)
         if spec is None:
             raise BenchError(
-                f"entry point {point.name!r} of {group} names {point.value!r}, which is not installed; install its package again"
+                f"entry point {point.name!r} of {group} names {point.value!r}, which is not installed; install it again"
             )
         names = {point.name: point.value}
         if spec.submodule_search_locations is not None:

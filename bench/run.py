@@ -21,7 +21,7 @@ SHUFFLED = "shuffled:"
 
 @dataclass(frozen=True)
 class Run(Config):
-    """One training of one model by one method. A field with ``identity=False`` says where it runs, and cannot change a result."""
+    """One training of one model by one method. Fields with ``identity=False`` say where it runs, and change no result."""
 
     method: Method[Any]
     task: str = hp("digits", help="data set: see `bench list tasks`, or folder:PATH")
