@@ -26,12 +26,14 @@ help: ## show this help
 
 install: $(STAMP) ## build the environment in .venv
 
+# The last line stores the catalogue of methods and models, so that commands that only print start fast.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, but {sys.executable} is {v.major}.{v.minor}; make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing (once, a few minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
+	@-$(BIN)/bench list > /dev/null
 
 study: $(STAMP) ## answer STUDY for METHOD, make the report; SMOKE=1: its small size, a minute or two
 	@$(BIN)/bench study $(METHOD) $(if $(HOST),host=$(HOST)) --study $(STUDY) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
@@ -47,7 +49,7 @@ report: $(STAMP) ## figures, tables, the page and the article, from the records;
 
 figures: report ## the same: a report's figures lie beside it, with the CSV behind each
 
-gallery: $(STAMP) ## the figures of the README, from RECORDS (folders, files of export-data), into reports/gallery
+gallery: $(STAMP) ## the figures of README and docs, from RECORDS (folders, files of export-data), into reports/gallery
 	@$(BIN)/python -m reports.gallery $(RECORDS)
 
 servers: $(VENV)/.servers ## a PostgreSQL and an MLflow server on loopback, with passwords of their own; Ctrl-C ends them

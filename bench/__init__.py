@@ -1,6 +1,6 @@
-"""The instrument: runs, tasks, models, the training loop, measuring, tracking and tuning.
+"""The instrument: runs, tasks, models, training, measuring, tracking and tuning.
 
-It knows no method by name and imports nothing else of this project (see the import ladder in the README).
+It knows no method by name and imports no other package of this project (see "Layout" in the README).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path) -> nn.Module:
-    """The finished model of a run: a plain `torch.nn.Module` (fp32, on the CPU, in eval mode), as small as it was pruned.
+    """The finished model of a run: a plain `torch.nn.Module` (fp32, on the CPU, in eval mode), with its pruned shapes.
 
-    ``run`` is the run's id, in `$BENCH_HOME`, or its folder, which may have been brought from another machine: plan.json
-    and model.safetensors are enough, and record.json lets the weights be checked.
+    ``run`` is the run's id in `$BENCH_HOME`, or its folder, which may be a copy from another machine: plan.json and
+    model.safetensors are enough; with record.json the weights are verified.
 
     Raises:
-        BenchError: there is no such run, it has no weights, or a file is not what was written.
+        BenchError: there is no such run, it has no weights, or a file is damaged.
     """
     from bench.deploy import load  # here, because torch and timm take seconds to import
 
