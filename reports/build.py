@@ -94,7 +94,7 @@ def build(
     with _drawing(len(folder.run_ids())) as every:
         read = [load(folder, name) for name in chosen]
         look = looks(
-            sorted({*methods(read), *(m for name in known for m in folder.study(name)["methods"])}), injected(read)
+            sorted({*methods(read), *(m for name in known for m in folder.study(name).methods)}), injected(read)
         )
         tell = _counted(progress, sum(len(makers(study)) + 1 for study in read))  # the figures, then the tables
         drawn = [_figures(study, out, look, every) for study in read]
@@ -128,7 +128,7 @@ def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
     """The tables of a study in reading order. The card is among them: it judges by the others, and by the figures that were
     ``drawn``."""
     asked, always = special.tables(study), [finals.finals, damage.table]
-    results = [*asked, *always] if "comparison" in study.declared.get("figures", ()) else [*always, *asked]
+    results = [*asked, *always] if "comparison" in study.declared.figures else [*always, *asked]
     runs = [finals.configurations, finals.failures, finals.runs]
     before, after = ([traced(columns.marked(make(study)), study) for make in part] for part in (results, runs))
     return [*before, card.table(study, [*before, *after], drawn), *after]

@@ -37,7 +37,7 @@ def picked(home: Path) -> Iterator[tuple[str, Study, Figure]]:
     folder = Folder(home)
     for name in folder.studies():
         study = load(folder, name)
-        wanted = COMPARED if "comparison" in study.declared.get("figures", ()) else PICK
+        wanted = COMPARED if "comparison" in study.declared.figures else PICK
         found = [marked(make(study), study) for make in (*special.makers(study), *catalog.makers(study))]
         for figure in sorted(
             (f for f in found if f.name in wanted and not f.missing), key=lambda f: wanted.index(f.name)
@@ -46,8 +46,8 @@ def picked(home: Path) -> Iterator[tuple[str, Study, Figure]]:
 
 
 def _called(study: Study) -> str:
-    topic = study.declared.get("topic")
-    return f"{topic}-{study.declared['task']}" if topic else str(study.declared["kind"])
+    declared = study.declared
+    return f"{declared.topic}-{declared.task}" if declared.topic else declared.kind
 
 
 def write(homes: Sequence[Path] = (RECORDS,), out: Path = OUT) -> list[Path]:

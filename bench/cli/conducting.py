@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -16,6 +16,7 @@ from bench.cli.terminal import console
 from bench.deploy import speed, speed_record
 from bench.errors import BenchError
 from bench.records.home import Home
+from bench.records.study_record import FINAL, Entry
 from bench.scheduler.coordinator import Coordinator, Result
 from bench.scheduler.pool import Pool
 from bench.scheduler.progress import Display
@@ -116,31 +117,30 @@ def _print_result(home: Home, study: Study, result: Result, page: Path | None, m
         console.print(f"report: {page}", soft_wrap=True)
 
 
-def _chosen(study: Study, trial: Mapping[str, Any]) -> str:
+def _chosen(study: Study, trial: Entry) -> str:
     """A chosen trial on one line: its number, its values and its parameters."""
-    accuracy, *costs = trial["values"]
+    assert trial.values is not None  # it was finished
+    accuracy, *costs = trial.values
     values = f"{accuracy:.2f} % validation"
     if costs:
         values += f" at {100 * costs[0]:.2f} % {study.cost.replace('_', ' ')}"
     params = [
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial["params"].items()
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in trial.params.items()
     ]
-    return f"trial {trial['number']}, {values}: {escape(' '.join(params))}"
+    return f"trial {trial.number}, {values}: {escape(' '.join(params))}"
 
 
 def _variants(home: Home, study: Study) -> Table:
     """Means over the seeds for each variant of a grid; the report has the intervals."""
     table = Table("cell", "seeds", "test top-1 %", "sparsity %", title="variants")
     table.columns[0].overflow = "fold"
-    entries = [e for e in home.records.entries(study.name) if e["kind"] == "final" and e["state"] == "finished"]
+    entries = [e for e in home.records.entries(study.name) if e.kind == FINAL and e.finished]
     for cell in study.cells():
-        records = [home.records.record(e["run"]) for e in entries if e["cell"] == cell.key]
-        metrics = [record["metrics"] for record in records if record is not None]
+        records = [home.records.record(e.run) for e in entries if e.cell == cell.key]
+        metrics = [record.metrics for record in records if record is not None]
         shown = ("failed", "")
         if metrics:
-            accuracy, sparsity = (
-                sum(m[key] for m in metrics) / len(metrics) for key in ("test/top1", "sparsity/prunable")
-            )
+            accuracy, sparsity = fmean(m.test_top1 for m in metrics), fmean(m.sparsity_prunable for m in metrics)
             shown = (f"{accuracy:.2f}", f"{100 * sparsity:.2f}")
         table.add_row(escape(cell.key), str(len(metrics)), *shown)
     return table

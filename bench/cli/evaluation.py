@@ -44,8 +44,9 @@ def _checkpoint(what: str, settings: Sequence[str], home: Home) -> tuple[Run, nn
         record = home.records.record(what)
         assert record is not None
         loaded = load.read(home.records.run(what))
-        run = Run.from_dict(record["run"]).with_values(settings)
-        return run, loaded.model, loaded.plan["image_size"], record["metrics"].get("weights/reference")
+        run = Run.from_dict(record.run.to_json()).with_values(settings)
+        known, weights = record.metrics.measured("weights_reference"), record.metrics.weights_reference
+        return run, loaded.model, loaded.plan["image_size"], int(weights) if known else None
     if not Path(what).expanduser().is_file():
         raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
     run = new_run("dense", [f"start={what}", *settings])

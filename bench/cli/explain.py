@@ -42,7 +42,7 @@ def _begun() -> list[tuple[str, str]]:
     """Studies of this home, with their states and questions."""
     records = Home().records
     declared = {name: records.study(name) for name in records.studies()}
-    return [(name, f"{study['state']}: {study['question']}") for name, study in declared.items()]
+    return [(name, f"{study.state}: {study.question}") for name, study in declared.items()]
 
 
 def _installed(what: str, pattern: str) -> list[tuple[str, str]]:

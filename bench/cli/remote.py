@@ -29,7 +29,7 @@ def push_command(studies: Studies = None) -> None:
         raise MissingData(f"no study {name!r} in {home.path}; there are: {', '.join(records.studies()) or 'none'}")
     ids = records.run_ids()
     if studies:
-        ids = sorted({entry["run"] for name in studies for entry in records.entries(name)})
+        ids = sorted({entry.run for name in studies for entry in records.entries(name)})
     with console.status(f"sending to {escape(remote.name)}"):
         sent = remote.push_runs([records.run(run) for run in ids])
         files = sum(remote.push_study(home.path, name) for name in studies or records.studies())

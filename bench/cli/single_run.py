@@ -13,6 +13,7 @@ from bench.cli.options import Machine
 from bench.cli.terminal import console
 from bench.errors import BenchError
 from bench.records.home import Home
+from bench.records.run_record import RunRecord
 from bench.records.watcher import LOOSE
 from bench.run import new_run
 from bench.scheduler.pool import Pool
@@ -56,40 +57,40 @@ def _shown(identity: dict[str, Any], between: str = " ") -> str:
     return between.join(parts)
 
 
-def _print_record(record: dict[str, Any]) -> None:
+def _print_record(record: RunRecord) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, text in (*_identity_rows(record), *_metric_rows(record)):
         table.add_row(name, text)
     console.print(table)
 
 
-def _identity_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+def _identity_rows(record: RunRecord) -> list[tuple[str, str]]:
     rows = []
-    if record.get("label"):
-        rows.append(("result of", f"{record['label']}: the model is as large and as slow as before"))
-    built = record.get("architecture", record["run"]["model"])
-    if built != record["run"]["model"]:
-        rows.append(("model built", escape(built)))
+    if record.label:
+        rows.append(("result of", f"{record.label}: the model is as large and as slow as before"))
+    if record.architecture != record.run.model:
+        rows.append(("model built", escape(record.architecture)))
     return rows
 
 
-def _metric_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
-    metrics, cost = record["metrics"], record["cost"]
-    rows = [("validation top-1", f"{metrics['val/top1']:.2f} %  (best epoch {metrics['val_best/top1']:.2f} %)")]
-    if "test/top1" in metrics:
-        rows.append(("test top-1", f"{metrics['test/top1']:.2f} %"))
-    weights = metrics.get("weights/reference", metrics["weights/all"])  # older records have no reference
+def _metric_rows(record: RunRecord) -> list[tuple[str, str]]:
+    metrics, cost = record.metrics, record.cost
+    rows = [("validation top-1", f"{metrics.val_top1:.2f} %  (best epoch {metrics.val_best_top1:.2f} %)")]
+    if metrics.measured("test_top1"):
+        rows.append(("test top-1", f"{metrics.test_top1:.2f} %"))
+    weights, parameters = metrics.weights_reference, metrics.params_reference
+    if not metrics.measured("weights_reference", "params_reference"):  # an older record
+        weights, parameters = metrics.weights_all, metrics.params_all
     rows += [
-        ("sparsity", f"{metrics['sparsity/prunable']:.4f} of the prunable, {metrics['sparsity/all']:.4f} of all"),
-        ("non-zero weights", f"{metrics['weights/nonzero']:,.0f} of {weights:,.0f}"),
+        ("sparsity", f"{metrics.sparsity_prunable:.4f} of the prunable, {metrics.sparsity_all:.4f} of all"),
+        ("non-zero weights", f"{metrics.weights_nonzero:,.0f} of {weights:,.0f}"),
     ]
-    whole = metrics.get("params/reference", metrics["params/all"])
-    if metrics["params/all"] < whole:
-        rows.append(("parameters", f"{metrics['params/all']:,.0f} of {whole:,.0f}: the model is smaller"))
-    left, speedup = 100 * metrics["macs/fraction"], metrics["speedup/theoretical"]
-    pace = f"{cost['images_per_second']:,.0f} images/s, {cost['steps']:,} steps"
+    if metrics.params_all < parameters:
+        rows.append(("parameters", f"{metrics.params_all:,.0f} of {parameters:,.0f}: the model is smaller"))
+    pace = f"{cost.images_per_second or 0:,.0f} images/s, {cost.steps:,} steps"
+    left, speedup = 100 * metrics.macs_fraction, metrics.speedup_theoretical
     return [
         *rows,
         ("MACs left", f"{left:.2f} %  (theoretical speed-up {speedup:.2f})"),
-        ("training", f"{cost['train_seconds']:.1f} s, {pace}"),
+        ("training", f"{cost.train_seconds:.1f} s, {pace}"),
     ]

@@ -22,30 +22,31 @@ from bench.errors import BenchError, Corrupt, MissingData
 from bench.models.architecture import frozen, spell
 from bench.models.sizes import told
 from bench.recipe import Recipe
-from bench.records.files import read_json
 from bench.records.home import Home
+from bench.records.run_folder import RunFolder
+from bench.records.run_record import FAILED, RunRecord
 from bench.seeds import generator
 from bench.training import execute
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A finished model (fp32, on the CPU, in eval mode), its plan, and the run's record, empty where there is none."""
+    """A finished model (fp32, on the CPU, in eval mode), its plan, and the run's record, if it has one."""
 
     folder: Path
     model: nn.Module
     plan: dict[str, Any]
-    record: dict[str, Any]
+    record: RunRecord | None
 
     @property
     def name(self) -> str:
         """The run's id, or its folder's name."""
-        return str(self.record.get("id", self.folder.name))
+        return self.folder.name if self.record is None else self.record.id
 
     @property
     def method(self) -> str:
         """The name of the run's method, where the record tells it."""
-        return str(self.record["run"]["method"]["name"]) if self.record else "no record"
+        return "no record" if self.record is None else self.record.run.method_name
 
     @property
     def architecture(self) -> str:
@@ -55,7 +56,7 @@ class Loaded:
     @property
     def dense(self) -> str:
         """What it is compared with: the architecture that the run names."""
-        return str(self.record["run"]["model"]) if self.record else self.architecture
+        return self.architecture if self.record is None else self.record.run.model
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,7 +66,7 @@ class Loaded:
     @property
     def batch(self) -> int:
         """Images in a batch of the run."""
-        return int(self.record["run"]["recipe"]["batch"]) if self.record else Recipe().batch
+        return Recipe().batch if self.record is None else int(self.record.run.recipe["batch"])
 
     @property
     def parameters(self) -> tuple[int, int]:
@@ -123,12 +124,10 @@ def read(folder: Path) -> Loaded:
         MissingData: the run has not finished, or its weights were not kept.
         Corrupt: the weights are not those that the run wrote, or the plan is none of a model.
     """
-    path, weights = folder / "record.json", folder / "model.safetensors"
-    record = read_json(path) if path.exists() else {}
-    if not isinstance(record, dict) or (record and not {"id", "status", "run"} <= record.keys()):
-        raise Corrupt(f"{path} must be a run's record, but it is not; run it again to have it written anew")
+    weights = folder / "model.safetensors"
+    record = RunFolder(folder).record()
     _require_weights(folder, record)
-    known = record.get("weights_sha256")
+    known = None if record is None else record.weights_sha256
     if known and known != hashlib.sha256(weights.read_bytes()).hexdigest():
         raise Corrupt(
             f"weights must be those that the run wrote, but the SHA-256 of {weights} is another than in its record; "
@@ -147,12 +146,12 @@ def read(folder: Path) -> Loaded:
     return Loaded(folder, model, made, record)
 
 
-def _require_weights(folder: Path, record: dict[str, Any]) -> None:
-    if record.get("status") == "failed":
-        raise MissingData(f"a model comes from a run that finished, but {folder.name} failed: {record['reason']}")
+def _require_weights(folder: Path, record: RunRecord | None) -> None:
+    if record is not None and record.status == FAILED:
+        raise MissingData(f"a model comes from a run that finished, but {folder.name} failed: {record.reason}")
     if (folder / "plan.json").exists() and (folder / "model.safetensors").exists():
         return
-    if not record:
+    if record is None:
         raise MissingData(
             f"a model comes from a finished run, but {folder} holds none; go on with the command that started it"
         )
@@ -199,7 +198,7 @@ def _described(loaded: Loaded, outputs: Tensor) -> list[tuple[str, str]]:
     built = loaded.architecture + (f", in place of {loaded.dense}" if loaded.dense != loaded.architecture else "")
     left, channels, layers, smaller = loaded.channels()
     size = "x".join(map(str, loaded.shape))
-    task = f", normalised as {loaded.record['run']['task']} is" if loaded.record else ""
+    task = "" if loaded.record is None else f", normalised as {loaded.record.run.task} is"
     return [
         ("model", f"{built} ({loaded.method})"),
         ("parameters", f"{parameters:,} of {dense:,} ({100 * parameters / dense:.1f} %)"),

@@ -1,7 +1,7 @@
 """How much faster finished models really are: `bench speed`, and the end of studies that ask for it.
 
 One run after the other is timed against the dense model that it names, in this process, and what comes of it is written
-beside the run's record after each setting (`speed.json`, see `bench.records.folder`). A model with zeros in it but
+beside the run's record after each setting (`speed.json`, see `bench.records.speed_record`). A model with zeros in it but
 all of its shapes is timed as well, but nothing that is measured of it is called a speed-up: its own is theoretical.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -23,6 +21,8 @@ from bench import environment
 from bench.deploy.speed_record import Measured, SpeedRequest, known_searches
 from bench.errors import BenchError, MissingData
 from bench.records.home import Home
+from bench.records.speed_record import SpeedRecord, SpeedRow
+from bench.records.study_record import FINAL, Entry
 
 BUSY = 0.1  # of the processors: what others use of them, above it, blurs times
 
@@ -46,12 +46,12 @@ def chosen(home: Home, names: Sequence[str]) -> dict[str, str]:
 
 def of_study(home: Home, study: str) -> dict[str, str]:
     """The finals of a study with the first of its seeds that finished, one for each configuration, with its cell's name."""
-    first = dict[tuple[str, int], dict[str, Any]]()
+    first = dict[tuple[str, int], Entry]()
     for entry in home.records.entries(study):
-        key = entry["cell"], entry["number"]
-        if entry["kind"] == "final" and entry["state"] == "finished":
-            first[key] = min(first.get(key, entry), entry, key=lambda e: int(e["seed"]))
-    return {entry["run"]: entry["cell"] for entry in first.values()}
+        key = entry.cell, entry.number
+        if entry.kind == FINAL and entry.finished:
+            first[key] = min(first.get(key, entry), entry, key=lambda e: e.seed)
+    return {entry.run: entry.cell for entry in first.values()}
 
 
 def measure(console: Console, home: Home, runs: Mapping[str, str], request: SpeedRequest) -> None:
@@ -82,7 +82,8 @@ def measure(console: Console, home: Home, runs: Mapping[str, str], request: Spee
     console.print("ratio: time of the dense model over that of the pruned one, median over rounds", soft_wrap=True)
     for made in tables(home, runs):
         console.print(made)
-    for reason in sorted({row["reason"] for run_id in runs for row in _of(home, run_id).get("missing", ())}):
+    found = [speed for run_id in runs if (speed := home.records.speed(run_id)) is not None]
+    for reason in sorted({row.reason for one in found for row in one.missing}):
         console.print(f"not measured: {escape(reason)}", soft_wrap=True)
 
 
@@ -107,37 +108,33 @@ def alone(home: Home) -> Iterator[None]:
         yield
 
 
-def _of(home: Home, run_id: str) -> dict[str, Any]:
-    return home.records.speed(run_id) or {}
-
-
 def tables(home: Home, runs: Mapping[str, str]) -> Iterator[Table]:
     """All that is measured of each run."""
     for run_id, name in runs.items():
-        value = _of(home, run_id)
-        if not value:
+        value = home.records.speed(run_id)
+        if value is None:
             continue
-        title = f"[bold]{escape(name)}[/]: MACs promise {value['speedup/theoretical']:.2f}"
+        title = f"[bold]{escape(name)}[/]: MACs promise {value.speedup_theoretical:.2f}"
         made = Table("setting", title=title, title_justify="left", title_style="", box=box.SIMPLE)
         for head, width in (("dense ms", 8), ("pruned ms", 9), ("ratio (quartiles)", 20), ("", 7)):
             made.add_column(head, justify="right" if head else "left", min_width=width)
-        several = len({row["threads"] for row in value["rows"]}) > 1
-        for dense, pruned in itertools.pairwise(value["rows"]):
-            if (dense["model"], pruned["model"]) == ("dense", "pruned"):
-                setting = f"{pruned['precision']} {pruned['mode']} {pruned['batch']}" + (
-                    f", {pruned['threads']} threads" if several else ""
-                )
-                times = [f"{row['median_ms']:.3g}" for row in (dense, pruned)]
-                ratio = f"{pruned['ratio']:.2f} ({pruned['ratio_q1']:.2f} to {pruned['ratio_q3']:.2f})"
-                made.add_row(setting, *times, ratio, verdict(value, pruned))
+        several = len({row.threads for row in value.rows}) > 1
+        for dense, pruned in value.pairs():
+            setting = f"{pruned.precision} {pruned.mode} {pruned.batch}"
+            setting += f", {pruned.threads} threads" if several else ""
+            times = [f"{row.median_ms:.3g}" for row in (dense, pruned)]
+            ratio = f"{pruned.ratio:.2f} ({pruned.ratio_q1:.2f} to {pruned.ratio_q3:.2f})"
+            made.add_row(setting, *times, ratio, verdict(value, pruned))
         yield made
 
 
-def verdict(value: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def verdict(value: SpeedRecord, row: SpeedRow) -> str:
     """What a ratio may be called: faster only a smaller model, where at least three quarters of the rounds say so."""
-    if not value["smaller"]:
+    if not value.smaller:
         return "theoretical only"
-    return "faster" if row["ratio_q1"] > 1 else "slower" if row["ratio_q3"] < 1 else "unclear"
+    if row.ratio_q1 > 1:
+        return "faster"
+    return "slower" if row.ratio_q3 < 1 else "unclear"
 
 
 def command(console: Console, names: Sequence[str], request: SpeedRequest) -> None:

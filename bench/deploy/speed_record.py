@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,9 +15,10 @@ from bench.channels import plan as plans
 from bench.errors import BenchError, MissingData
 from bench.measure import speed
 from bench.models.architecture import parse
-from bench.records.files import write_json
-from bench.records.folder import SCHEMA
 from bench.records.home import Home
+from bench.records.reading import write
+from bench.records.run_record import SCHEMA
+from bench.records.speed_record import BatchSearch, SpeedMissing, SpeedRecord, SpeedRow, Throughput
 from bench.run import Run
 from bench.training import execute
 
@@ -50,75 +51,83 @@ class SpeedRequest:
         return list(itertools.product(self.precisions, self.modes, self.batches))
 
 
+@dataclass(frozen=True)
+class KnownSearch:
+    """A search for a dense model's best batch, with that model and its input size."""
+
+    dense: str
+    image_size: int
+    search: BatchSearch
+
+
 class Measured:
     """A run's `speed.json` in the making; it is on disk after each setting."""
 
     def __init__(
-        self, home: Home, run_id: str, device: torch.device, request: SpeedRequest, searches: list[dict[str, Any]]
+        self, home: Home, run_id: str, device: torch.device, request: SpeedRequest, searches: list[KnownSearch]
     ) -> None:
         self.path, self.request, self.searches = home.records.run(run_id) / "speed.json", request, searches
         record = home.records.record(run_id)
-        if record is None or record["status"] != "finished":
+        if record is None or not record.finished:
             raise MissingData(f"speed is measured of a finished run, but {run_id} is none; run it first")
-        run, self.done = Run.from_dict(record["run"]), 0
+        run, self.done = Run.from_dict(record.run.to_json()), 0
         self.pruned, plan = execute.load_model(self.path.parent)
         self.dense = _dense(run.model, plan)
         shape = (plan["channels"], plan["image_size"], plan["image_size"])
         self.bed = speed.Bed(shape, device, run.recipe.memory_format)
-        self.facts = {
-            "device": device_name(device),
-            "memory_format": str(self.bed.memory_format).removeprefix("torch."),
-        }
-        self.value = home.records.speed(run_id) or {
-            **{"schema": SCHEMA, "id": run_id, "dense": run.model, "image_size": plan["image_size"]},
-            **{"smaller": _shapes(self.dense) != _shapes(self.pruned), "rows": [], "missing": [], "search": []},
-            "speedup/theoretical": record["metrics"]["speedup/theoretical"],
-        }
+        self.device, self.memory_format = device_name(device), str(self.bed.memory_format).removeprefix("torch.")
+        self.value = home.records.speed(run_id) or SpeedRecord(
+            schema=SCHEMA,
+            id=run_id,
+            dense=run.model,
+            image_size=plan["image_size"],
+            smaller=_shapes(self.dense) != _shapes(self.pruned),
+            speedup_theoretical=record.metrics.speedup_theoretical,
+        )
 
     def missing(self) -> list[tuple[str, str, str]]:
         """The settings that are not measured yet, or all of them where they are wanted again."""
-        settings = self.request.settings
-        return settings if self.request.again else [s for s in settings if not any(self._is(r, s) for r in self._rows)]
+        settings, rows = self.request.settings, self.value.rows
+        return settings if self.request.again else [s for s in settings if not any(self._is(row, s) for row in rows)]
 
-    @property
-    def _rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.value["rows"]
-        return rows
-
-    def _is(self, row: dict[str, Any], setting: tuple[str, str, str]) -> bool:
-        wanted = dict(zip(("precision", "mode", "wanted"), setting, strict=True))
-        here = {"device": self.facts["device"], "threads": torch.get_num_threads()}
-        return all(row[key] == value for key, value in (wanted | here).items())
+    def _is(self, row: SpeedRow | SpeedMissing, setting: tuple[str, str, str]) -> bool:
+        here = (row.device, row.threads) == (self.device, torch.get_num_threads())
+        return here and (row.precision, row.mode, row.wanted) == setting
 
     def add(self, precision: str, mode: str, wanted: str) -> None:
         """Measure one setting and write it down, or why it cannot be measured."""
         setting = (precision, mode, wanted)
-        same = {**self.facts, "wanted": wanted}
+        rows = tuple(row for row in self.value.rows if not self._is(row, setting))
+        lost = tuple(row for row in self.value.missing if not self._is(row, setting))
+        same = {"device": self.device, "memory_format": self.memory_format, "wanted": wanted}
         try:
             batch = self._best(precision) if wanted == AUTO else int(wanted)
             how = speed.Setting(batch, precision, mode)
             found = speed.compare(self.dense, self.pruned, self.bed, how, seconds=self.request.seconds)
-            rows, lost = [{**row, **same} for row in found], list[dict[str, Any]]()
+            rows += tuple(SpeedRow.from_json({**row, **same}) for row in found)
         except BenchError as error:
-            what = {"precision": precision, "mode": mode, "threads": torch.get_num_threads(), **same}
-            rows, lost = [], [{**what, "reason": str(error)}]
-        for key, new in (("rows", rows), ("missing", lost)):
-            self.value[key] = [row for row in self.value[key] if not self._is(row, setting)] + new
-        write_json(self.path, self.value)
+            threads = torch.get_num_threads()
+            lost += (SpeedMissing(precision=precision, mode=mode, threads=threads, reason=str(error), **same),)
+        self.value = replace(self.value, rows=rows, missing=lost)
+        write(self.path, self.value)
         self.done += 1
 
     def _best(self, precision: str) -> int:
         """The dense model's best batch here: searched for once, and the same for all runs that are compared with it."""
-        here = {"device": self.facts["device"], "threads": torch.get_num_threads(), "precision": precision}
-        same = {**here, "dense": self.value["dense"], "image_size": self.value["image_size"]}
-        known = [s for s in self.searches if all(s[key] == value for key, value in same.items())]
+        here = (self.device, torch.get_num_threads(), precision)
+        same = (self.value.dense, self.value.image_size)
+        known = [s.search for s in self.searches if (s.dense, s.image_size) == same and _where(s.search) == here]
         if not known:
             batch, tried = speed.best_batch(self.dense, self.bed, precision)
-            known = [{**same, "batch": batch, "tried": tried}]
-            self.searches += known
-        found = {**here, "batch": known[0]["batch"], "tried": known[0]["tried"]}
-        self.value["search"] = [s for s in self.value["search"] if any(s[k] != v for k, v in here.items())] + [found]
-        return int(found["batch"])
+            known = [BatchSearch(*here, batch, tuple(map(Throughput.from_json, tried)))]
+            self.searches.append(KnownSearch(*same, known[0]))
+        others = tuple(search for search in self.value.search if _where(search) != here)
+        self.value = replace(self.value, search=(*others, known[0]))
+        return known[0].batch
+
+
+def _where(search: BatchSearch) -> tuple[str, int, str]:
+    return search.device, search.threads, search.precision
 
 
 def _dense(model: str, plan: dict[str, Any]) -> nn.Module:
@@ -138,7 +147,7 @@ def device_name(device: torch.device) -> str:
     return str(facts.get("gpu") or facts["cpu"])
 
 
-def known_searches(home: Home, runs: Iterable[str]) -> list[dict[str, Any]]:
-    """The searches for a dense model's best batch that the files of some runs hold, each with that model."""
+def known_searches(home: Home, runs: Iterable[str]) -> list[KnownSearch]:
+    """The searches for a dense model's best batch that the files of some runs hold."""
     files = [found for run_id in runs if (found := home.records.speed(run_id)) is not None]
-    return [{**{key: f[key] for key in ("dense", "image_size")}, **s} for f in files for s in f["search"]]
+    return [KnownSearch(file.dense, file.image_size, search) for file in files for search in file.search]

@@ -15,8 +15,8 @@ from bench.deploy.speed_record import device_name
 from bench.errors import BenchError
 from bench.measure import semistructured
 from bench.records.files import write_json
-from bench.records.folder import SCHEMA
 from bench.records.home import Home
+from bench.records.run_record import SCHEMA
 
 
 def two_four(console: Console, device_text: str, seconds: float) -> None:

@@ -26,6 +26,7 @@ from bench import registry, tracking
 from bench.errors import BenchError
 from bench.records.folder import Folder
 from bench.records.home import Home
+from bench.records.run_record import RunRecord
 from bench.scheduler.job_queue import JobQueue, token
 from bench.scheduler.storages import open_storage
 
@@ -243,11 +244,9 @@ def overhead(words: Sequence[str], environment: dict[str, str]) -> Overhead:
     return besides(records)
 
 
-def besides(records: Sequence[dict[str, Any]]) -> Overhead:
+def besides(records: Sequence[RunRecord]) -> Overhead:
     """The time between the ends of runs of one worker, less the training of each, from their records."""
-    ended = sorted(
-        (r["provenance"]["finished"], r["cost"]["train_seconds"]) for r in records if r["status"] == "finished"
-    )
+    ended = sorted((r.provenance.finished or 0.0, r.cost.train_seconds) for r in records if r.finished)
     found = [after[0] - before[0] - after[1] for before, after in pairwise(ended)]
     if len(found) < 2:
         raise BenchError(

@@ -11,8 +11,8 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ import pandas as pd
 import torch
 
 from bench.errors import MissingData
-from bench.records.files import write_json
-from bench.records.folder import Folder, entry_name
+from bench.records.folder import Folder
+from bench.records.reading import to_text
+from bench.records.run_record import FAILED, Cost, Metrics, RunRecord, RunSpec
+from bench.records.study_record import TRIAL, CellRecord, Entry, StudyRecord
 from bench.seeds import generator
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)
@@ -72,8 +74,7 @@ class Maker:
 
     templates: Folder
     home: Path
-    records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    declared: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, list[RunRecord]] = field(default_factory=dict)
     curves: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,11 +84,10 @@ class Maker:
             MissingData: there is no study among them, or no finished run of a method and of a dense control.
         """
         names = self.templates.studies()
-        self.declared = self.templates.study(names[0]) if names else {}
         for run in self.templates.run_ids() if names else ():
             record = self.templates.record(run)
-            if record is not None and record["status"] == "finished":
-                pruned = record["run"]["method"]["name"] != CONTROL
+            if record is not None and record.finished:
+                pruned = record.run.method_name != CONTROL
                 self.records.setdefault("pruned" if pruned else CONTROL, []).append(record)
                 self.curves[run] = _longer(self.templates.curves(run))
         if len(self.records) < 2:
@@ -95,6 +95,7 @@ class Maker:
                 f"made-up runs are made of real ones, but {self.templates.home} has no study with finished runs of a method "
                 "and of its dense control; give a folder of results that has"
             )
+        self.declared = self.templates.study(names[0])
 
     def study(self, shape: Shape, runs: int) -> str:
         """Write a study of about as many runs; returns its name."""
@@ -110,28 +111,29 @@ class Maker:
                 self._run(shape, ("trial", cell, number, 0), numbers)
             for number, seed in itertools.product(range(shape.finals), SEEDS):
                 self._run(shape, ("final", cell, number, seed), numbers)
-        write_json(self.home / "studies" / shape.name / "study.json", self._declaration(shape, cells, trials))
+        Folder(self.home).write_study(self._declaration(shape, cells, trials))
         return shape.name
 
     def _run(self, shape: Shape, whose: tuple[str, Cell, int, int], numbers: torch.Generator) -> None:
         kind, (method, model, target), number, seed = whose
         drawn = torch.rand(8, generator=numbers).tolist()
         run = hashlib.sha256(repr((shape.name, whose)).encode()).hexdigest()[:12]
-        space = self._space
-        entry: dict[str, Any] = {"kind": kind, "cell": _named((method, model, target)), "number": number, "seed": seed}
-        entry |= {"run": run, "params": {} if method == CONTROL else _params(space, drawn[3:])}
-        failed = kind == "trial" and number >= shape.finals and drawn[0] < FAILS
-        record = self._record(method, model, target, seed, drawn, test=kind != "trial")
-        told = [record["metrics"][key] for key in ("val/top1", "weights_left")][: 1 if shape.targets else 2]
-        state, reason = ("failed", "the loss must stay finite, but it is nan") if failed else ("finished", None)
-        entry |= {"values": told if kind == "trial" and not failed else None, "state": state, "reason": reason}
-        if failed:
-            record |= {"status": state, "reason": reason, "metrics": {}, "layers": [], "phases": [], "cost": {}}
-        self._write(shape.name, entry, {**record, "id": run}, self.curves[str(record["id"])])
+        params = {} if method == CONTROL else _params(self._space, drawn[3:])
+        entry = Entry(kind, _named((method, model, target)), number, seed, run, params)
+        record = self._record(method, model, target, seed, drawn, test=kind != TRIAL)
+        curves = self.curves[record.id]
+        if kind == TRIAL and number >= shape.finals and drawn[0] < FAILS:
+            reason = "the loss must stay finite, but it is nan"
+            entry = replace(entry, state=FAILED, reason=reason)
+            record = replace(record, status=FAILED, reason=reason, metrics=Metrics(), layers=(), phases=(), cost=Cost())
+        elif kind == TRIAL:
+            told = record.metrics.val_top1, record.metrics.weights_left
+            entry = replace(entry, values=told[: 1 if shape.targets else 2])
+        self._write(shape.name, entry, replace(record, id=run), curves)
 
     def _record(
         self, method: str, model: str, target: float | None, seed: int, drawn: Sequence[float], *, test: bool
-    ) -> dict[str, Any]:
+    ) -> RunRecord:
         """A template's record under another name, with other numbers."""
         known = self.records[CONTROL if method == CONTROL else "pruned"]
         template = known[int(drawn[1] * len(known))]
@@ -139,44 +141,55 @@ class Maker:
         left = 1 - target if target is not None else math.exp(low + drawn[2] * (high - low))
         left = 1.0 if method == CONTROL else left
         better = 4 * drawn[4] - 0.3 / left**0.7 - 3
-        metrics = {k: v for k, v in template["metrics"].items() if test or not k.startswith("test/")}
+        metrics = {k: v for k, v in template.metrics.numbers().items() if test or not k.startswith("test/")}
         for key in ("val/top1", "test/top1", "val_best/top1"):
             metrics |= {key: min(100.0, 96 + better + drawn[5] * (key == "test/top1"))} if key in metrics else {}
         metrics |= {"weights_left": left, "sparsity/prunable": 1 - left, "macs/fraction": left**0.8}
-        how = {**template["run"]["method"], "name": method}
+        how = {**template.run.method, "name": method}
         how |= {"final": target} if target is not None and "final" in how else {}
-        return {**template, "run": {**template["run"], "method": how, "model": model, "seed": seed}, "metrics": metrics}
+        run = RunSpec({**template.run.to_json(), "method": how, "model": model, "seed": seed})
+        return replace(template, run=run, metrics=Metrics.from_numbers(metrics))
 
-    def _write(self, study: str, entry: dict[str, Any], record: dict[str, Any], curves: bytes) -> None:
+    def _write(self, study: str, entry: Entry, record: RunRecord, curves: bytes) -> None:
         """Plainly, without the care that real records are written with: nobody would miss these."""
-        folder, entries = self.home / "runs" / entry["run"], self.home / "studies" / study / "entries"
+        folder, entries = self.home / "runs" / entry.run, self.home / "studies" / study / "entries"
         folder.mkdir(parents=True, exist_ok=True)
         entries.mkdir(parents=True, exist_ok=True)
-        (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "run.json").write_text(json.dumps({"run": record["run"], "identity": record["identity"]}, indent=1))
+        (folder / "record.json").write_text(to_text(record))
+        run = {"run": record.run.to_json(), "identity": record.identity}
+        (folder / "run.json").write_text(json.dumps(run, indent=1))
         (folder / "curves.parquet").write_bytes(curves)
-        (entries / f"{entry_name(entry)}.json").write_text(json.dumps(entry, indent=1) + "\n")
+        (entries / f"{entry.name}.json").write_text(to_text(entry))
 
     @cached_property
-    def _space(self) -> dict[str, str]:
-        return next((cell["space"] for cell in self.declared["cells"].values() if cell["space"]), {})
+    def _space(self) -> Mapping[str, str]:
+        return next((cell.space for cell in self.declared.cells.values() if cell.space), {})
 
-    def _declaration(self, shape: Shape, cells: Sequence[Cell], trials: int) -> dict[str, Any]:
+    def _declaration(self, shape: Shape, cells: Sequence[Cell], trials: int) -> StudyRecord:
         space = self._space
-        objectives = ["accuracy"] if shape.targets else ["accuracy", "weights_left"]
+        objectives = ("accuracy",) if shape.targets else ("accuracy", "weights_left")
         shares = {objective: {name: 1 / len(space) for name in space} for objective in objectives}
-        said = {_named(c): {"method": c[0], "model": c[1], "target": c[2], "reconstruction": False} for c in cells}
         methods = sorted({method for method, *_ in cells})
-        return {
-            **self.declared,
-            **{"name": shape.name, "kind": "ladder" if shape.targets else "pareto", "topic": shape.topic},
-            "question": "None: these runs are made up, to time what shows them.",
-            **{"objectives": objectives, "models": sorted({model for _, model, _ in cells}), "methods": methods},
-            **{"targets": list(shape.targets) or None, "trials": trials, "final_seeds": list(SEEDS)},
-            **{"figures": list(shape.figures), "claims": {}, "documentation": dict.fromkeys(methods, "Made up.")},
-            "cells": {name: {**cell, "space": space, "importances": shares} for name, cell in said.items()},
-            **{"baselines": {}, "baseline": None, "command": "python -m bench.perf.scale"},
-        }
+        return replace(
+            self.declared,
+            name=shape.name,
+            kind="ladder" if shape.targets else "pareto",
+            topic=shape.topic,
+            question="None: these runs are made up, to time what shows them.",
+            objectives=objectives,
+            models=tuple(sorted({model for _, model, _ in cells})),
+            methods=tuple(methods),
+            targets=shape.targets or None,
+            trials=trials,
+            final_seeds=SEEDS,
+            figures=shape.figures,
+            claims={},
+            documentation=dict.fromkeys(methods, "Made up."),
+            cells={_named(cell): CellRecord(*cell, space=space, importances=shares) for cell in cells},
+            baselines={},
+            baseline=None,
+            command="python -m bench.perf.scale",
+        )
 
 
 def make(home: Path, templates: Path, runs: int, shapes: Sequence[Shape] = SHAPES) -> int:
@@ -203,7 +216,7 @@ def _named(cell: Cell) -> str:
     return f"{method}/{model}" + ("" if target is None else f"@{target:g}")
 
 
-def _params(space: dict[str, str], drawn: Sequence[float]) -> dict[str, Any]:
+def _params(space: Mapping[str, str], drawn: Sequence[float]) -> dict[str, Any]:
     """A value of each tuned parameter."""
     found: dict[str, Any] = {}
     for (name, text), share in zip(space.items(), itertools.cycle(drawn), strict=False):

@@ -1,7 +1,7 @@
 """Records as one file, to be handed on (`bench export-data`); `bench.records.imported` reads it (`bench import-data`).
 
 A parquet file with one row per entry of a study (trial, final, baseline), and one per run that belongs to no study. Its
-metadata has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the schema of the records, `bench.records.folder`) and
+metadata has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the schema of the records) and
 ``prunebench.studies`` (the declarations by name). Columns of schema 1; what is not known is null:
 
     study, kind, cell, number, seed, state, reason    the entry ("" and -1 for a run without one)
@@ -36,10 +36,13 @@ import pyarrow.parquet as pq
 from bench.environment import mask_secrets
 from bench.errors import BenchError, MissingData, one_of
 from bench.records.files import write_bytes
-from bench.records.folder import SCHEMA, Folder
+from bench.records.folder import Folder
+from bench.records.run_record import SCHEMA, RunRecord
+from bench.records.study_record import Entry, StudyRecord
 
 VERSION = 1
 LISTS = ("layers", "phases")
+ORIGIN = ("version", "commit", "dirty", "device", "threads", "started", "finished")
 TEXTS = ("identity", "entry", "record", *LISTS, "curves", "speed")
 _END = r"[^\s/\\\"',;:]"
 _HOME = re.compile(rf"(?<![\w./~])/(?:home|Users)/{_END}+/?(?!{_END}|/)")
@@ -57,17 +60,18 @@ def export(folder: Folder, out: Path, studies: Sequence[str] = ()) -> int:
     for name in studies:
         if name not in known:
             raise one_of("study", name, known)
-    declared = {name: clean(folder.study(name)) for name in (sorted(set(studies)) or known)}
-    rows = [_row(folder, name, entry, said) for name, said in declared.items() for entry in folder.entries(name)]
+    declared = {name: folder.study(name) for name in (sorted(set(studies)) or known)}
+    rows = [_row(folder, study, entry) for name, study in declared.items() for entry in folder.entries(name)]
     if not studies:
-        taken = {entry.get("run") for name in known for entry in folder.entries(name)}
+        taken = {entry.run for name in known for entry in folder.entries(name)}
         loose = [run for run in folder.run_ids() if run not in taken and (folder.run(run) / "record.json").exists()]
-        rows += [_row(folder, "", {"run": run}, {}) for run in loose]
+        rows += [_of_loose(folder, run) for run in loose]
     if not rows:
         raise MissingData(
             f"there must be something to export, but {folder.home} has no entries and no runs; run something first"
         )
-    metadata = {"schema": str(VERSION), "records": str(SCHEMA), "studies": json.dumps(declared)}
+    studies_json = {name: clean(study.to_json()) for name, study in declared.items()}
+    metadata = {"schema": str(VERSION), "records": str(SCHEMA), "studies": json.dumps(studies_json)}
     table = _table(rows).replace_schema_metadata({f"prunebench.{key}": value for key, value in metadata.items()})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
@@ -75,40 +79,48 @@ def export(folder: Folder, out: Path, studies: Sequence[str] = ()) -> int:
     return len(rows)
 
 
-def _row(folder: Folder, study: str, entry: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+def _row(folder: Folder, study: StudyRecord, entry: Entry) -> dict[str, Any]:
     """One entry with its run, as the file's columns."""
-    run = entry.get("run") or ""
-    record = folder.record(run) if run else None
-    cells = declared.get("cells", {})
-    cell = cells.get(entry.get("cell"), cells.get(entry.get("of"), {}))
-    method, _, model = str(entry.get("cell", "")).partition("/")
-    row: dict[str, Any] = {"study": study, "kind": entry.get("kind", ""), "cell": entry.get("cell", "")}
-    row |= {"number": entry.get("number", -1), "seed": entry.get("seed", -1), "state": entry.get("state", "")}
-    row |= {"reason": clean(entry.get("reason")), "method": method, "model": cell.get("model", model)}
-    row |= {name: cell.get(name) for name in ("target", "variant", "group", "reconstruction")}
-    row |= {"run": run, "task": declared.get("task"), "entry": _json(clean(entry)) if study else None}
-    return row | (_of_record(folder, record) if record else {})
+    method, _, model = entry.cell.partition("/")
+    row: dict[str, Any] = {"study": study.name, "kind": entry.kind, "cell": entry.cell, "number": entry.number}
+    row |= {"seed": entry.seed, "state": entry.state, "reason": clean(entry.reason), "method": method, "model": model}
+    cell = study.cells.get(entry.cell) or study.cells.get(entry.of)
+    if cell is not None:
+        row |= {"model": cell.model, "target": cell.target, "variant": cell.variant, "group": cell.group}
+        row |= {"reconstruction": cell.reconstruction}
+    row |= {"run": entry.run, "task": study.task, "entry": _json(clean(entry.to_json()))}
+    record = folder.record(entry.run) if entry.run else None
+    return row if record is None else row | _of_record(folder, record)
 
 
-def _of_record(folder: Folder, record: dict[str, Any]) -> dict[str, Any]:
+def _of_loose(folder: Folder, run_id: str) -> dict[str, Any]:
+    """A run that belongs to no study, as the file's columns."""
+    row = {"study": "", "kind": "", "cell": "", "number": -1, "seed": -1, "state": "", "method": "", "model": ""}
+    record = folder.record(run_id)
+    assert record is not None  # it was there just now
+    return {**row, "run": run_id, **_of_record(folder, record)}
+
+
+def _of_record(folder: Folder, record: RunRecord) -> dict[str, Any]:
     """The columns that come from a record, and from what lies beside it."""
-    run, ran, where = record["id"], record["run"], record["provenance"]
-    kept = clean({**record, **dict.fromkeys(LISTS)})
-    kept["identity"] = record["identity"]  # as it was hashed
-    if _json(clean(record["identity"])) != _json(record["identity"]):
+    written, run, where = record.to_json(), record.run, record.provenance
+    kept = clean({**written, **dict.fromkeys(LISTS)})
+    kept["identity"] = record.identity  # as it was hashed
+    if _json(clean(record.identity)) != _json(record.identity):
         raise BenchError(
-            f"what is exported names no local path, but the id of run {run} is made of one: task {ran.get('task')!r}; export "
+            f"what is exported names no local path, but the id of run {record.id} is made of one: task {run.task!r}; export "
             "studies without it, or run it again with folder:PATH relative to the working directory"
         )
-    row: dict[str, Any] = {"task": ran.get("task"), "epochs": ran.get("epochs"), "model": ran.get("model")}
-    row |= {"method": ran.get("method", {}).get("name"), "seed": ran.get("seed", -1)}
-    row = {key: value for key, value in row.items() if value is not None}
-    row |= {key: record.get(key) for key in ("status", "label", "architecture")}
-    row |= {f"{part}.{key}": value for part in ("metrics", "cost") for key, value in _numbers(record[part])}
-    row |= {key: where.get(key) for key in ("version", "commit", "dirty", "device", "threads", "started", "finished")}
-    speed = folder.speed(run)
-    texts = {"identity": record["identity"], "record": kept, **{name: record[name] for name in LISTS}}
-    texts |= {"curves": _columns(folder.curves(run)), "speed": clean(speed) if speed else None}
+    row: dict[str, Any] = {"task": run.task, "epochs": run.epochs, "model": run.model, "method": run.method_name}
+    row = {key: value for key, value in row.items() if value}
+    row |= {} if run.seed is None else {"seed": run.seed}
+    row |= {"status": record.status, "label": record.label, "architecture": record.architecture}
+    row |= {f"metrics.{key}": float(value) for key, value in record.metrics.numbers().items()}
+    row |= {f"cost.{key}": value for key, value in _numbers(record.cost.to_json())}
+    row |= {key: getattr(where, key) for key in ORIGIN}
+    speed, curves = folder.speed(record.id), _columns(folder.curves(record.id))
+    texts = {"identity": record.identity, "record": kept, **{name: written[name] for name in LISTS}, "curves": curves}
+    texts |= {"speed": None if speed is None else clean(speed.to_json())}
     return row | {key: None if value is None else _json(value) for key, value in texts.items()}
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,13 @@ import pyarrow.parquet as pq
 from bench.config import digest
 from bench.errors import BenchError, Corrupt, MissingData
 from bench.records.exchange import LISTS, TEXTS, VERSION, clean
-from bench.records.files import read_json, write_bytes, write_json
-from bench.records.folder import SCHEMA, Folder, entry_name
+from bench.records.files import write_bytes
+from bench.records.folder import Folder
+from bench.records.reading import from_json, write
+from bench.records.run_record import SCHEMA, RunRecord
+from bench.records.speed_record import SpeedRecord
+from bench.records.study_record import Entry, StudyRecord
 
-MARK = "imported_from"
 NEEDED = ("study", "run", *TEXTS)
 
 
@@ -47,25 +50,34 @@ def bring(folder: Folder, path: Path) -> Imported:
     """
     table, declared = _read(path)
     mark = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
-    runs, entries = dict[str, dict[str, Any]](), dict[str, list[dict[str, Any]]]()
+    runs, entries = dict[str, _Run](), dict[str, list[Entry]]()
     for row in table.select(list(NEEDED)).to_pylist():
         try:
             _take(row, runs, entries)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise Corrupt(f"{path} does not hold what its schema says ({error!r}); have it exported again") from None
     _check_names(path, declared, entries)
-    new = [run for run, found in runs.items() if _is_new(folder, run, found["record"])]
+    new = [run for run, found in runs.items() if _is_new(folder, run, found.record)]
     fresh = [name for name in declared if _is_new_study(folder, name, declared[name], entries.get(name, []))]
     for run in new:
         _write_run(folder, run, runs[run], mark)
     for name in fresh:
         for entry in entries.get(name, []):
             folder.write_entry(name, entry)
-        write_json(folder.home / "studies" / name / "study.json", {**declared[name], MARK: mark})
+        folder.write_study(replace(declared[name], imported_from=mark))
     return Imported(len(new), len(fresh), len(runs) - len(new))
 
 
-def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Run:
+    """What a file holds of one run; the curves by column."""
+
+    record: RunRecord
+    curves: Mapping[str, Any] | None
+    speed: SpeedRecord | None
+
+
+def _read(path: Path) -> tuple[pa.Table, dict[str, StudyRecord]]:
     """The table and the declarations of a file of this schema."""
     if not path.is_file():
         raise MissingData(f"no file {path}")
@@ -93,28 +105,34 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         declared: dict[str, Any] = json.loads(said["prunebench.studies"])
     except (KeyError, ValueError):
         raise Corrupt(f"{path} must declare its studies, but does not; have it exported again") from None
-    return table, declared
+    return table, {name: from_json(StudyRecord, value, str(path)) for name, value in declared.items()}
 
 
-def _take(row: Mapping[str, Any], runs: dict[str, Any], entries: dict[str, list[dict[str, Any]]]) -> None:
+def _take(row: Mapping[str, Any], runs: dict[str, _Run], entries: dict[str, list[Entry]]) -> None:
     """Read one row; an id must be that of its identity."""
     if row["study"]:
-        entry = json.loads(row["entry"])
-        if not entry["kind"].isidentifier() or Path(entry_name(entry)).name != entry_name(entry):
-            raise ValueError(f"no kind {entry['kind']!r}")  # it becomes a file
+        entry = from_json(Entry, json.loads(row["entry"]), "an entry")
+        if not entry.kind.isidentifier() or Path(entry.name).name != entry.name:
+            raise ValueError(f"no kind {entry.kind!r}")  # it becomes a file
         entries.setdefault(row["study"], []).append(entry)
     if not row["record"]:
         return
-    run, identity, record = row["run"], json.loads(row["identity"]), json.loads(row["record"])
-    if digest(identity) != run or record["id"] != run or record["identity"] != identity:
+    run, identity, written = row["run"], json.loads(row["identity"]), json.loads(row["record"])
+    record = from_json(RunRecord, {**written, **{name: json.loads(row[name]) for name in LISTS}}, f"run {run}")
+    if digest(identity) != run or record.id != run or record.identity != identity:
         raise BenchError(
             f"a run's id is the digest of its identity, but run {run!r} has an identity of {digest(identity)}; the file was "
             "changed, so have it exported again"
         )
-    record |= {name: json.loads(row[name]) for name in LISTS}
-    found = {"record": record, **{name: json.loads(row[name] or "null") for name in ("curves", "speed")}}
-    if runs.setdefault(run, found) != found:
+    curves, timed = (json.loads(row[name] or "null") for name in ("curves", "speed"))
+    found = _Run(record, curves, None if timed is None else from_json(SpeedRecord, timed, f"the speed of run {run}"))
+    if _texts(runs.setdefault(run, found)) != _texts(found):
         raise Corrupt(f"run {run} is in the file twice and not alike; have it exported again")
+
+
+def _texts(run: _Run) -> tuple[Any, ...]:
+    """What can be compared; records with NaN cannot."""
+    return run.record.to_json(), run.curves, run.speed and run.speed.to_json()
 
 
 def _check_names(path: Path, declared: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
@@ -126,21 +144,21 @@ def _check_names(path: Path, declared: Mapping[str, Any], entries: Mapping[str, 
             )
 
 
-def _is_new(folder: Folder, run: str, record: Mapping[str, Any]) -> bool:
+def _is_new(folder: Folder, run: str, record: RunRecord) -> bool:
     """Whether a run is not here yet; another record in its place is refused."""
     here = folder.record(run)
-    if here is not None and _unmarked(here) != _unmarked(record):
+    if here is not None and _plain_run(here) != _plain_run(record):
         raise _taken(f"run {run} is here with other numbers", folder)
     return here is None
 
 
-def _is_new_study(folder: Folder, name: str, declared: Mapping[str, Any], entries: Sequence[dict[str, Any]]) -> bool:
+def _is_new_study(folder: Folder, name: str, declared: StudyRecord, entries: Sequence[Entry]) -> bool:
     """Whether a study is not here yet; another one of its name is refused."""
-    path = folder.home / "studies" / name / "study.json"
-    if not path.exists():
+    if name not in folder.studies():
         return True
-    here = [clean(entry) for entry in folder.entries(name)]
-    if _unmarked(read_json(path)) != _unmarked(declared) or here != sorted(entries, key=entry_name):
+    here = [clean(entry.to_json()) for entry in folder.entries(name)]
+    there = [entry.to_json() for entry in sorted(entries, key=lambda entry: entry.name)]
+    if _plain_study(folder.study(name)) != _plain_study(declared) or here != there:
         raise _taken(f"study {name} is here and is not the same", folder)
     return False
 
@@ -152,21 +170,25 @@ def _taken(what: str, folder: Folder) -> BenchError:
     )
 
 
-def _unmarked(value: Mapping[str, Any]) -> Any:
-    """A record or a declaration as it was exported: without marks and local places."""
-    found = clean({**value, "provenance": {k: v for k, v in value.get("provenance", {}).items() if k != MARK}})
-    return {key: part for key, part in found.items() if key != MARK}
+def _plain_run(record: RunRecord) -> Any:
+    """A record as it was exported: without a mark and local places."""
+    return clean(replace(record, provenance=replace(record.provenance, imported_from=None)).to_json())
 
 
-def _write_run(folder: Folder, run: str, found: Mapping[str, Any], mark: str) -> None:
+def _plain_study(study: StudyRecord) -> Any:
+    """A declaration as it was exported: without a mark and local places."""
+    return clean(replace(study, imported_from=None).to_json())
+
+
+def _write_run(folder: Folder, run: str, found: _Run, mark: str) -> None:
     """The files of a run; the record, last, says that they are there."""
-    where, record = folder.run(run), found["record"]
-    if found["curves"]:
-        curves = pd.DataFrame(found["curves"])
+    where, record = folder.run(run), found.record
+    if found.curves:
+        curves = pd.DataFrame(found.curves)
         empty = [name for name in curves if curves[name].isna().all()]
         buffer = io.BytesIO()
         curves.astype(dict.fromkeys(empty, float)).to_parquet(buffer, index=False)
         write_bytes(where / "curves.parquet", buffer.getvalue())
-    if found["speed"]:
-        write_json(where / "speed.json", found["speed"])
-    write_json(where / "record.json", {**record, "provenance": {**record["provenance"], MARK: mark}})
+    if found.speed:
+        write(where / "speed.json", found.speed)
+    write(where / "record.json", replace(record, provenance=replace(record.provenance, imported_from=mark)))

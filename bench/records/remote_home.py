@@ -22,13 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import Corrupt
-from bench.records.files import read_json, write_bytes
-from bench.records.folder import Folder, entry_name
+from bench.records import reading
+from bench.records.files import write_bytes
+from bench.records.folder import Folder
 from bench.records.remote import Remote
-from bench.records.run_folder import KEPT, RunFolder, checked
+from bench.records.run_folder import ATTEMPTS, KEPT, RECORD, RunFolder, checked
+from bench.records.run_record import RunRecord
+from bench.records.study_record import ENDED, Entry
 
-RECORD, WEIGHTS, CURVES = "record.json", "model.safetensors", "curves.jsonl"
-BEFORE = ("run.json", "attempts.json", CURVES)  # of a run that goes on
+WEIGHTS, CURVES = "model.safetensors", "curves.jsonl"
+BEFORE = ("run.json", ATTEMPTS, CURVES)  # of a run that goes on
 AFTER = ("curves.parquet", "plan.json", "speed.json")  # of one that has ended, besides its weights
 SAME_SIZE = (RECORD, WEIGHTS, "speed.json")  # may be another file and as large
 AT_ONCE = 16  # requests to an object store
@@ -51,7 +54,7 @@ class RemoteHome(Remote):
         if self._stands(folder, there):
             names = ["speed.json"]
         elif ended:
-            names = ["run.json", "attempts.json", *AFTER, WEIGHTS, RECORD]
+            names = ["run.json", ATTEMPTS, *AFTER, WEIGHTS, RECORD]
         else:
             names = [*BEFORE, *newest, RECORD] if newest >= _checkpoints(there)[-1:] else []
         sent = [name for name in names if self._send(folder / name, f"{where}/{name}", there.get(name))]
@@ -73,14 +76,13 @@ class RemoteHome(Remote):
         """Whether the run has ended, finished or failed."""
         return RECORD in self.sizes(f"runs/{run_id}")
 
-    def push_entry(self, study: str, entry: dict[str, Any]) -> None:
+    def push_entry(self, study: str, entry: Entry) -> None:
         """Write or replace one entry of a study."""
-        text = json.dumps(entry, indent=1, allow_nan=False) + "\n"
-        self.write(f"studies/{study}/entries/{entry_name(entry)}.json", text.encode())
+        self.write(f"studies/{study}/entries/{entry.name}.json", reading.to_text(entry).encode())
 
-    def drop_entry(self, study: str, entry: dict[str, Any]) -> None:
-        """Take an entry out of a study."""
-        self.remove(f"studies/{study}/entries/{entry_name(entry)}.json")
+    def drop_entry(self, study: str, entry: Entry) -> None:
+        """Remove an entry of a study."""
+        self.remove(f"studies/{study}/entries/{entry.name}.json")
 
     def push_study(self, home: Path, study: str) -> int:
         """Send the declaration of a study and its entries, but nothing that goes on here and has ended there; returns how
@@ -102,7 +104,7 @@ class RemoteHome(Remote):
                     *(f"{below}/{n}" for n in self.sizes(below) if n.endswith(".json")),
                 ]
                 self._each(lambda where: self._take(home / where, where), files)
-        named = {str(e["run"]) for study in studies for e in records.entries(study)}
+        named = {e.run for study in studies for e in records.entries(study)}
         runs = sorted(run for run in named if Path(run).name == run) if studies else self.folders("runs")
         return self._each(lambda run: self._pull_run(records.run(run), weights=weights, resume=False), runs)
 
@@ -122,7 +124,7 @@ class RemoteHome(Remote):
         """All of a finished run, its record last; then, as where it ended, what only a resume needed is removed."""
         where, wanted = f"runs/{folder.name}", ["run.json", *AFTER, *([WEIGHTS] if weights else []), RECORD]
         files = {name: self.read(f"{where}/{name}") for name in wanted if name in there}
-        digest = _parsed(f"{self.name}/{where}", files[RECORD]).get("weights_sha256")
+        digest = self._record(where, files[RECORD]).weights_sha256
         if digest and (data := files.get(WEIGHTS)) and hashlib.sha256(data).hexdigest() != digest:
             raise Corrupt(
                 f"weights must be those of their record, but in {self.name}/{where} they are not; remove both there"
@@ -151,7 +153,10 @@ class RemoteHome(Remote):
 
     def _status(self, where: str, there: Iterable[str]) -> str:
         data = self.read(f"{where}/{RECORD}") if RECORD in there else None
-        return str(_parsed(f"{self.name}/{where}", data).get("status")) if data is not None else ""
+        return self._record(where, data).status if data is not None else ""
+
+    def _record(self, where: str, data: bytes | None) -> RunRecord:
+        return reading.parse(RunRecord, data or b"", f"{self.name}/{where}/{RECORD}")
 
     def _send(self, path: Path, where: str, size: int | None) -> bool:
         """Send a file that is not there as it is here; one that has just been removed here is not sent."""
@@ -191,7 +196,8 @@ class RemoteHome(Remote):
 
 def finished(folder: Path) -> bool:
     """Whether a run has a finished record here."""
-    return (folder / RECORD).exists() and bool(read_json(folder / RECORD)["status"] == "finished")
+    record = RunFolder(folder).record()
+    return record is not None and record.finished
 
 
 def _checkpoints(names: Iterable[str]) -> list[str]:
@@ -209,7 +215,7 @@ def _keep(path: Path, data: bytes | None) -> None:
 
 def _over(data: bytes) -> bool:
     """Whether a study, or an entry, has ended."""
-    return bool(_parsed("a study", data).get("state") in ("finished", "failed"))
+    return _parsed("a study", data).get("state") in ENDED
 
 
 def _parsed(where: str, data: bytes | None) -> dict[str, Any]:

@@ -18,11 +18,14 @@ import pandas as pd
 import torch
 
 from bench.errors import Corrupt, Held
+from bench.records import reading
 from bench.records.files import read_json, write_bytes, write_json
 from bench.records.folder import read_rows
+from bench.records.run_record import Attempt, RunRecord
 
 _MAGIC = b"bench-checkpoint-1 "
-KEPT = 2
+KEPT = 2  # checkpoints of a run
+RECORD, ATTEMPTS = "record.json", "attempts.json"
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,9 @@ class RunFolder:
             return True
         return False
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> RunRecord | None:
         """The record, if the run has ended."""
-        path = self.path / "record.json"
-        return read_json(path) if path.exists() else None
+        return reading.read_if_there(RunRecord, self.path / RECORD)
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         """Add a row to the curves; it is on disk when this returns. A line that a kill cut short is closed off first."""
@@ -104,23 +106,24 @@ class RunFolder:
             path.unlink()
         return None
 
-    def fail(self, attempt: Mapping[str, Any]) -> None:
-        """Note an attempt that failed."""
-        write_json(self.path / "attempts.json", [*self.attempts(), dict(attempt)])
+    def fail(self, attempt: Attempt) -> None:
+        """Write down an attempt that failed."""
+        write_json(self.path / ATTEMPTS, [one.to_json() for one in (*self.attempts(), attempt)])
 
-    def attempts(self) -> list[dict[str, Any]]:
+    def attempts(self) -> tuple[Attempt, ...]:
         """Earlier attempts that failed, oldest first."""
-        path = self.path / "attempts.json"
-        return read_json(path) if path.exists() else []
+        path = self.path / ATTEMPTS
+        found = read_json(path) if path.exists() else []
+        return tuple(reading.from_json(Attempt, one, str(path)) for one in found)
 
-    def close(self, record: Mapping[str, Any]) -> None:
+    def close(self, record: RunRecord) -> None:
         """End the run: curves as a table, then the record, last; then what only a resume needed is removed."""
         rows = self.rows()
         if rows:
             table = io.BytesIO()
             pd.DataFrame(rows).to_parquet(table, index=False)
             write_bytes(self.path / "curves.parquet", table.getvalue())
-        write_json(self.path / "record.json", record)
+        reading.write(self.path / RECORD, record)
         for path in self.checkpoints():
             path.unlink(missing_ok=True)
         (self.path / "curves.jsonl").unlink(missing_ok=True)

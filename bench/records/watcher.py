@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from bench.errors import MissingData
+from bench.records import reading
 from bench.records.files import read_json
-from bench.records.folder import Folder, entry_name
+from bench.records.folder import Folder
+from bench.records.run_record import RUNNING, RunSpec
+from bench.records.study_record import LOOSE_RUN, Entry
 
 LOOSE = "runs"  # stands for the runs that belong to no study
-ENDED = ("finished", "failed")
-Entry = dict[str, Any]
 Stamp = tuple[int, int, int]
 
 
@@ -47,11 +47,11 @@ class EntryWatcher:
         self._folder = (None, False) if closely else self._folder
         fresh = dict[str, Entry]()
         for file, entry in self._loose() if self.study == LOOSE else self._written():
-            name = self._entries[file] = entry_name(entry)
-            self.names[name] = entry["run"]
+            name = self._entries[file] = entry.name
+            self.names[name] = entry.run
             fresh[name] = entry
         found = {**self._open, **fresh}
-        self._open = {name: entry for name, entry in found.items() if entry["state"] not in ENDED}
+        self._open = {name: entry for name, entry in found.items() if not entry.ended}
         return [found[name] for name in sorted(found)]
 
     def _written(self) -> Iterator[tuple[str, Entry]]:
@@ -73,7 +73,7 @@ class EntryWatcher:
         for file in sorted(stamps):
             if self._stamps.get(file) != stamps[file]:
                 with contextlib.suppress(MissingData):  # dropped just now
-                    yield file, read_json(folder / file)
+                    yield file, reading.read(Entry, folder / file)
                     self._stamps[file] = stamps[file]
 
     def _loose(self) -> Iterator[tuple[str, Entry]]:
@@ -104,15 +104,9 @@ def _loose_entry(records: Folder, run_id: str) -> Entry | None:
     path = records.run(run_id) / "run.json"
     if not path.exists():
         return None
-    run, record = read_json(path)["run"], records.record(run_id)
-    return {
-        "kind": "run",
-        "cell": f"{run['method']['name']}/{run['model']}/{run_id}",
-        "number": 0,
-        "seed": run["seed"],
-        "run": run_id,
-        "params": {},
-        "values": None,
-        "state": record["status"] if record else "running",
-        "reason": record["reason"] if record else None,
-    }
+    run, record = RunSpec.from_json(read_json(path)["run"]), records.record(run_id)
+    cell = f"{run.method_name}/{run.model}/{run_id}"
+    entry = Entry(LOOSE_RUN, cell, 0, run.seed or 0, run_id, state=RUNNING)
+    if record is None:
+        return entry
+    return replace(entry, state=record.status, reason=record.reason)

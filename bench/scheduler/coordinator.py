@@ -14,11 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, Corrupt
-from bench.records.files import read_json, write_json
+from bench.records.files import write_json
 from bench.records.home import Home
+from bench.records.run_record import FAILED
+from bench.records.study_record import FINAL, TRIAL, Entry
 from bench.scheduler import stages
 from bench.scheduler.pool import Outcome, Pool
 from bench.scheduler.stages import Stages, all_failed
@@ -42,7 +44,7 @@ class Result:
     """What a study came to."""
 
     name: str
-    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by cell: entries of the chosen trials
+    chosen: dict[str, list[Entry]] = field(default_factory=dict)  # by cell: entries of the chosen trials
     failures: Counter[str] = field(default_factory=Counter)  # reasons of the entries that failed
     computed: int = 0  # runs that were not on record before
 
@@ -83,7 +85,8 @@ class Coordinator:
                 self._require_final()
             self._declare(work)
             if work.tuners:
-                write_json(self.home.path / "studies" / self.study.name / "best.json", result.chosen)
+                best = {cell: [entry.to_json() for entry in entries] for cell, entries in result.chosen.items()}
+                write_json(self.home.path / "studies" / self.study.name / "best.json", best)
             return result
 
     def _lead(self, work: Stages, engine: Engine) -> int:
@@ -152,43 +155,44 @@ class Coordinator:
 
     def _again(self) -> bool:
         """Whether the study came to its end before, but with runs besides the trials that failed, or that are lost."""
-        path = self.home.path / "studies" / self.study.name / "study.json"
         with contextlib.suppress(Corrupt):
-            if not path.exists() or read_json(path)["state"] != "finished":
+            if not self._begun() or not self.home.records.study(self.study.name).finished:
                 return False
-        entries = [e for e in self.home.records.entries(self.study.name) if e["kind"] != "trial"]
-        return any(e["state"] == "failed" or not self._kept(e["run"]) for e in entries)
+        entries = [e for e in self.home.records.entries(self.study.name) if e.kind != TRIAL]
+        return any(e.state == FAILED or not self._kept(e.run) for e in entries)
+
+    def _begun(self) -> bool:
+        return self.study.name in self.home.records.studies()
 
     def _kept(self, run: str) -> bool:
         folder = self.home.records.run(run)
         return (folder / "record.json").exists() and (folder / "model.safetensors").exists()
 
     def _require_final(self) -> None:
-        found = [e for e in self.home.records.entries(self.study.name) if e["kind"] == "final"]
-        if not any(e["state"] == "finished" for e in found):
-            raise all_failed("final", [str(e["reason"]) for e in found])
+        found = [e for e in self.home.records.entries(self.study.name) if e.kind == FINAL]
+        if not any(e.finished for e in found):
+            raise all_failed("final", [str(e.reason) for e in found])
 
     def _failures(self) -> Counter[str]:
         entries = self.home.records.entries(self.study.name)
-        return Counter(str(e["reason"]) for e in entries if e["state"] == "failed")
+        return Counter(str(e.reason) for e in entries if e.state == FAILED)
 
     def _forget_former(self, work: Stages) -> None:
         """Finals of configurations that more trials have replaced are no part of the study's answer any more."""
         chosen = {(planned.cell, planned.number) for planned, *_ in work.told() if planned.kind == "final"}
         for entry in list(self.home.records.entries(self.study.name)):
-            if entry["kind"] == "final" and (entry["cell"], entry["number"]) not in chosen:
+            if entry.kind == FINAL and (entry.cell, entry.number) not in chosen:
                 self.home.records.drop_entry(self.study.name, entry)
 
     def _declare(self, done: Stages | None) -> None:
         """Write study.json; that of a frozen study is what it was when it started, or it is refused."""
         study, tuners = self.study, done.tuners if done is not None else {}
-        path = self.home.path / "studies" / study.name / "study.json"
         importances = {key: tuner.importances(study.objectives) for key, tuner in tuners.items()}
         told = declaration(study, importances, state="running" if done is None else "finished")
-        before = read_json(path).get("frozen") if study.frozen and path.exists() else told["frozen"]
-        if before != told["frozen"]:
+        before = self.home.records.study(study.name).frozen if study.frozen and self._begun() else told.frozen
+        if before != told.frozen:
             raise BenchError(
                 f"a study is frozen when it starts, but {study.name} was started with another declaration ({before}, now "
-                f"{told['frozen']}): defaults or spaces have changed since; go back to that version, or rename its folder"
+                f"{told.frozen}): defaults or spaces have changed since; go back to that version, or rename its folder"
             )
-        write_json(path, told)
+        self.home.records.write_study(told)

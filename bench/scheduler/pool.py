@@ -19,6 +19,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
+from bench.records.run_record import Attempt
 from bench.run import Run
 from bench.scheduler.trial_process import CRASHED, DISK_FULL, ELSEWHERE, HUNG, OUT_OF_MEMORY, REFUSED, Options, work
 
@@ -144,7 +145,7 @@ class Pool:
     def _cached(self, run: Run, keep_weights: bool) -> Outcome | None:
         folder = RunFolder(self.home.records.run(run.id))
         record = folder.record()
-        if record is None or record["status"] != "finished":
+        if record is None or not record.finished:
             return None
         if keep_weights and not (folder.path / "model.safetensors").exists():
             return None
@@ -220,7 +221,7 @@ class Pool:
             outcomes[child.label] = self._ended(child.label, Outcome(child.run, "finished", reason=reason))
             return None
         folder = RunFolder(self.home.records.run(child.run.id))
-        folder.fail({"kind": kind, "reason": reason, "time": time.time()})
+        folder.fail(Attempt(kind, reason, time.time()))
         again = _retry(child.run, kind, len(folder.attempts()))
         if again is not None:
             self.watch(child.label, "retry", reason)

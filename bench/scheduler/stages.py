@@ -22,6 +22,8 @@ from bench.errors import BenchError, MissingData
 from bench.method import Method
 from bench.protocol import PROTOCOL
 from bench.records.home import Home
+from bench.records.run_record import Metrics
+from bench.records.study_record import Entry
 from bench.scheduler.job_queue import JobQueue, Lease
 from bench.scheduler.tuner import Tuner
 from bench.study.cell import Cell
@@ -51,7 +53,7 @@ class Stages:
     home: Home
     storage: BaseStorage
     expect: Callable[[int], None] = lambda more: None
-    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    chosen: dict[str, list[Entry]] = field(default_factory=dict)
     _planned: list[tuple[JobQueue, list[PlannedRun]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -146,10 +148,10 @@ class Stages:
             for number, trial in sorted(queue.ended().items()):
                 yield planned_runs[number], trial.values is not None, *_run_and_reason(trial, planned_runs[number])
 
-    def values(self, planned: PlannedRun, metrics: Mapping[str, float]) -> list[float]:
+    def values(self, planned: PlannedRun, metrics: Metrics) -> list[float]:
         """What a task that is finished is told with."""
         if planned.kind != "trial":
-            return [metrics["val/top1"]]
+            return [metrics.val_top1]
         return self.study.kind.values(metrics, self.study.cost)
 
     def _trial(self, cell: Cell, number: int, params: Mapping[str, Any]) -> tuple[PlannedRun, str]:
@@ -170,7 +172,7 @@ class Stages:
         self.chosen = {key: self._choose(self.cells[key], tuner) for key, tuner in self.tuners.items()}
         return list(finals(self.study, self.chosen))
 
-    def _choose(self, cell: Cell, tuner: Tuner) -> list[dict[str, Any]]:
+    def _choose(self, cell: Cell, tuner: Tuner) -> list[Entry]:
         """The configurations that go to the finals: a function of validation numbers only."""
         results = tuner.results()
         picked = self.study.kind.choose([values for *_, values in results], self.study.finals, self._chance)
@@ -200,7 +202,7 @@ class Stages:
         if remote is not None:
             remote.pull_run(self.home.path, n.run.id)
         record = self.home.records.record(n.run.id)
-        if record is None or record["status"] != "finished":
+        if record is None or not record.finished:
             return []
         run = derive(name, n.run, record, plain, self.study.scratch)
         if run is None:

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError
 from bench.records.folder import Folder
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
+from bench.records.study_record import Entry
 from bench.scheduler.job_queue import token
 from bench.scheduler.pool import Outcome, Pool
 from bench.scheduler.stages import Job, Stages, declared
@@ -50,7 +50,7 @@ class Worker:
     _untold: dict[str, Outcome] = field(default_factory=dict)
     _lost: set[str] = field(default_factory=set)  # labels of what was taken over, by the thread that beats
     _late: list[Job] = field(default_factory=list)  # what was held for too long without a sign of life
-    _unsent: list[dict[str, Any]] = field(default_factory=list)  # entries that the remote home has not got yet
+    _unsent: list[Entry] = field(default_factory=list)  # entries that the remote home has not got yet
     _alive: float = field(default_factory=time.monotonic)
     _expired: float = 0.0
     _away: bool = False
@@ -149,7 +149,9 @@ class Worker:
     def _told(self, job: Job, outcome: Outcome) -> None:
         records, values = self.stages.home.records, None
         if outcome.state == "finished":
-            values = self.stages.values(job.planned, (records.record(outcome.run.id) or {})["metrics"])
+            record = records.record(outcome.run.id)
+            assert record is not None  # the outcome says so
+            values = self.stages.values(job.planned, record.metrics)
         state, shown = "finished" if values else "failed", values if job.planned.kind == "trial" else None
         self._note(job.planned.entry(outcome.run, state, shown, outcome.reason))
         if job.queue.tell(job.claim, values, {"run": outcome.run.id, "reason": outcome.reason}):
@@ -206,7 +208,7 @@ class Worker:
         if cached is not None:
             self._untold[job.planned.label] = cached
 
-    def _note(self, entry: dict[str, Any]) -> None:
+    def _note(self, entry: Entry) -> None:
         self.stages.home.records.write_entry(self.stages.study.name, entry)
         self._unsent.append(entry)
 

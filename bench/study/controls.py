@@ -16,11 +16,12 @@ has another seed, larger by `OTHER`: the run's own would give it the initialisat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from bench.errors import one_of
 from bench.method import Method
+from bench.records.run_record import RunRecord
 from bench.run import Run
 
 NAMES = ("rewound", "random_ratios", "reinit", "scratch_epochs", "scratch_macs")
@@ -51,9 +52,7 @@ def check(name: str) -> None:
         raise one_of("derived control", name, NAMES)
 
 
-def derive(
-    name: str, run: Run, record: Mapping[str, Any], training: Method[Any], scratch: tuple[str, ...]
-) -> Run | None:
+def derive(name: str, run: Run, record: RunRecord, training: Method[Any], scratch: tuple[str, ...]) -> Run | None:
     """The control's run, or None where the finished ``run`` has no shape for it.
 
     Args:
@@ -64,18 +63,18 @@ def derive(
         scratch: key=value settings of those that start from an initialisation, such as a learning rate.
     """
     check(name)
-    zeros = any(0 < row["nonzero"] < row["weights"] for row in record["layers"])
-    smaller = record["metrics"]["params/all"] < record["metrics"]["params/reference"]
-    if not (zeros or smaller) or (name == "random_ratios" and not zeros) or record["architecture"] != run.model:
+    zeros = any(0 < row.nonzero < row.weights for row in record.layers)
+    smaller = record.metrics.params_all < record.metrics.params_reference
+    if not (zeros or smaller) or (name == "random_ratios" and not zeros) or record.architecture != run.model:
         return None
     whose = "shuffled" if name == "random_ratios" else "run"
     same: dict[str, Any] = {key: getattr(run, key) for key in ("task", "model", "recipe", "seed", "test", "image_size")}
     made = Run(method=training, epochs=run.epochs, start=run.start, shape=f"{whose}:{run.id}", **same)
     if name in ("rewound", "random_ratios"):
         return made
-    cost = record["cost"]
-    epochs = run.epochs * (cost["steps"] + cost["start_steps"]) / cost["steps"]
+    cost = record.cost
+    epochs = run.epochs * (cost.steps + cost.start_steps) / cost.steps
     if name == "scratch_macs":
-        epochs *= min(MOST, 1 / max(record["metrics"]["macs/fraction"], 1e-9))
+        epochs *= min(MOST, 1 / max(record.metrics.macs_fraction, 1e-9))
     other = run.seed + OTHER if name == "reinit" else run.seed
     return made.with_values((*scratch, "start=", f"epochs={round(epochs, 2)}", f"seed={other}"))

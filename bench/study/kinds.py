@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import abc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bench.errors import BenchError, one_of
+from bench.records.run_record import Metrics
 from bench.study import selection
 from bench.study.cell import Cell
 from bench.study.template import RunTemplate
@@ -57,9 +58,9 @@ class Kind(abc.ABC):
         """Returns Optuna's direction of each objective."""
         return ("maximize",)
 
-    def values(self, metrics: Mapping[str, float], cost: str) -> list[float]:
+    def values(self, metrics: Metrics, cost: str) -> list[float]:
         """Returns the values of a finished trial, one to each objective."""
-        return [metrics["val/top1"]]
+        return [metrics.val_top1]
 
     def finals(self, wanted: int) -> int:
         """Returns how many configurations of a cell go to the finals; ``wanted`` is the number that the study asks for."""
@@ -118,9 +119,9 @@ class Pareto(Kind):
         """Returns the direction of the accuracy, then that of the size."""
         return ("maximize", "minimize")
 
-    def values(self, metrics: Mapping[str, float], cost: str) -> list[float]:
+    def values(self, metrics: Metrics, cost: str) -> list[float]:
         """Returns the validation top-1 and the size."""
-        return [metrics["val/top1"], metrics[cost]]
+        return [metrics.val_top1, metrics.numbers()[cost]]
 
     def finals(self, wanted: int) -> int:
         """Returns the number that the study asks for."""

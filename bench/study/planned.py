@@ -14,13 +14,14 @@ from typing import Any
 
 from bench import registry
 from bench.method import Method
+from bench.records.study_record import Entry
 from bench.run import START_RUN, Run
 from bench.seeds import address
 from bench.study.cell import Cell
 from bench.study.study import Study
 
-Chosen = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By cell: the trials that go to the finals, with "number" and "params"."""
+Chosen = Mapping[str, Sequence[Entry]]
+"""By cell: the trials that go to the finals."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,22 @@ class PlannedRun:
             return f"{self.cell} trial {self.number}"
         return f"{self.cell} {self.kind} {self.number} seed {seed}" + (f" of dense {dense}" if dense != seed else "")
 
-    def entry(self, run: Run, state: str, values: Sequence[float] | None = None, reason: str = "") -> dict[str, Any]:
-        """It as an entry of the study's records (`bench.records.folder`); ``run`` is the one that was computed in the end."""
+    def entry(self, run: Run, state: str, values: Sequence[float] | None = None, reason: str = "") -> Entry:
+        """It as an entry of the study's records; ``run`` is the one that was computed in the end."""
         dense, seed = self.seeds
-        return {
-            "kind": self.kind,
-            "cell": self.cell,
-            "number": self.number,
-            "seed": seed,
-            "run": run.id,
-            "params": dict(self.params),
-            "values": list(values) if values else None,
-            "state": state,
-            "reason": reason or None,
-            **({"of": self.of} if self.of else {}),
-            **({"dense_seed": dense} if dense != seed else {}),
-        }
+        return Entry(
+            kind=self.kind,
+            cell=self.cell,
+            number=self.number,
+            seed=seed,
+            run=run.id,
+            params=dict(self.params),
+            values=tuple(values) if values else None,
+            state=state,
+            reason=reason or None,
+            of=self.of,
+            dense_seed=dense if dense != seed else None,
+        )
 
 
 def dense_runs(study: Study, *, tuned: bool) -> Iterator[PlannedRun]:
@@ -87,7 +88,7 @@ def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
         if not cell.trials:
             yield from _repeated(study, "final", cell, cell.number, {})
         for trial in chosen[cell.key] if cell.trials else ():
-            yield from _repeated(study, "final", cell, trial["number"], trial["params"])
+            yield from _repeated(study, "final", cell, trial.number, trial.params)
     for cell in study.baseline_cells():
         yield from _repeated(study, "baseline", cell, 0, {})
     for control in study.controls if study.dense is None else ():

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.records.files import read_json
 from bench.records.folder import Folder
 from bench.records.home import Home
+from bench.records.reading import read
+from bench.records.study_record import Entry
 from bench.records.watcher import LOOSE, EntryWatcher
 from bench.tracking.connection import connect
 from bench.tracking.tracker import Tracker
@@ -16,7 +17,7 @@ from bench.tracking.tracker import Tracker
 FETCHED = ("record.json", "curves.parquet", "speed.json", "entry.json")
 
 
-def loose_entries(records: Folder) -> list[dict[str, Any]]:
+def loose_entries(records: Folder) -> list[Entry]:
     """Runs that no study lists (made by `bench run`), as entries."""
     return EntryWatcher(records, LOOSE).look()
 
@@ -41,7 +42,7 @@ def fetch(home: Home, into: Path, studies: Sequence[str] = ()) -> list[str]:
             if run.data.tags.get("bench.state") in ("finished", "failed"):
                 target = folder.run(run.data.tags["bench.run"])
                 _download(client, run.info.run_id, FETCHED, target)
-                folder.write_entry(experiment.name, read_json(target / "entry.json"))
+                folder.write_entry(experiment.name, read(Entry, target / "entry.json"))
                 (target / "entry.json").unlink()
         names.append(experiment.name)
     return names

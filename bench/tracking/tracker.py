@@ -18,11 +18,15 @@ from typing import Any
 import pandas as pd
 
 from bench.records.files import read_json
-from bench.records.folder import entry_name
 from bench.records.home import Home
+from bench.records.part import Part
+from bench.records.reading import to_text
 from bench.records.run_folder import RunFolder
-from bench.records.watcher import ENDED, LOOSE, EntryWatcher
-from bench.tracking.values import as_json, finite, flat, results, tags_of
+from bench.records.run_record import FAILED, RUNNING, RunRecord
+from bench.records.speed_record import PRUNED
+from bench.records.study_record import BASELINE, FINAL, LOOSE_RUN, Entry
+from bench.records.watcher import LOOSE, EntryWatcher
+from bench.tracking.values import finite, flat, results, tags_of
 
 METRICS, OTHERS = 800, 100  # metrics, and parameters or tags, in one request; MLflow takes 1000 of all together
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
@@ -92,7 +96,7 @@ class Tracker:
         """
         self._sync_parent(over=over)
         entries = self.watcher.look(closely=over)
-        looked = {entry_name(entry) for entry in entries}
+        looked = {entry.name for entry in entries}
         touched = sum(self._sync_entry(entry, over=over) for entry in entries)
         if over:
             left = [(self.known[name], run) for name, run in self.watcher.names.items() if name not in looked]
@@ -108,61 +112,65 @@ class Tracker:
                 seen.state = "former"
 
     def _sync_parent(self, *, over: bool) -> None:
-        declaration = {} if self.study == LOOSE else self.home.records.study(self.study)
+        declared = None if self.study == LOOSE else self.home.records.study(self.study)
         if not self.parent:
             tags = {
                 "bench.role": "study",
                 "bench.study": self.study,
-                "mlflow.note.content": declaration.get("question", ""),
+                "mlflow.note.content": "" if declared is None else declared.question,
             }
             run = self.client.create_run(self.experiment, run_name=self.study, tags=tags)
             self.parent, self.known[""] = run.info.run_id, Known(run.info.run_id, "RUNNING", 0, "")
-        state, seen = declaration.get("state", "running"), self.known[""]
-        status = "FINISHED" if state == "finished" or self.study == LOOSE else "KILLED" if over else "RUNNING"
-        if declaration and seen.state != state:
+        seen = self.known[""]
+        if declared is not None and seen.state != declared.state:
             keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
-            self._log(seen, params={k: declaration[k] for k in keys})
-            self._artifact(self.parent, "study.json", declaration)
-            seen.state = state
-        self._set_status(seen, status)
+            self._log(seen, params={key: getattr(declared, key) for key in keys})
+            self._artifact(self.parent, "study.json", declared)
+            seen.state = declared.state
+        if declared is None or declared.finished:
+            self._set_status(seen, "FINISHED")
+        else:
+            self._set_status(seen, "KILLED" if over else "RUNNING")
 
-    def _sync_entry(self, entry: Mapping[str, Any], *, over: bool) -> bool:
-        name, folder = entry_name(dict(entry)), RunFolder(self.home.records.run(entry["run"]))
-        seen, ended = self.known.get(name), entry["state"] in ENDED
-        if seen is not None and ended and (seen.state, seen.status) == (entry["state"], _STATUS[entry["state"]]):
-            return self._sync_speed(seen, entry["run"])
-        record = folder.record() if entry["state"] != "running" else None
+    def _sync_entry(self, entry: Entry, *, over: bool) -> bool:
+        name, folder = entry.name, RunFolder(self.home.records.run(entry.run))
+        seen, ended = self.known.get(name), entry.ended
+        if seen is not None and ended and (seen.state, seen.status) == (entry.state, _STATUS[entry.state]):
+            return self._sync_speed(seen, entry.run)
+        record = folder.record() if entry.state != RUNNING else None
         seen = self.known[name] = seen or self._create_run(name, entry)
         path = folder.path / "run.json"
         params = flat(read_json(path)["run"]) if not seen.params and path.exists() else {}
-        rows, metrics, tags = self._curves(seen, entry["run"])
+        rows, metrics, tags = self._curves(seen, entry.run)
         if record is not None and ended:
-            params |= flat(record["run"])
+            params |= flat(record.run.to_json())
             metrics += results(record)
             tags |= tags_of(record)
-        elif entry["state"] == "failed":
-            tags["bench.reason"] = str(entry["reason"])[:5000]
+        elif entry.state == FAILED:
+            tags["bench.reason"] = str(entry.reason)[:5000]
         self._log(seen, metrics, params, tags)
         seen.step = rows or seen.step
-        state = entry["state"] if ended else "killed" if over and not folder.busy else "running"
+        state = entry.state if ended else RUNNING
+        if over and not ended and not folder.busy:
+            state = "killed"
         if ended:
             self._files(seen.run_id, entry, record, folder)
-            self._sync_speed(seen, entry["run"])
-        self._set_status(seen, _STATUS[state], (record or {}).get("provenance", {}).get("finished"))
+            self._sync_speed(seen, entry.run)
+        self._set_status(seen, _STATUS[state], None if record is None else record.provenance.finished)
         if ended:  # last: what has it is complete
             self.client.set_tag(seen.run_id, "bench.state", state)
             seen.params = frozenset()
         seen.state = state
         return True
 
-    def _create_run(self, name: str, entry: Mapping[str, Any]) -> Known:
+    def _create_run(self, name: str, entry: Entry) -> Known:
         tags = {
             "mlflow.parentRunId": self.parent,
             "bench.entry": name,
-            "bench.run": entry["run"],
-            "bench.role": entry["kind"],
-            "bench.cell": entry["cell"],
-            "bench.number": str(entry["number"]),
+            "bench.run": entry.run,
+            "bench.role": entry.kind,
+            "bench.cell": entry.cell,
+            "bench.number": str(entry.number),
             "bench.study": self.study,
         }
         run = self.client.create_run(self.experiment, run_name=name, tags=tags)
@@ -215,47 +223,46 @@ class Tracker:
             self.client.set_terminated(seen.run_id, status=status, end_time=when)
         seen.status = status
 
-    def _files(
-        self, run_id: str, entry: Mapping[str, Any], record: Mapping[str, Any] | None, folder: RunFolder
-    ) -> None:
+    def _files(self, run_id: str, entry: Entry, record: RunRecord | None, folder: RunFolder) -> None:
         """The entry; the record itself, its curves, its layers; weights for finals only."""
         names = ["record.json", "curves.parquet"] if record is not None else []
-        if record is not None and entry["kind"] in ("final", "baseline", "run"):
+        if record is not None and entry.kind in (FINAL, BASELINE, LOOSE_RUN):
             names += ["plan.json", "model.safetensors"]
         with tempfile.TemporaryDirectory() as temporary:
             for name in names:
                 if (folder.path / name).exists():
                     os.symlink(folder.path / name, Path(temporary) / name)
-            if record is not None and record["layers"]:
-                layers = pd.DataFrame(record["layers"])
+            if record is not None and record.layers:
+                layers = pd.DataFrame([layer.to_json() for layer in record.layers])
                 layers.to_csv(Path(temporary) / "layers.csv", index=False)
-            (Path(temporary) / "entry.json").write_text(as_json(entry))
+            (Path(temporary) / "entry.json").write_text(to_text(entry))
             self.client.log_artifacts(run_id, temporary)
 
     def _sync_speed(self, seen: Known, run_id: str) -> bool:
         """What was measured of the model's speed, once for each time that it was measured."""
         found = self.home.records.speed(run_id)
-        rows = [row for row in (found or {"rows": []})["rows"] if row["model"] == "pruned"]
-        stamp = f"{len(rows)} {max((row['when'] for row in rows), default=0):.3f}"
-        if found is None or seen.speed == stamp:
+        if found is None:
+            return False
+        rows = [row for row in found.rows if row.model == PRUNED]
+        stamp = f"{len(rows)} {max((row.when for row in rows), default=0):.3f}"
+        if seen.speed == stamp:
             return False
         from mlflow.entities import Metric
 
-        names = [f"speed/{row['precision']}_{row['mode']}_batch_{row['wanted']}" for row in rows]
-        metrics = [
-            Metric(f"{name}_{key}", row[key], int(1000 * row["when"]), 0)
-            for name, row in zip(names, rows, strict=True)
-            for key in ("ratio", "median_ms")
-        ]
+        metrics = list[Metric]()
+        for row in rows:
+            name, when = f"speed/{row.precision}_{row.mode}_batch_{row.wanted}", int(1000 * row.when)
+            metrics.append(Metric(f"{name}_ratio", row.ratio, when, 0))
+            metrics.append(Metric(f"{name}_median_ms", row.median_ms, when, 0))
         self.client.log_batch(seen.run_id, metrics=metrics)
         self._artifact(seen.run_id, "speed.json", found)
         self.client.set_tag(seen.run_id, "bench.speed", stamp)
         seen.speed = stamp
         return True
 
-    def _artifact(self, run_id: str, name: str, value: Mapping[str, Any]) -> None:
+    def _artifact(self, run_id: str, name: str, value: Part) -> None:
         with tempfile.TemporaryDirectory() as temporary:
-            (Path(temporary) / name).write_text(as_json(value))
+            (Path(temporary) / name).write_text(to_text(value))
             self.client.log_artifacts(run_id, temporary)
 
     def report(self, folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from bench.records.run_record import RunRecord
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -28,28 +29,24 @@ def finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def as_json(value: Mapping[str, Any]) -> str:
-    """A record as the text of an artifact."""
-    return json.dumps(value, indent=1) + "\n"
-
-
-def results(record: Mapping[str, Any]) -> list[Any]:
+def results(record: RunRecord) -> list[Any]:
     """What a run came to, as MLflow's numbers."""
     from mlflow.entities import Metric
 
-    when, step = int(record["provenance"].get("finished", 0) * 1000), int(record["cost"].get("steps", 0))
-    numbers = {**_numbers("result", record["metrics"]), **_numbers("result/cost", record["cost"])}
-    return [Metric(k, float(v), when, step) for k, v in numbers.items() if finite(v)]
+    when, step = int((record.provenance.finished or 0) * 1000), record.cost.steps
+    numbers = {f"result/{key}": value for key, value in record.metrics.numbers().items()}
+    numbers |= _numbers("result/cost", record.cost.to_json())
+    return [Metric(key, float(value), when, step) for key, value in numbers.items() if finite(value)]
 
 
-def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
+def tags_of(record: RunRecord) -> dict[str, str]:
     """How a run ended and where it was computed, as tags."""
-    where = record["provenance"]
-    tags = {"bench.status": record["status"], "bench.commit": str(where.get("commit", ""))}
-    tags |= {f"bench.version.{k}": str(v) for k, v in where.get("versions", {}).items()}
-    tags |= {f"bench.hardware.{k}": str(v) for k, v in where.get("hardware", {}).items()}
-    if record.get("label"):
-        tags["bench.label"] = str(record["label"])
-    if record["reason"]:
-        tags["bench.reason"] = str(record["reason"])[:5000]
+    where = record.provenance
+    tags = {"bench.status": record.status, "bench.commit": where.commit or ""}
+    tags |= {f"bench.version.{name}": str(version) for name, version in where.versions.items()}
+    tags |= {f"bench.hardware.{name}": str(fact) for name, fact in where.hardware.items()}
+    if record.label:
+        tags["bench.label"] = record.label
+    if record.reason:
+        tags["bench.reason"] = record.reason[:5000]
     return tags

@@ -19,10 +19,25 @@ from bench.measure.energy import Meter
 from bench.method import ReplacesModel
 from bench.protocol import PROTOCOL
 from bench.recipe import Recovery
+from bench.records import reading
 from bench.records.files import read_json, write_json
-from bench.records.folder import SCHEMA, Folder
+from bench.records.folder import Folder
 from bench.records.home import Home
-from bench.records.run_folder import RunFolder
+from bench.records.run_folder import RECORD, RunFolder
+from bench.records.run_record import (
+    FAILED,
+    FINISHED,
+    SCHEMA,
+    Collapsed,
+    Cost,
+    LayerRow,
+    Metrics,
+    PhaseRow,
+    Provenance,
+    RunRecord,
+    RunSpec,
+    TestOpening,
+)
 from bench.run import SHUFFLED, START_RUN, Run
 from bench.training import outcome
 from bench.training.loop import Observer, Setup, Training, train
@@ -80,7 +95,7 @@ def execute(
     keep_weights: bool = True,
     beside: int = 1,
     decoding: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Compute a run, or go on with it where it stopped, and return its record; a finished one is only read.
 
     ``beside`` is how many runs share the machine (it is recorded: it blurs seconds and latencies).
@@ -88,7 +103,7 @@ def execute(
     folder = RunFolder(home.records.run(run.id))
     with folder.lock(), _shared(home, folder, keep_weights):
         done = folder.record()
-        if done is not None and done["status"] == "finished" and _has_weights(folder, keep_weights):
+        if done is not None and done.finished and _has_weights(folder, keep_weights):
             return done
         write_json(folder.path / "run.json", {"run": run.to_dict(), "identity": run.identity()})
         began, started = time.perf_counter(), time.time()
@@ -125,31 +140,40 @@ def execute(
         outcome.require_target(run, metrics)
         metrics |= outcome.pruned(training, finished) | {"val_best/top1": outcome.best(folder.rows(), metrics)}
         collapsed = measure.collapsed(finished, layers, training.setup.validation(), run.recipe)
-        record = {
-            "schema": SCHEMA,
-            "protocol": PROTOCOL,
-            "id": run.id,
-            "status": "finished",
-            "reason": None,
-            "run": run.to_dict(),
-            "identity": run.identity(),
-            "architecture": built,
-            "label": training.label,
-            "metrics": {**metrics, **aim, "layers/collapsed": len(collapsed)},
-            "layers": layers,
-            "collapsed": collapsed,
-            "phases": training.at.phases,
-            "cost": _cost(run, training, home.records, time.perf_counter() - began, beside) | {"energy_joules": joules},
-            "provenance": provenance(device, started, task),
-            "test_openings": task.openings,
-            "test_opened": task.opened,
-            "attempts": folder.attempts(),
-        }
+        record = replace(
+            _closed(run, folder, provenance(device, started, task)),
+            architecture=built,
+            label=training.label,
+            metrics=Metrics.from_numbers({**metrics, **aim, "layers/collapsed": len(collapsed)}),
+            layers=tuple(map(LayerRow.from_json, layers)),
+            collapsed=tuple(map(Collapsed.from_json, collapsed)),
+            phases=tuple(map(PhaseRow.from_json, training.at.phases)),
+            cost=replace(_cost(run, training, home.records, time.perf_counter() - began, beside), energy_joules=joules),
+            test_openings=task.openings,
+            test_opened=tuple(map(TestOpening.from_json, task.opened)),
+        )
         if keep_weights:
-            record["weights_sha256"] = models.save_weights(finished, folder.path / "model.safetensors")
+            digest = models.save_weights(finished, folder.path / "model.safetensors")
+            record = replace(record, weights_sha256=digest)
             write_json(folder.path / "plan.json", _whole_plan(plan, training.kept))
         folder.close(record)
         return record
+
+
+def _closed(run: Run, folder: RunFolder, where: Provenance, *, reason: str | None = None) -> RunRecord:
+    """The record of a run that has ended, without what only a finished one has; ``reason`` says why it failed, if it did."""
+    return RunRecord(
+        schema=SCHEMA,
+        protocol=PROTOCOL,
+        id=run.id,
+        status=FINISHED if reason is None else FAILED,
+        reason=reason,
+        run=RunSpec(run.to_dict()),
+        identity=run.identity(),
+        architecture=run.model,
+        provenance=where,
+        attempts=folder.attempts(),
+    )
 
 
 def _shared(home: Home, folder: RunFolder, weights: bool) -> contextlib.AbstractContextManager[None]:
@@ -186,64 +210,51 @@ def setup(run: Run, task: tasks.Task, size: int, device: torch.device) -> Setup:
     return Setup(run.method, recipe, run.seed, batches, lambda: validation, device, steps, recovery=recovery)
 
 
-def _cost(run: Run, training: Training, records: Folder, seconds: float, beside: int) -> dict[str, Any]:
+def _cost(run: Run, training: Training, records: Folder, seconds: float, beside: int) -> Cost:
     steps, spent = training.setup.steps, training.at.seconds
     samples = steps * run.recipe.batch
-    return {
-        "steps": steps,
-        "start_steps": _steps(run.start, records),
-        "shape_steps": _steps(run.shape, records),
-        "samples": samples,
-        "seconds": seconds,
-        "train_seconds": spent,
-        "images_per_second": samples / spent if spent else None,
-        "peak_memory_bytes": environment.peak_memory(training.setup.device),
-        "runs_beside": beside,
-    }
+    return Cost(
+        steps=steps,
+        start_steps=_steps(run.start, records),
+        shape_steps=_steps(run.shape, records),
+        samples=samples,
+        seconds=seconds,
+        train_seconds=spent,
+        images_per_second=samples / spent if spent else None,
+        peak_memory_bytes=environment.peak_memory(training.setup.device),
+        runs_beside=beside,
+    )
 
 
 def _steps(text: str, records: Folder) -> int:
-    """The steps that a run named as run:ID took, with those that it began with; of anything else none."""
+    """The steps that a run named as run:ID took, with those of the runs that it started from; 0 of anything else."""
     record = records.record(text.partition(":")[2]) if text.startswith((START_RUN, SHUFFLED)) else None
-    cost: dict[str, int] = record["cost"] if record else {}
-    return sum(cost.get(key, 0) for key in ("steps", "start_steps", "shape_steps"))
+    if record is None:
+        return 0
+    return record.cost.steps + record.cost.start_steps + record.cost.shape_steps
 
 
-def provenance(device: torch.device, started: float, task: tasks.Task) -> dict[str, Any]:
+def provenance(device: torch.device, started: float, task: tasks.Task) -> Provenance:
     """Where numbers come from: code, libraries, machine, data and command."""
-    return {
+    return Provenance(
         **environment.code_version(Path(__file__).parent),
-        "versions": environment.versions(),
-        "hardware": environment.hardware(device),
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "command": environment.command(),
-        "started": started,
-        "finished": time.time(),
-        "data": {"task": task.info.name, "digest": task.digest, **task.counts},
-    }
+        versions=environment.versions(),
+        hardware=environment.hardware(device),
+        device=str(device),
+        threads=torch.get_num_threads(),
+        command=environment.command(),
+        started=started,
+        finished=time.time(),
+        data={"task": task.info.name, "digest": task.digest, **task.counts},
+    )
 
 
-def failed(run: Run, home: Home, reason: str) -> dict[str, Any]:
-    """Close a run that cannot be computed: failures are results, with their reason."""
+def failed(run: Run, home: Home, reason: str) -> RunRecord:
+    """Write the record of a run that cannot be computed: failures are results, with their reason."""
     folder = RunFolder(home.records.run(run.id))
-    record = {
-        "schema": SCHEMA,
-        "protocol": PROTOCOL,
-        "id": run.id,
-        "status": "failed",
-        "reason": reason,
-        "run": run.to_dict(),
-        "identity": run.identity(),
-        "metrics": {},
-        "layers": [],
-        "phases": [],
-        "cost": {},
-        "provenance": {"versions": environment.versions(), "command": environment.command(), "finished": time.time()},
-        "test_openings": 0,
-        "attempts": folder.attempts(),
-    }
-    write_json(folder.path / "record.json", record)
+    known = Provenance(versions=environment.versions(), command=environment.command(), finished=time.time())
+    record = _closed(run, folder, known, reason=reason)
+    reading.write(folder.path / RECORD, record)
     if (remote := home.remote) is not None:
         from bench.records.sharing import offer
 

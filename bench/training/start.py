@@ -78,7 +78,7 @@ def finished(text: str, records: Folder) -> Path:
     """The folder of a finished run with weights, by ``run:ID`` or ``shuffled:ID``."""
     run_id = text.partition(":")[2]
     record = records.record(run_id) if run_id else None
-    if record is None or record["status"] != "finished" or not (records.run(run_id) / WEIGHTS).exists():
+    if record is None or not record.finished or not (records.run(run_id) / WEIGHTS).exists():
         raise MissingData(
             f"a run can start from a finished run with weights, but {run_id!r} is none; run that one first"
         )

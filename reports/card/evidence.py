@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.records.run_record import Metrics, RunRecord, RunSpec
 from reports.load.records import CONFIGURATION, CONTROL, DENSE, Study, dicts
 
 MET, UNMET, NONE = "met", "not met", "not applicable"
@@ -46,34 +47,32 @@ class Evidence:
         """Finals, controls and whatever was injected, that have a result."""
         return dicts(self.study.done("final", "baseline"))
 
-    def record(self, entry: Mapping[str, Any]) -> Row:
+    def record(self, entry: Mapping[str, Any]) -> RunRecord:
         """The record of an entry's run."""
         return self.study.records[entry["run"]]
 
-    def metrics(self, entry: Mapping[str, Any]) -> Row:
+    def metrics(self, entry: Mapping[str, Any]) -> Metrics:
         """What was measured of it."""
-        found: Row = self.record(entry)["metrics"]
-        return found
+        return self.record(entry).metrics
 
-    def run(self, entry: Mapping[str, Any]) -> Row:
+    def run(self, entry: Mapping[str, Any]) -> RunSpec:
         """Its fields."""
-        found: Row = self.record(entry)["run"]
-        return found
+        return self.record(entry).run
 
-    def method(self, entry: Mapping[str, Any]) -> Row:
+    def method(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         """The fields of its method."""
-        found: Row = self.run(entry).get("method", {})
-        return found
+        return self.run(entry).method
 
     def samples(self, entry: Mapping[str, Any]) -> float:
         """Training images that it saw, with those of the training that it began from."""
-        cost = self.record(entry)["cost"]
-        steps = float(cost.get("steps") or 1)
-        return float(cost.get("samples") or steps) * (1 + float(cost.get("start_steps", 0)) / steps)
+        cost = self.record(entry).cost
+        steps = float(cost.steps or 1)
+        return float(cost.samples or steps) * (1 + cost.start_steps / steps)
 
     def dense(self, entry: Mapping[str, Any]) -> bool:
         """Whether it is plain training of the whole model, and follows from no other run."""
-        return self.method(entry).get("name", entry["method"]) == CONTROL and not self.run(entry).get("shape")
+        run = self.run(entry)
+        return (run.method_name or entry["method"]) == CONTROL and not run.shape
 
     def repetition(self, entry: Mapping[str, Any]) -> tuple[int, int]:
         """The seeds of its dense model and of itself."""

@@ -18,7 +18,7 @@ CELLS = 8  # from which on ranks over cells are compared
 @of_finals
 def last_epoch(found: Evidence) -> Verdict:
     """Rule 11: the last epoch's accuracy stands in the tables, with the best on validation beside it."""
-    known = sum("val_best/top1" in found.metrics(e) for e in found.finals)
+    known = sum(found.metrics(e).measured("val_best_top1") for e in found.finals)
     where = found.printed("val_best", "val_top1")
     text = f"last epoch and best on validation are recorded in {known} of {counted(len(found.finals), 'final')}"
     text += f", both in table {where}" if where else ", but no table has both"
@@ -28,8 +28,9 @@ def last_epoch(found: Evidence) -> Verdict:
 @of_finals
 def breadth(found: Evidence) -> Verdict:
     """Rule 12: several tasks and architectures, one of them large, not only the usual small ones."""
-    task, models = str(found.study.declared.get("task")), sorted({e["model"] for e in found.finals})
-    largest = max(found.metrics(e).get("params/reference", 0.0) for e in found.finals)
+    task, models = found.study.declared.task, sorted({e["model"] for e in found.finals})
+    sizes = [found.metrics(e).params_reference for e in found.finals]
+    largest = max(0.0 if math.isnan(size) else size for size in sizes)
     text = f"{counted(len(models), 'pair')}: {task} with {listed(models)}; the largest has {largest / 1e6:.3g} M parameters"
     return judged(len(models) >= PAIRS and largest >= LARGE and task not in SMALL, text, found.link("finals"))
 
@@ -51,8 +52,8 @@ def operating_points(found: Evidence) -> Verdict:
 @of_finals
 def both_sizes(found: Evidence) -> Verdict:
     """Rule 14: weights and multiplications left are both there, with what they are relative to."""
-    keys = ("weights_left", "macs/fraction", "speedup/theoretical")
-    whole = sum(all(key in found.metrics(e) for key in keys) for e in found.finals)
+    fields = ("weights_left", "macs_fraction", "speedup_theoretical")
+    whole = sum(found.metrics(e).measured(*fields) for e in found.finals)
     where = found.printed("weights_left", "macs_left")
     text = f"weights left, MACs left and their inverse are in {whole} of {len(found.finals)} finals; defined in the caption"
     return judged(whole == len(found.finals) and bool(where), text, where or "facts")
@@ -73,7 +74,7 @@ def attained(found: Evidence) -> Verdict:
 @of_finals
 def raw_accuracy(found: Evidence) -> Verdict:
     """Rule 16: top-1 and top-5 themselves, not only differences."""
-    known = sum({"test/top1", "test/top5"} <= found.metrics(e).keys() for e in found.finals)
+    known = sum(found.metrics(e).measured("test_top1", "test_top5") for e in found.finals)
     where = found.printed("top1", "top5")
     text = f"test top-1 and top-5 are recorded in {known} of {len(found.finals)} finals"
     text += f", and in table {where}" if where else ", but no table has top-5"
@@ -84,9 +85,9 @@ def raw_accuracy(found: Evidence) -> Verdict:
 def seeds(found: Evidence) -> Verdict:
     """Rule 17: seeds enough for what is claimed; the mean never stands without n and its spread."""
     least = min(len(own) for own in found.configurations())
-    cifar = str(found.study.declared.get("task")).startswith("cifar")
+    cifar = found.study.declared.task.startswith("cifar")
     headline = CIFAR if cifar else HEADLINE
-    needed = headline if found.study.declared.get("topic") == "headline" else SCREEN
+    needed = headline if found.study.declared.topic == "headline" else SCREEN
     enough = "enough to screen" if least >= SCREEN else "too few to screen"
     enough += " and for a headline" if least >= headline else f", a headline needs {headline}"
     text = f"n = {least} at least, {enough}; tables show n and the t interval, their CSV the deviation"
@@ -98,7 +99,7 @@ def two_levels(found: Evidence) -> Verdict:
     """Rule 18: several dense models, and several prunings of each."""
     runs: dict[tuple[str, str], set[int]] = {}
     for entry in found.finals:
-        start = found.record(entry)["identity"].get("start") or ""
+        start = found.record(entry).identity.get("start") or ""
         if start:
             runs.setdefault((entry["model"], start), set()).add(entry["seed"])
     models = {model for model, _ in runs}
@@ -118,7 +119,7 @@ def paired(found: Evidence) -> Verdict:
         for place, rows in finals.groupby(["model", "group"])
     }
     apart = sorted(f"{model} {group}".strip() for (model, group), own in sets.items() if len(own) > 1)
-    wrong = sum(found.run(e).get("seed", e["seed"]) != e["seed"] for e in found.finals)
+    wrong = sum(found.run(e).seed not in (None, e["seed"]) for e in found.finals)
     text = f"the same seeds in each of {counted(len(sets), 'cell')}" if not apart else f"seeds differ: {listed(apart)}"
     text += f"; {wrong} records name another seed" if wrong else ""
     return judged(not apart and not wrong, text, found.link("runs"))
@@ -146,7 +147,7 @@ def detectable(found: Evidence) -> Verdict:
 
 def fresh_seeds(found: Evidence) -> Verdict:
     """Rule 22: what was chosen runs again with seeds that tuning never used."""
-    if found.study.grid or not found.study.declared.get("trials"):
+    if found.study.grid or not found.study.declared.trials:
         return Verdict(NONE, "nothing is chosen, so no winner's luck is reported", "facts")
     entries = found.study.entries
     used = {kind: set(entries.loc[entries["kind"] == kind, "seed"]) for kind in ("trial", "final")}

@@ -15,10 +15,10 @@ SAME = 1.01  # costs up to one per cent apart count as equal
 def same_start(found: Evidence) -> Verdict:
     """Rule 1: of one model and seed, all that start from trained weights start from the same ones."""
     link, starts = found.link("runs"), dict[tuple[Any, ...], set[str]]()
-    able = [e for e in found.finals if found.record(e).get("architecture") in (None, e["model"])]
+    able = [e for e in found.finals if found.record(e).architecture == e["model"]]
     for entry in able:
         record = found.record(entry)
-        start = record["identity"].get("start") or record["run"].get("start") or ""
+        start = record.identity.get("start") or record.run.start
         starts.setdefault((entry["model"], *found.repetition(entry)), set()).add(start)
     without = sum("" in own for own in starts.values())
     if without:
@@ -68,7 +68,7 @@ def simple_baselines(found: Evidence) -> Verdict:
         (m.get("criterion") or m.get("importance"), m.get("allocation") or m.get("scope"))
         for m in map(found.method, found.runs)
     ]
-    shuffled = [e for e in found.runs if str(found.run(e).get("shape") or "").startswith("shuffled:")]
+    shuffled = [e for e in found.runs if found.run(e).shape.startswith("shuffled:")]
     seen = {
         "random": any(score == "random" for score, _ in scores),
         "random with a method's own ratios": bool(shuffled),
@@ -92,11 +92,10 @@ def sanity(found: Evidence) -> Verdict:
     shuffled, anew = 0, 0
     for entry in found.runs:
         run = found.run(entry)
-        shape = str(run.get("shape") or "")
-        shuffled += shape.startswith("shuffled:")
-        of = found.study.records.get(shape.partition(":")[2])
-        other = of is not None and of["run"].get("seed") != run.get("seed")  # the same would be the dense model's own
-        anew += shape.startswith("run:") and not run.get("start") and other
+        shuffled += run.shape.startswith("shuffled:")
+        of = found.study.records.get(run.shape.partition(":")[2])
+        other = of is not None and of.run.seed != run.seed  # the same would be the dense model's own
+        anew += run.shape.startswith("run:") and not run.start and other
     text = f"{counted(shuffled, 'run')} with the mask shuffled in each layer, {anew} with weights drawn anew"
     return judged(bool(shuffled and anew), text, found.link("sanity", "finals"))
 
@@ -104,7 +103,7 @@ def sanity(found: Evidence) -> Verdict:
 @of_finals
 def recovery(found: Evidence) -> Verdict:
     """Rule 6: how a model recovers is said by the run, not decided by the method."""
-    ways = [str(found.run(e).get("recovery") or "none") for e in found.finals]
+    ways = [found.run(e).recovery for e in found.finals]
     own: dict[str, set[str]] = {}
     for entry, way in zip(found.finals, ways, strict=True):
         own.setdefault(f"{entry['method']} on {entry['model']}", set()).add(way)
@@ -124,17 +123,17 @@ def recovery(found: Evidence) -> Verdict:
 @of_finals
 def same_recipe(found: Evidence) -> Verdict:
     """Rule 7: one schedule and one recipe for all methods that stand beside each other."""
-    tuned = [set(cell.get("space") or ()) for cell in found.study.declared.get("cells", {}).values()]
+    tuned = [set(cell.space) for cell in found.study.declared.cells.values()]
     free = set.intersection(*tuned) if tuned else set()
     different = set[str]()
     for own in found.compared().values():
-        recipes = [found.run(e).get("recipe") or {} for e in own]
+        recipes = [found.run(e).recipe for e in own]
         for field in {key for recipe in recipes for key in recipe} - free:
             if len({json.dumps(recipe.get(field)) for recipe in recipes}) > 1:
                 different.add(field)
     if different:
         return Verdict(UNMET, f"recipes differ in {listed(sorted(different))}", found.link("configurations"))
-    recipe: dict[str, Any] = found.run(found.finals[0]).get("recipe") or {}
+    recipe = found.run(found.finals[0]).recipe
     told = ", ".join(f"{key} {recipe[key]}" for key in ("optimizer", "lr", "schedule") if key in recipe)
     many = counted(len(found.finals), "final")
     return judged(bool(recipe), f"one recipe in {many}: {told}" if recipe else "records have no recipe")
@@ -161,9 +160,9 @@ def equal_cost(found: Evidence) -> Verdict:
 def equal_tuning(found: Evidence) -> Verdict:
     """Rule 9: as many trials in every cell that has something to tune."""
     said, trials = found.study.declared, found.study.entries
-    if found.study.grid or not said.get("trials"):
+    if found.study.grid or not said.trials:
         return Verdict(NONE, "nothing is tuned: everything runs as it was declared", found.link("configurations"))
-    spaces = {name: cell.get("space") for name, cell in said.get("cells", {}).items()}
+    spaces = {name: cell.space for name, cell in said.cells.items()}
     counts = trials[trials["kind"] == "trial"].groupby("cell").size().to_dict()
     tuned = {name: counts.get(name, 0) for name, space in spaces.items() if space}
     if not tuned:
@@ -171,7 +170,7 @@ def equal_tuning(found: Evidence) -> Verdict:
     numbers = sorted(set(tuned.values()))
     trials_ = counted(numbers[0], "trial") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} trials"
     text = f"{trials_} in each of {counted(len(tuned), 'cell')}"
-    return judged(len(numbers) == 1 and numbers[0] > 0, f"{text}, sampler {said.get('sampler')}", found.link("history"))
+    return judged(len(numbers) == 1 and numbers[0] > 0, f"{text}, sampler {said.sampler}", found.link("history"))
 
 
 def test_once(found: Evidence) -> Verdict:
@@ -180,8 +179,8 @@ def test_once(found: Evidence) -> Verdict:
     if not records:
         return Verdict(NONE, "no run has a record yet", "facts")
     tuning = {run for run in entries.loc[entries["kind"] == "trial", "run"] if run in records}
-    early = sum(records[run].get("test_openings", 0) > 0 for run in tuning)
-    often = sum(record.get("test_openings", 0) > 1 for record in records.values())
-    once = sum(record.get("test_openings", 0) == 1 for record in records.values())
+    early = sum(records[run].test_openings > 0 for run in tuning)
+    often = sum(record.test_openings > 1 for record in records.values())
+    once = sum(record.test_openings == 1 for record in records.values())
     text = f"opened once by {once} runs, more than once by {often}, by {early} of {counted(len(tuning), 'trial')}"
     return judged(not early and not often, text, found.link("runs"))

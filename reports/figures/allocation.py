@@ -5,6 +5,7 @@ Shares are of the dense model's layer, so that a layer with zeros and one with f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -34,7 +35,7 @@ def allocation(study: Study) -> pd.DataFrame:
     entries = entries[(entries["method"] != CONTROL) & entries["model"].isin(dense) & ~derived]
     found = []
     for entry in dicts(entries):
-        rows = pd.DataFrame(study.records[entry["run"]]["layers"])
+        rows = pd.DataFrame([layer.to_json() for layer in study.records[entry["run"]].layers])
         if len(rows) and set(rows["name"]) & set(dense[entry["model"]]):
             own = _against(entry, rows, dense[entry["model"]])
             found += [own] if (own["left"] < 1).any() else []  # a dense model trained on has nothing to tell
@@ -61,8 +62,9 @@ def whole(study: Study) -> dict[str, dict[str, int]]:
     entries = study.done("baseline", "final", "trial")
     for entry in dicts(entries.assign(later=entries["method"] != CONTROL).sort_values("later", kind="stable")):
         record = study.records[entry["run"]]
-        sizes = {row["name"]: int(row["weights"]) for row in record["layers"]}
-        wanted = record["metrics"].get("weights/reference", record["metrics"].get("weights/all", sum(sizes.values())))
+        sizes = {layer.name: layer.weights for layer in record.layers}
+        known = (record.metrics.weights_reference, record.metrics.weights_all)  # old records lack the first, or both
+        wanted = next((number for number in known if not math.isnan(number)), sum(sizes.values()))
         if sizes and sum(sizes.values()) == wanted:
             found.setdefault(entry["model"], sizes)
     return found

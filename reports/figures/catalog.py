@@ -38,7 +38,7 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
     says why and the table is empty."""
     sizes = [lambda study, size=size: _accuracy(study, size) for size in accuracy.SIZES]
     grid = [_variants] if study.grid else []
-    asked = study.declared.get("figures", ())
+    asked = study.declared.figures
     layers = [] if "allocation" in asked else [_layers]  # which shows what is left of them, of smaller models too
     phases = [] if "comparison" in asked else [_rounds]  # of methods of which hardly one has rounds to look at
     return [*grid, *sizes, _curves, *layers, *phases, _importances, _slices, _history]
@@ -118,7 +118,7 @@ def _layers(study: Study) -> Figure:
 def _rounds(study: Study) -> Figure:
     table = rounds.pq_rounds(study)
     missing = "" if len(table) else "no shown run trains in more than one phase, so there are no rounds to compare"
-    if len(table) and "sap-phases" in study.declared.get("figures", ()):
+    if len(table) and "sap-phases" in study.declared.figures:
         table, missing = table[:0], "the figure of the SAP phases shows the same rounds"
     caption = (
         f"PQ index (p = 0.5, q = 1) of the live weights at the end of each round. {rounds.RULE} {rounds.seen(table)}"

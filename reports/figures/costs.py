@@ -67,7 +67,7 @@ def entries(study: Study) -> pd.DataFrame:
     rows = accuracy.underived(study)
     dense = rows["method"] == CONTROL
     whole = rows.loc[dense, "bytes_sparse"].groupby(rows["model"]).mean()
-    known = rows["run"].map(lambda run: study.records[run]["metrics"].get("bytes/reference", math.nan)).astype(float)
+    known = rows["run"].map(lambda run: study.records[run].metrics.bytes_reference).astype(float)
     times = timed(study)
     latency = rows["run"].map(times).astype(float).mask(dense & bool(times), 1.0)
     charged = pd.DataFrame([_charged(study, entry) for entry in dicts(rows)], columns=CHARGED, index=rows.index)
@@ -84,8 +84,8 @@ def entries(study: Study) -> pd.DataFrame:
 
 def _charged(study: Study, entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is charged; records that do not say how large the dense model is are not."""
-    known = "params/reference" in study.records[entry["run"]]["metrics"]
-    return ledger.charge(study, entry) if known else {"plain": False}
+    unknown = math.isnan(study.records[entry["run"]].metrics.params_reference)
+    return {"plain": False} if unknown else ledger.charge(study, entry)
 
 
 def setting(study: Study) -> dict[str, Any]:

@@ -6,6 +6,7 @@ A sweep is what its study declared as facts of its variants: ``steps``, or the t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
+from bench.records.study_record import CellRecord
 from reports.figures import style
 from reports.figures.catalog import Figure, numbers
 from reports.figures.hosts import policy
@@ -36,10 +38,10 @@ def decay(study: Study) -> pd.DataFrame:
     ``accuracy`` is test top-1 (per cent), over ``x``; ``name`` is the policy where N is swept, and elsewhere the reading of
     C_len. ``released``: how often a channel was given back, ``stayed``: how many of those channels are there in the end.
     """
-    cells, rows = study.declared.get("cells", {}), list[dict[str, Any]]()
+    cells, rows = study.declared.cells, list[dict[str, Any]]()
     least = _least(study)
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, facts = dicts(own)[0], cells.get(str(cell), {}).get("facts") or {}
+        first, facts = dicts(own)[0], _facts(cells.get(str(cell)))
         over = mean(own["test_top1"])
         row = {**{name: first[name] for name in WHOSE}, "label": label(first), "sweep": "", "name": "", "x": math.nan}
         row |= {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n} | _counts(study, own)
@@ -59,13 +61,17 @@ def decay(study: Study) -> pd.DataFrame:
 def _least(study: Study) -> dict[tuple[str, str], float]:
     """The lowest threshold of each kind for each reading: where the other one is swept, it stands at this."""
     found: dict[tuple[str, str], float] = {}
-    for cell in study.declared.get("cells", {}).values():
-        params = dict(setting.split("=", 1) for setting in cell.get("settings") or ())
+    for cell in study.declared.cells.values():
+        params, facts = dict(setting.split("=", 1) for setting in cell.settings or ()), _facts(cell)
         for name in (RATE, LENGTH):
-            if name in (cell.get("facts") or {}):
+            if name in facts:
                 at = (params.get("leave.variant", ""), name)
-                found[at] = min(cell["facts"][name], found.get(at, math.inf))
+                found[at] = min(facts[name], found.get(at, math.inf))
     return found
+
+
+def _facts(cell: CellRecord | None) -> Mapping[str, float]:
+    return {} if cell is None else cell.facts or {}
 
 
 def _counts(study: Study, own: pd.DataFrame) -> dict[str, float]:

@@ -32,10 +32,11 @@ def equilibrium(study: Study) -> pd.DataFrame:
     prunable weights, ``x`` the drop-back probability, ``name`` the rule, ``order`` that of the two drops. It is "accuracy"
     elsewhere: test top-1 (per cent) at the wanted sparsity ``x``, ``name`` the part ("" and no ``x`` for a control).
     """
-    cells, rows = study.declared.get("cells", {}), []
+    cells, rows = study.declared.cells, []
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, facts = dicts(own)[0], cells.get(str(cell), {}).get("facts") or {}
-        fields = {**study.records[first["run"]]["run"].get("method", {}), **first["params"]}
+        first, declared = dicts(own)[0], cells.get(str(cell))
+        facts = {} if declared is None else declared.facts or {}
+        fields = {**study.records[first["run"]].run.method, **first["params"]}
         settled = "predicted" in facts
         over = mean(own["sparsity" if settled else "test_top1"])
         if settled:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
+from bench.records.run_record import RunRecord
 from reports.figures import costs, speed, style
 from reports.figures.catalog import Figure, numbers
 from reports.figures.style import CONTROL_DASH, INK, Looks, ink, key
@@ -79,10 +80,10 @@ def policy(params: Mapping[str, Any]) -> str:
     return RECTIFIED if str(params.get("leave.rectify", "")).lower() == "true" else SMOOTH
 
 
-def before(record: Mapping[str, Any]) -> float:
+def before(record: RunRecord) -> float:
     """Validation top-1 (per cent) right after the last removal, before what is left was trained on; NaN where not noted."""
-    found = [phase["after/val/top1"] for phase in record["phases"] if "after/val/top1" in phase]
-    return float(found[-1]) if found else math.nan
+    found = [phase.after_val_top1 for phase in record.phases if not math.isnan(phase.after_val_top1)]
+    return found[-1] if found else math.nan
 
 
 def _row(study: Study, own: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _row(study: Study, own: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     found = {"claim": False, "host": first["group"], **{name: first[name] for name in WHOSE if name in first}}
     for name, over in means.items():
         found |= {name: over.mean, f"{name}_half": over.half, f"{name}_n": over.n}
-    left = [r["metrics"]["params/all"] / r["metrics"].get("params/reference", math.nan) for r in records]
+    left = [r.metrics.params_all / r.metrics.params_reference for r in records]
     timed = costs.timed(study)
     return {
         **{**found, "n": len(own), "macs": own["macs_left"].mean(), "parameters": mean(left).mean},
@@ -159,7 +160,7 @@ def figure(study: Study) -> Figure:
         "The table of hosts has what is left of the models, and their measured time."
     )
     missing = "" if len(own) else "no final has a result yet"
-    paper = study.declared.get("task") == "cifar10"
+    paper = study.declared.task == "cifar10"
     title = "What decay adds to its hosts"
     return Figure("hosts", title, caption, table, partial(draw, table, lines, paper), missing)
 

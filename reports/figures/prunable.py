@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bench.records.run_record import RunRecord
 from reports.figures import style
 from reports.figures.style import COLUMN, INK, PAGE, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
@@ -61,15 +61,15 @@ def _row(study: Study, own: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _shares(record: Mapping[str, Any]) -> dict[str, float]:
+def _shares(record: RunRecord) -> dict[str, float]:
     """The parts of a finished model as shares of all its parameters."""
-    layers, metrics = record["layers"], record["metrics"]
-    total = metrics["params/all"]
-    chosen = [layer for layer in layers if layer["prunable"]]
-    left, weights = sum(layer["nonzero"] for layer in chosen), sum(layer["weights"] for layer in layers)
-    may = sum(layer["weights"] for layer in chosen)
+    layers, metrics = record.layers, record.metrics
+    total = metrics.params_all
+    chosen = [layer for layer in layers if layer.prunable]
+    left, weights = sum(layer.nonzero for layer in chosen), sum(layer.weights for layer in layers)
+    may = sum(layer.weights for layer in chosen)
     counts = {"pruned": may - left, "left": left, "spared": weights - may, "other": total - weights}
-    counts |= {name: metrics.get(f"params/{name}", math.nan) for name in EXTRA}
+    counts |= {name: getattr(metrics, f"params_{name}") for name in EXTRA}
     return {name: count / total for name, count in counts.items()} | {"parameters": total}
 
 

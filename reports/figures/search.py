@@ -76,11 +76,11 @@ def importances(study: Study) -> pd.DataFrame:
     """Optuna's importance (share, 0 to 1) of each parameter for each objective, as the study noted it when it ended."""
     rows = [
         {
-            **{"cell": cell, "method": facts["method"], "reconstruction": study.cell_reconstructed(facts)},
+            **{"cell": cell, "method": facts.method, "reconstruction": facts.reconstruction},
             **{"objective": objective, "parameter": name, "share": share},
         }
-        for cell, facts in sorted(study.declared.get("cells", {}).items())
-        for objective, shares in facts.get("importances", {}).items()
+        for cell, facts in sorted(study.declared.cells.items())
+        for objective, shares in (facts.importances or {}).items()
         for name, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     ]
     return pd.DataFrame(rows, columns=["cell", "method", "reconstruction", "objective", "parameter", "share"])
@@ -191,12 +191,12 @@ def slices(study: Study) -> pd.DataFrame:
     the finals.
     """
     rows, ended = list[dict[str, Any]](), study.entries[study.entries["state"].isin(("finished", "failed"))]
-    for name, cell in sorted(study.declared.get("cells", {}).items()):
+    for name, cell in sorted(study.declared.cells.items()):
         trials = dicts(ended[(ended["kind"] == "trial") & (ended["cell"] == name)])
         taken = set(ended.loc[(ended["kind"] == "final") & (ended["cell"] == name), "number"])
-        shares = cell.get("importances", {}).get("accuracy", {})
-        for rank, parameter in enumerate(sorted(cell.get("space") or {}, key=lambda p: -shares.get(p, 0))):
-            space = _space(cell["space"][parameter])
+        shares = (cell.importances or {}).get("accuracy", {})
+        for rank, parameter in enumerate(sorted(cell.space, key=lambda p: -shares.get(p, 0))):
+            space = _space(cell.space[parameter])
             about = {"cell": name, "parameter": parameter, "rank": rank, "log": bool(space.get("log"))}
             rows += [
                 {

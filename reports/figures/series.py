@@ -51,8 +51,7 @@ def validation_curves(study: Study) -> pd.DataFrame:
 def _begun(study: Study, run: str) -> float:
     """The epochs that were trained before a run, as many as its own steps say."""
     record = study.records[run]
-    cost, epochs = record["cost"], record["run"].get("epochs", 0)
-    return float(epochs * cost.get("start_steps", 0) / max(1, cost.get("steps", 1)))
+    return record.run.epochs * record.cost.start_steps / max(1, record.cost.steps)
 
 
 def layer_sparsity(study: Study) -> pd.DataFrame:

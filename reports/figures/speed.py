@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
+from bench.records.speed_record import SpeedRow
 from reports.figures import style
 from reports.figures.catalog import Figure
 from reports.figures.style import COLOURS, CONTROL_DASH, INK, MARKERS, Looks, ink, key
@@ -36,33 +36,31 @@ def speed(study: Study) -> pd.DataFrame:
     found = list[dict[str, Any]]()
     for entry in dicts(study.done("final")):
         value = study.folder.speed(entry["run"])
-        if value is None or not value["smaller"] or entry["method"] == CONTROL:
+        if value is None or not value.smaller or entry["method"] == CONTROL:
             continue
         whose = {**{name: entry[name] for name in (*CONFIGURATION, *WHOSE) if name in entry}, "label": label(entry)}
-        for dense, pruned in itertools.pairwise(value["rows"]):
-            if (dense["model"], pruned["model"]) == ("dense", "pruned"):
-                row = {**whose, **{name: pruned[name] for name in HOW}, **_numbers(dense, pruned)}
-                found.append({**row, "macs_left": entry["macs_left"], "theoretical": value["speedup/theoretical"]})
+        for dense, pruned in value.pairs():
+            row = {**whose, **{name: getattr(pruned, name) for name in HOW}, **_numbers(dense, pruned)}
+            found.append({**row, "macs_left": entry["macs_left"], "theoretical": value.speedup_theoretical})
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.sort_values(["model", *HOW[:4], "group", "macs_left"], kind="stable", ignore_index=True)
 
 
-def _numbers(dense: dict[str, Any], pruned: dict[str, Any]) -> dict[str, Any]:
+def _numbers(dense: SpeedRow, pruned: SpeedRow) -> dict[str, Any]:
     """What a pair of rows says; the lower quartile of a ratio is the upper one of its inverse."""
-    same = {name: pruned[name] for name in ("ratio", "ratio_q1", "ratio_q3", "rounds", "images_per_s")}
+    same = {name: getattr(pruned, name) for name in ("ratio", "ratio_q1", "ratio_q3", "rounds", "images_per_s", "busy")}
     return {
         **same,
-        "busy": pruned.get("busy", math.nan),  # which the first files lack
-        **{"latency": 1 / pruned["ratio"], "low": 1 / pruned["ratio_q3"], "high": 1 / pruned["ratio_q1"]},
-        **{"thrown": dense["thrown"] + pruned["thrown"]},
-        **{"dense_ms": dense["median_ms"], "pruned_ms": pruned["median_ms"]},
+        **{"latency": 1 / pruned.ratio, "low": 1 / pruned.ratio_q3, "high": 1 / pruned.ratio_q1},
+        **{"thrown": dense.thrown + pruned.thrown},
+        **{"dense_ms": dense.median_ms, "pruned_ms": pruned.median_ms},
     }
 
 
 def masked(study: Study) -> int:
     """How many timed finals have all of their shapes, so that their speed-up is theoretical."""
     values = [study.folder.speed(run) for run in study.done("final")["run"]]
-    return sum(1 for value in values if value is not None and not value["smaller"])
+    return sum(1 for value in values if value is not None and not value.smaller)
 
 
 def realised(table: pd.DataFrame) -> str:

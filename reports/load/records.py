@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from bench.errors import BenchError, Corrupt
-from bench.records.folder import SCHEMA, Folder
+from bench.errors import Corrupt
+from bench.records.folder import Folder
+from bench.records.part import Part
+from bench.records.run_record import Cost, Metrics, RunRecord
+from bench.records.study_record import BASELINE, CellRecord, Entry, StudyRecord
 
 METRICS = {
-    "val_top1": "val/top1",
-    "test_top1": "test/top1",
-    "sparsity": "sparsity/prunable",
+    "val_top1": "val_top1",
+    "test_top1": "test_top1",
+    "sparsity": "sparsity_prunable",
     "weights_left": "weights_left",
-    "macs_left": "macs/fraction",
-    "bytes": "bytes/compressed",
-    "parameters": "params/all",
-    "nonzero": "params/nonzero",
-    "bytes_dense": "bytes/dense",
-    "bytes_sparse": "bytes/sparse",
+    "macs_left": "macs_fraction",
+    "bytes": "bytes_compressed",
+    "parameters": "params_all",
+    "nonzero": "params_nonzero",
+    "bytes_dense": "bytes_dense",
+    "bytes_sparse": "bytes_sparse",
 }
-"""Columns of the entries, and the metrics of a record that they hold (top-1 in per cent, shares from 0 to 1)."""
+"""Columns of the entries, and the fields of `Metrics` that they hold (top-1 in per cent, shares from 0 to 1)."""
 
 COLUMNS = ("kind", "cell", "method", "model", "target", "number", "seed", "run", "state", "reason", "params", "values")
 DENSE = "dense_seed"
@@ -49,33 +52,29 @@ class Study:
     """A study as it stands in the records. ``entries`` has one row per trial, final and baseline, in a fixed order."""
 
     name: str
-    declared: Mapping[str, Any]
+    declared: StudyRecord
     entries: pd.DataFrame
-    records: Mapping[str, dict[str, Any]]
+    records: Mapping[str, RunRecord]
     folder: Folder
 
     @property
     def pareto(self) -> bool:
         """Whether trials are told with two values (accuracy and size) or with accuracy only."""
-        return bool(self.declared.get("kind") == "pareto")
+        return self.declared.kind == "pareto"
 
     @property
     def grid(self) -> bool:
         """Whether its configurations are declared variants: no trials, nothing tuned."""
-        return bool(self.declared.get("kind") == "grid")
+        return self.declared.kind == "grid"
 
     @property
     def tuned(self) -> bool:
         """Whether there are trials, so that a configuration is one of them: "#5"."""
-        return not self.grid and self.declared.get("trials") != 0
+        return not self.grid and self.declared.trials > 0
 
     def reconstructed(self, method: str) -> bool:
         """Whether a method is a reconstruction, in some of its configurations at least."""
-        return method in self.declared.get("reconstructions", {})
-
-    def cell_reconstructed(self, cell: Mapping[str, Any]) -> bool:
-        """Whether what a declared cell runs is a reconstruction."""
-        return _reconstructed(cell, self.declared)
+        return method in self.declared.reconstructions
 
     def done(self, *kinds: str) -> pd.DataFrame:
         """The finished entries of some kinds."""
@@ -101,10 +100,15 @@ class Study:
         """The rows of "curves", or of a record's list "layers" or "phases", of some entries, each told whose it is."""
         found = []
         for entry in dicts(entries):
-            rows = self.curves(entry["run"]) if key == "curves" else pd.DataFrame(self.records[entry["run"]][key])
+            rows = self.curves(entry["run"]) if key == "curves" else self._rows(entry["run"], key)
             whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed", "run")}
             found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
         return pd.concat(found, ignore_index=True) if any(map(len, found)) else pd.DataFrame()
+
+    def _rows(self, run: str, key: str) -> pd.DataFrame:
+        record = self.records[run]
+        rows: tuple[Part, ...] = record.layers if key == "layers" else record.phases
+        return pd.DataFrame([row.to_json() for row in rows])
 
 
 def dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -144,72 +148,56 @@ def load(folder: Folder, name: str) -> Study:
     Raises:
         BenchError: records of a schema that this version does not know, or files that cannot be read.
     """
-    declared = folder.study(name)
-    if declared.get("schema", SCHEMA) > SCHEMA:
-        raise BenchError(
-            f"records of schema {SCHEMA} can be read, but study {name!r} has {declared['schema']}; update this package"
-        )
-    entries = list(folder.entries(name))
-    records = {e["run"]: folder.record(e["run"]) for e in entries if e.get("run")}
+    declared, entries = folder.study(name), list(folder.entries(name))
+    records = {entry.run: folder.record(entry.run) for entry in entries if entry.run}
     known = {run: record for run, record in records.items() if record is not None}
-    rows = [_row(entry, declared, known) for entry in entries]
+    rows = [_row(entry, declared, known.get(entry.run)) for entry in entries]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, DENSE, *WHOSE, *METRICS, "seconds"])
     frame = frame.sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
     return Study(name, declared, frame, known, folder)
 
 
-def _row(entry: Mapping[str, Any], declared: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
-    method, _, model = str(entry["cell"]).partition("/")
-    cells = {**declared.get("cells", {}), **declared.get("baselines", {})}
-    cell = {
-        "method": method,
-        "model": model,
-        "target": None,
-        **cells.get(entry["cell"], cells.get(entry.get("of"), {})),
-    }
-    if entry.get("of"):
-        cell |= {"method": method, "reconstruction": False}
-    record = records.get(str(entry.get("run")))
-    state = entry["state"] if entry["state"] != "finished" or record else "missing"
-    own = {key: entry.get(key) for key in COLUMNS} | {key: cell[key] for key in ("method", "model", "target")}
-    if own["target"] is None:
-        own["target"] = math.nan
-    params = entry.get("params") or dict(s.split("=", 1) for s in cell.get("settings") or ())
-    own[DENSE] = entry.get(DENSE, entry["seed"])
-    own |= {"state": state, "params": params, "values": entry.get("values") or []}
-    own |= {"reconstruction": _reconstructed(cell, declared), **_place(entry, cell, declared)}
-    own |= {"said": (record or {}).get("label", ""), "tuned": declared.get("trials") != 0}
-    metrics, cost = (record["metrics"], record["cost"]) if record else ({}, {})
-    return own | {k: metrics.get(m, math.nan) for k, m in METRICS.items()} | {"seconds": cost.get("seconds", math.nan)}
+def _row(entry: Entry, declared: StudyRecord, record: RunRecord | None) -> dict[str, Any]:
+    """An entry as a row of the frame."""
+    method, _, model = entry.cell.partition("/")
+    cell = declared.cell_of(entry) or CellRecord(method, model, reconstruction=method in declared.reconstructions)
+    if entry.of:
+        cell = replace(cell, method=method, reconstruction=False)
+    state = "missing" if entry.finished and record is None else entry.state
+    params = entry.params or dict(setting.split("=", 1) for setting in cell.settings or ())
+    own = {key: getattr(entry, key) for key in ("kind", "cell", "number", "seed", "run", "reason")}
+    own |= {"method": cell.method, "model": cell.model, "state": state, "params": params}
+    own |= {"target": math.nan if cell.target is None else cell.target, "values": list(entry.values or ())}
+    own[DENSE] = entry.seed if entry.dense_seed is None else entry.dense_seed
+    own |= {"reconstruction": cell.reconstruction, **_place(entry, cell, declared), "tuned": declared.trials > 0}
+    own |= {"said": "" if record is None else record.label}
+    metrics, cost = (Metrics(), Cost()) if record is None else (record.metrics, record.cost)
+    return own | {key: getattr(metrics, name) for key, name in METRICS.items()} | {"seconds": cost.seconds}
 
 
-def _reconstructed(cell: Mapping[str, Any], declared: Mapping[str, Any]) -> bool:
-    return bool(cell.get("reconstruction", cell["method"] in declared.get("reconstructions", {})))
-
-
-def _place(entry: Mapping[str, Any], cell: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
+def _place(entry: Entry, cell: CellRecord, declared: StudyRecord) -> dict[str, Any]:
     """A grid's variant with its group and its place among all variants."""
-    if declared.get("kind") == "grid" and entry["kind"] != "baseline":
-        return {"variant": cell.get("variant") or "", "group": cell.get("group") or "", "order": entry["number"]}
-    target = cell["target"]
-    if entry.get("of"):
-        group = cell.get("group") or ("" if target is None else f"@{target:g}")
-        order = entry["number"] if declared.get("kind") == "grid" else -1
-        return {"variant": f"of {str(entry['cell']).partition(':')[2]}", "group": group, "order": order}
-    recovery = f" recovery={cell['recovery']}" if cell.get("recovery") else ""
-    return {"variant": recovery.strip(), "group": "" if target is None else f"@{target:g}{recovery}", "order": -1}
+    grid = declared.kind == "grid"
+    if grid and entry.kind != BASELINE:
+        return {"variant": cell.variant or "", "group": cell.group or "", "order": entry.number}
+    at = "" if cell.target is None else f"@{cell.target:g}"
+    if entry.of:
+        variant = f"of {entry.cell.partition(':')[2]}"
+        return {"variant": variant, "group": cell.group or at, "order": entry.number if grid else -1}
+    recovery = f"recovery={cell.recovery}" if cell.recovery else ""
+    return {"variant": recovery, "group": f"{at} {recovery}".rstrip() if at else "", "order": -1}
 
 
 def methods(studies: Iterable[Study]) -> list[str]:
     """The methods in some studies, sorted, without what was injected beside them."""
     read = list(studies)
-    every = {m for study in read for m in (*study.entries["method"], *study.declared["methods"])}
+    every = {m for study in read for m in (*study.entries["method"], *study.declared.methods)}
     return sorted(every - {*injected(read)})
 
 
 def injected(studies: Iterable[Study]) -> list[str]:
     """The baselines and derived controls of some studies, sorted, that are a method of none of them."""
     read = list(studies)
-    asked = {m for study in read for m in study.declared["methods"]}
+    asked = {m for study in read for m in study.declared.methods}
     found = [study.entries.loc[study.entries["kind"] == "baseline", "method"] for study in read]
     return sorted({m for names in found for m in names} - asked)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from bench.records.run_record import Provenance
 from reports.load.records import DAGGER, Study
 from reports.page.special import SPECIAL, TABLES
 
@@ -15,28 +16,27 @@ ALWAYS = ("card", "damage")  # what every study has, whether it asks for it or n
 
 def facts(study: Study) -> list[tuple[str, str]]:
     """Names and values for the head of a study's section."""
-    said, where = study.declared, [r["provenance"] for r in study.records.values()]
-    documented = said.get("documentation", {})
+    said, where = study.declared, [record.provenance for record in study.records.values()]
     found = [
-        ("Question", said.get("question")),
-        ("How numbers are chosen", said.get("select")),
-        ("Task", said.get("task")),
-        ("Data", _distinct(p.get("data") for p in where)),
-        ("Models", ", ".join(said.get("models", ()))),
-        *[(f"Method {_marked(study, name)}", documented.get(name)) for name in sorted(documented)],
-        ("Settings", " ".join(said.get("settings") or ())),
+        ("Question", said.question),
+        ("How numbers are chosen", said.select),
+        ("Task", said.task),
+        ("Data", _distinct(p.data for p in where)),
+        ("Models", ", ".join(said.models)),
+        *[(f"Method {_marked(study, name)}", line) for name, line in sorted(said.documentation.items())],
+        ("Settings", " ".join(said.settings)),
         ("Variants", _variants(study)),
         ("Tuning", _tuning(study)),
-        ("Finals", f"n = {len(said['final_seeds'])}, seeds {', '.join(map(str, said['final_seeds']))}"),
+        ("Finals", f"n = {len(said.final_seeds)}, seeds {', '.join(map(str, said.final_seeds))}"),
         ("Runs", _counts(study)),
-        ("Protocol", said.get("protocol")),
-        ("Code", _distinct(p.get("version") for p in where)),
-        ("Commit", _distinct(_commit(p) for p in where if "commit" in p)),
-        ("Versions", _distinct(p.get("versions") for p in where)),
-        ("Hardware", _distinct(p.get("hardware") for p in where)),
-        ("Device", _distinct(p.get("device") for p in where)),
-        ("Command", said.get("command")),
-        ("Imported from", said.get("imported_from")),
+        ("Protocol", said.protocol),
+        ("Code", _distinct(p.version for p in where)),
+        ("Commit", _distinct(_commit(p) for p in where if p.known)),
+        ("Versions", _distinct(p.versions for p in where)),
+        ("Hardware", _distinct(p.hardware for p in where)),
+        ("Device", _distinct(p.device for p in where)),
+        ("Command", said.command),
+        ("Imported from", said.imported_from),
     ]
     return [(name, str(value)) for name, value in found if value]
 
@@ -47,8 +47,8 @@ def _marked(study: Study, method: str) -> str:
 
 def _variants(study: Study) -> str:
     """How many variants a grid has, in all and by group."""
-    cells = study.declared.get("cells", {}).values() if study.grid else ()
-    variants = {(cell["method"], cell.get("variant")): cell.get("group") or "others" for cell in cells}
+    cells = study.declared.cells.values() if study.grid else ()
+    variants = {(cell.method, cell.variant): cell.group or "others" for cell in cells}
     groups = Counter(variants.values())
     parts = f" ({', '.join(f'{group}: {n}' for group, n in groups.items())})" if len(groups) > 1 else ""
     return f"{len(variants)}{parts}" if variants else ""
@@ -58,9 +58,9 @@ def _tuning(study: Study) -> str:
     said = study.declared
     if study.grid:
         return "none: each variant runs as it is declared"
-    if said.get("trials") == 0:
+    if said.trials == 0:
         return "none: each method runs as it is set"
-    return f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"
+    return f"{said.trials} trials per cell, sampler {said.sampler}, seed {said.seed}"
 
 
 def _counts(study: Study) -> str:
@@ -72,9 +72,9 @@ def _counts(study: Study) -> str:
     return "; ".join(parts) or "none yet"
 
 
-def _commit(provenance: dict[str, Any]) -> str:
-    dirty = " with changes not committed" if provenance.get("dirty") else ""
-    return f"{(provenance['commit'] or 'unknown')[:12]}{dirty}"
+def _commit(provenance: Provenance) -> str:
+    dirty = " with changes not committed" if provenance.dirty else ""
+    return f"{(provenance.commit or 'unknown')[:12]}{dirty}"
 
 
 def _distinct(values: Iterable[Any]) -> str:
@@ -99,11 +99,11 @@ def warnings(study: Study) -> list[str]:
     """What limits the numbers of a study, one sentence each; empty where nothing does."""
     said, entries, found = study.declared, study.entries, []
     running = int((entries["state"] == "running").sum())
-    if running or said.get("state") == "running":
+    if running or not said.finished:
         found.append(
             f"The study has not ended: {running} runs are under way or were cut off; the same command goes on."
         )
-    if not study.grid and said.get("trials") != 0 and not len(study.done("trial")):
+    if study.tuned and not len(study.done("trial")):
         found.append("No trial has a result yet.")
     if not len(study.done("final")):
         found.append(
@@ -117,13 +117,10 @@ def warnings(study: Study) -> list[str]:
     lost = int((~entries["state"].isin(("finished", "running"))).sum())
     if lost:
         found.append(f"{lost} of {len(entries)} runs have no result; the table of failures has the reasons.")
-    found += [
-        f"{name}{DAGGER} holds a reconstruction: {text}"
-        for name, text in sorted(said.get("reconstructions", {}).items())
-    ]
+    found += [f"{name}{DAGGER} holds a reconstruction: {text}" for name, text in sorted(said.reconstructions.items())]
     found += [
         f"This version of the report does not know the figure or table {name!r} that the study asks for."
-        for name in said.get("figures", ())
+        for name in said.figures
         if name not in SPECIAL and name not in TABLES and name not in ALWAYS
     ]
     return found + _mixtures(study)
@@ -132,21 +129,21 @@ def warnings(study: Study) -> list[str]:
 def _mixtures(study: Study) -> list[str]:
     """Records that should not stand in one table without a word."""
     records, found = list(study.records.values()), []
-    where = [r["provenance"] for r in records]
+    where = [record.provenance for record in records]
     for what, values in {
-        "protocol": {str(r.get("protocol")) for r in records} | {str(study.declared.get("protocol"))},
-        "commit": {str(p["commit"]) for p in where if "commit" in p},
-        "hardware": {json.dumps(p["hardware"], sort_keys=True) for p in where if "hardware" in p},
+        "protocol": {record.protocol for record in records} | {study.declared.protocol},
+        "commit": {str(p.commit) for p in where if p.known},
+        "hardware": {json.dumps(p.hardware, sort_keys=True) for p in where if p.hardware},
     }.items():
         if len(values) > 1 and records:
             found.append(f"The runs do not share one {what}: {len(values)} different ones are in this study.")
-    if any(p.get("dirty") for p in where):
+    if any(p.dirty for p in where):
         found.append("Some runs were made with code that was not committed.")
-    brought = sorted({str(p["imported_from"]) for p in where if p.get("imported_from")})
+    brought = sorted({p.imported_from for p in where if p.imported_from})
     if brought:
-        many = sum(bool(p.get("imported_from")) for p in where)
+        many = sum(bool(p.imported_from) for p in where)
         found.append(f"{many} of {len(records)} runs were not made here, but imported from {', '.join(brought)}.")
-    opened = sum(r.get("test_openings", 0) > 1 for r in records)
+    opened = sum(record.test_openings > 1 for record in records)
     if opened:
         found.append(f"The test split was opened more than once in {opened} runs.")
     return found

@@ -30,12 +30,12 @@ from reports.tables.columns import Column, Table, fixed, interval, percent, text
 
 def makers(study: Study) -> list[Callable[[Study], Figure]]:
     """What makes the figures that a study asks for; a name that this version does not know is told among the warnings."""
-    return [SPECIAL[name] for name in study.declared.get("figures", ()) if name in SPECIAL]
+    return [SPECIAL[name] for name in study.declared.figures if name in SPECIAL]
 
 
 def tables(study: Study) -> list[Callable[[Study], Table]]:
     """What makes the tables that a study asks for: those of these names, which may belong to a figure."""
-    return [TABLES[name] for name in study.declared.get("figures", ()) if name in TABLES]
+    return [TABLES[name] for name in study.declared.figures if name in TABLES]
 
 
 def _roads(study: Study) -> Figure:

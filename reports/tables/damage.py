@@ -12,21 +12,21 @@ from reports.statistics.summary import mean
 from reports.tables.columns import Column, Table, fixed, text
 
 METRICS = {
-    "top1": "test/top1",
-    "top5": "test/top5",
-    "loss": "test/loss",
-    "ece": "test/ece",
-    "worst_class": "test/worst_class",
-    "agreement": "test/agreement",
-    "class_drop": "test/class_drop",
-    "val_best": "val_best/top1",
-    "pruned": "val/top1_pruned",
-    "reestimated": "val/top1_bn",
-    "val_top1": "val/top1",
-    "collapsed": "layers/collapsed",
-    "disconnected": "weights/disconnected",
+    "top1": "test_top1",
+    "top5": "test_top5",
+    "loss": "test_loss",
+    "ece": "test_ece",
+    "worst_class": "test_worst_class",
+    "agreement": "test_agreement",
+    "class_drop": "test_class_drop",
+    "val_best": "val_best_top1",
+    "pruned": "val_top1_pruned",
+    "reestimated": "val_top1_bn",
+    "val_top1": "val_top1",
+    "collapsed": "layers_collapsed",
+    "disconnected": "weights_disconnected",
 }
-"""Columns, and the metrics of a record that they are means of; top-1, top-5, classes and agreement are in per cent."""
+"""Columns, and the fields of `Metrics` that they are means of; top-1, top-5, classes and agreement are in per cent."""
 COLUMNS = ["model", "label", "n", *METRICS, "empty", "runs"]
 
 
@@ -42,9 +42,9 @@ def damage(study: Study) -> pd.DataFrame:
         found = [study.records[entry["run"]] for entry in entries]
         row: dict[str, Any] = {"model": entries[0]["model"], "label": label(entries[0]), "n": len(entries)}
         for name, key in METRICS.items():
-            values = [record["metrics"].get(key, math.nan) for record in found]
+            values = [getattr(record.metrics, key) for record in found]
             row[name] = mean(values).mean if not any(map(math.isnan, values)) else math.nan
-        row["empty"] = sum(layer["nonzero"] == 0 for record in found for layer in record["layers"]) / len(found)
+        row["empty"] = sum(layer.nonzero == 0 for record in found for layer in record.layers) / len(found)
         rows.append({**row, "runs": own["run"].tolist()})
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["model", "label"], kind="stable", ignore_index=True)
 

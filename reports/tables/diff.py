@@ -163,11 +163,10 @@ def _changes(old: Study, new: Study) -> list[str]:
 
 def _facts(study: Study) -> dict[str, Any]:
     """The declaration, and code, versions and machines of the runs."""
-    found = {key: value for key, value in study.declared.items() if key not in IGNORED}
+    found = {key: value for key, value in study.declared.to_json().items() if key not in IGNORED}
     for key in ("commit", "versions", "hardware", "device"):
-        values = {
-            json.dumps(r["provenance"][key], sort_keys=True) for r in study.records.values() if key in r["provenance"]
-        }
+        known = [getattr(record.provenance, key) for record in study.records.values()]
+        values = {json.dumps(value, sort_keys=True) for value in known if value}
         found[f"the runs' {key}"] = [json.loads(value) for value in sorted(values)]
     return found
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.claims import Claim
 from reports.load.records import CONFIGURATION, Study, called_cell, dicts, label
 from reports.statistics.summary import mean
-from reports.tables.columns import Column, Row, Table, fixed, interval, percent, settings, short, text
+from reports.tables.columns import Column, Table, fixed, interval, percent, settings, short, text
 
 
 def finals_frame(study: Study) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def finals_frame(study: Study) -> pd.DataFrame:
         found |= {key: mean(own[key]).mean for key in ("sparsity", "weights_left", "macs_left", "bytes", "seconds")}
         found |= {"n": len(own), "seeds": own["seed"].tolist(), "runs": own["run"].tolist(), "source": ""}
         rows.append(found)
-    for method, claims in sorted(study.declared.get("claims", {}).items()):
+    for method, claims in sorted(study.declared.claims.items()):
         rows += [_claim(method, claim, study) for claim in claims]
     frame = pd.DataFrame(rows, columns=[*FINALS, "order"])
     by = ["method", "claim", "model", "label"]
@@ -68,16 +69,16 @@ FINALS = [
 ]
 
 
-def _claim(method: str, claim: Row, study: Study) -> dict[str, Any]:
-    ours = {"task": [study.declared.get("task")], "model": study.declared.get("models", ())}
-    other = [what for what, known in ours.items() if claim[what] not in known]
+def _claim(method: str, claim: Claim, study: Study) -> dict[str, Any]:
+    ours = {"task": claim.task == study.declared.task, "model": claim.model in study.declared.models}
+    other = [what for what, same in ours.items() if not same]
     differs = f"differs in {' and '.join(other)}" if other else "same task and model, but not the same recipe"
-    words = "; ".join(str(part) for part in (claim["source"], claim.get("note"), differs) if part)
-    model = f"{claim['model']} ({claim['task']})"
+    words = "; ".join(str(part) for part in (claim.source, claim.note, differs) if part)
+    model = f"{claim.model} ({claim.task})"
     found = {"claim": True, "group": "", "method": method, "model": model, "label": f"{method}, paper", "source": words}
     return found | {
-        "test_top1": claim["accuracy"],
-        "sparsity": claim.get("sparsity"),
+        "test_top1": claim.accuracy,
+        "sparsity": claim.sparsity,
         "n": None,
         "seeds": [],
         "runs": [],
@@ -145,20 +146,20 @@ def configurations(study: Study) -> Table:
         Column("trial's run", "runs", lambda row: " ".join(row["runs"]), runs=True, paper=False),
     )
     frame = pd.DataFrame(rows, columns=["model", "label", "val_top1", "weights_left", "settings", "runs"])
-    caption = f"What was chosen: {study.declared.get('select', 'not stated')}."
+    caption = f"What was chosen: {study.declared.select or 'not stated'}."
     return Table("configurations", "Chosen configurations", caption, frame, columns)
 
 
 def _variants(study: Study) -> Table:
     """The variants of a grid as they were declared; facts that differ between models are told for each."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for cell in study.declared.get("cells", {}).values():
-        facts = " ".join(f"{name}={value:.4g}" for name, value in (cell.get("facts") or {}).items())
-        whose = {"kind": "final", "order": 0, "method": cell["method"], "variant": cell.get("variant") or ""}
-        name = label({**whose, "reconstruction": study.cell_reconstructed(cell)})
-        settings = " ".join(cell.get("settings") or ())
-        row: dict[str, Any] = {"group": cell.get("group") or "", "label": name, "settings": settings, "facts": {}}
-        rows.setdefault((whose["method"], name), row)["facts"][cell["model"]] = facts
+    for cell in study.declared.cells.values():
+        facts = " ".join(f"{name}={value:.4g}" for name, value in (cell.facts or {}).items())
+        whose = {"kind": "final", "order": 0, "method": cell.method, "variant": cell.variant or ""}
+        name = label({**whose, "reconstruction": cell.reconstruction})
+        settings = " ".join(cell.settings or ())
+        row: dict[str, Any] = {"group": cell.group or "", "label": name, "settings": settings, "facts": {}}
+        rows.setdefault((cell.method, name), row)["facts"][cell.model] = facts
     for row in rows.values():
         alike = len(set(row["facts"].values())) == 1
         told = [text if alike else f"{model}: {text}" for model, text in row["facts"].items() if text]
@@ -170,7 +171,7 @@ def _variants(study: Study) -> Table:
         Column("facts", "facts", text("facts"), long=True),
     )
     frame = pd.DataFrame(list(rows.values()), columns=["group", "label", "settings", "facts"])
-    settings = " ".join(study.declared.get("settings") or ())
+    settings = " ".join(study.declared.settings)
     caption = f"The variants as they were declared, on top of the settings of all runs ({settings or 'none'})."
     return Table("configurations", "Variants", caption, frame, columns)
 

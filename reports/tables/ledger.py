@@ -8,18 +8,17 @@ as masked weights are multiplied all the same; a model that is smaller is charge
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
+from bench.records.run_record import Cost, Metrics, RunRecord
 from reports.load.records import CONTROL, Study, called, dicts
 from reports.tables.columns import Column, Row, Table, fixed, text
 
 OVER = 1.01  # of dense training: above that is an overrun
 SMALLER = 1e-3  # of the weights: what counting may be off by
-ENERGY = "energy_joules"
 
 
 def ledger(study: Study) -> pd.DataFrame:
@@ -49,11 +48,11 @@ COLUMNS += ["seconds", "all_seconds", "energy", "over", "place"]
 def charge(study: Study, entry: Row) -> dict[str, Any]:
     """What one run is charged, with the dense model that it starts from; MACs in samples of the dense model."""
     record = study.records[entry["run"]]
-    cost, run = record["cost"], record["run"]
-    samples = float(cost.get("samples") or cost["steps"])
-    begun = samples * cost.get("start_steps", 0) / max(1, cost["steps"])
-    start = study.records.get(str(run.get("start", "")).partition(":")[2], {}).get("cost", {})
-    plain = run.get("method", {}).get("name", entry["method"]) == CONTROL and not run.get("shape")
+    cost, run = record.cost, record.run
+    samples = float(cost.samples or cost.steps)
+    begun = samples * cost.start_steps / max(1, cost.steps)
+    start = study.records.get(run.start.partition(":")[2])
+    plain = (run.method_name or entry["method"]) == CONTROL and not run.shape
     return {
         "method": called(entry),
         "model": entry["model"],
@@ -61,39 +60,39 @@ def charge(study: Study, entry: Row) -> dict[str, Any]:
         "plain": plain and entry["kind"] == "baseline",
         "samples": samples + begun,
         "macs": samples * training_share(study, record) + begun,
-        "seconds": cost["train_seconds"] + start.get("train_seconds", 0.0),
-        "energy": _joules(cost) + (_joules(start) if start else 0.0),
+        "seconds": cost.train_seconds + (start.cost.train_seconds if start else 0.0),
+        "energy": _joules(cost) + (_joules(start.cost) if start else 0.0),
     }
 
 
-def _joules(cost: Mapping[str, Any]) -> float:
-    return float(cost[ENERGY]) if cost.get(ENERGY) is not None else math.nan
+def _joules(cost: Cost) -> float:
+    return math.nan if cost.energy_joules is None else cost.energy_joules
 
 
-def training_share(study: Study, record: Mapping[str, Any]) -> float:
+def training_share(study: Study, record: RunRecord) -> float:
     """What a run's own training cost in MACs, as a share of the same steps of the dense model: 1 while nothing is removed.
 
     A model that was built smaller is so in every step. Of one that lost channels on its way the curves tell when: a smaller
     one has fewer weights than its zeros explain. In between, MACs are taken to fall as the weights do.
     """
-    metrics, run = record["metrics"], record["run"]
-    if record.get("architecture", run["model"]) != run["model"]:
-        return float(metrics["macs/fraction"])
-    if metrics["params/all"] >= metrics["params/reference"]:
+    metrics = record.metrics
+    if record.architecture != record.run.model:
+        return metrics.macs_fraction
+    if not metrics.params_all < metrics.params_reference:
         return 1.0
-    rows = dicts(study.curves(record["id"]))
+    rows = dicts(study.curves(record.id))
     steps = [0, *(row["step"] for row in rows)]
     shares = [_share(row, metrics) for row in rows]
     parts = [(b - a) * share for (a, b), share in zip(pairwise(steps), shares, strict=True)]
     return float(sum(parts) / steps[-1]) if steps[-1] else 1.0
 
 
-def _share(row: Row, metrics: Mapping[str, float]) -> float:
+def _share(row: Row, metrics: Metrics) -> float:
     """The MACs of the model that was trained up to a row of the curves, as a share of the dense model's."""
-    gone, last = 1 - row["weights_left"], 1 - metrics["weights_left"]
+    gone, last = 1 - row["weights_left"], 1 - metrics.weights_left
     if gone <= row["sparsity"] + SMALLER or last <= 0:  # as large as it was; at most its zeros are gone
         return 1.0
-    return float(1 - (1 - metrics["macs/fraction"]) * min(1.0, gone / last))
+    return float(1 - (1 - metrics.macs_fraction) * min(1.0, gone / last))
 
 
 def _row(method: str, own: pd.DataFrame) -> dict[str, Any]:

@@ -70,5 +70,5 @@ def cell(entry: Row) -> str:
 def baseline(study: Study, frame: pd.DataFrame) -> str:
     """What a study compares its methods with, as the frame names it: the ``baseline`` of its declaration, else the first of
     its methods; "" where that has no run."""
-    name = study.declared.get("baseline") or next(iter(study.declared["methods"]), "")
+    name = study.declared.baseline or next(iter(study.declared.methods), "")
     return next(iter(sorted(frame.loc[frame["name"] == name, "method"])), "")

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from bench import tracking
-from bench.records.folder import Folder, entry_name
+from bench.records.folder import Folder
 from bench.records.home import Home
 from bench.scheduler.storages import open_storage
 from tests.bench.scheduler.servers import running
@@ -189,22 +189,22 @@ def judge(records: Folder, name: str, workers: list[Watched]) -> dict[str, Any]:
     assert [t.number for t in trials] == list(range(TRIALS))
     assert set(states) <= {optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL}, states
     entries = list(records.entries(name))
-    of_trials = {e["number"]: e for e in entries if e["kind"] == "trial"}
+    of_trials = {e.number: e for e in entries if e.kind == "trial"}
     assert sorted(of_trials) == list(range(TRIALS))
     for trial in trials:
         entry = of_trials[trial.number]
-        assert entry["state"] == ("finished" if trial.values else "failed"), entry
-        assert entry["values"] == trial.values
-        assert trial.values or entry["reason"], entry
+        assert entry.state == ("finished" if trial.values else "failed"), entry
+        assert entry.values == (tuple(trial.values) if trial.values else None)
+        assert trial.values or entry.reason, entry
     for entry in entries:
-        assert entry["state"] in ("finished", "failed"), entry
-        if entry["state"] == "finished":
-            curves = records.curves(entry["run"])
+        assert entry.ended, entry
+        if entry.finished:
+            curves = records.curves(entry.run)
             assert list(curves["epoch"]) == list(range(1, EPOCHS + 1)), curves
     twice = computed_twice(workers)
     assert not twice, twice
-    attempts = [a for e in entries for a in (records.record(e["run"]) or {}).get("attempts", [])]
-    return {"entries": len(entries), "failed": sum(e["state"] == "failed" for e in entries), "attempts": len(attempts)}
+    attempts = [a for e in entries if (record := records.record(e.run)) is not None for a in record.attempts]
+    return {"entries": len(entries), "failed": sum(e.state == "failed" for e in entries), "attempts": len(attempts)}
 
 
 def computed_twice(workers: list[Watched]) -> dict[str, int]:
@@ -226,11 +226,11 @@ def agree(home: Home, name: str, fetched: Path) -> None:
     )
     assert "RUNNING" not in statuses, statuses
     tracking.fetch(home, fetched, (name,))
-    ours, theirs = ({entry_name(e): e for e in Folder(home).entries(name)} for home in (home.path, fetched))
+    ours, theirs = ({e.name: e for e in Folder(home).entries(name)} for home in (home.path, fetched))
     assert ours == theirs
     for entry in ours.values():
-        assert Folder(fetched).record(entry["run"]) == home.records.record(entry["run"])
-        pd.testing.assert_frame_equal(Folder(fetched).curves(entry["run"]), home.records.curves(entry["run"]))
+        assert Folder(fetched).record(entry.run) == home.records.record(entry.run)
+        pd.testing.assert_frame_equal(Folder(fetched).curves(entry.run), home.records.curves(entry.run))
 
 
 def undisturbed(words: tuple[str, ...], tmp_path: Path) -> Path:

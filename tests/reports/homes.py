@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bench.records.files import write_json
-from bench.records.folder import SCHEMA, Folder
+from bench.records.folder import Folder
+from bench.records.run_record import SCHEMA
+from bench.records.study_record import Entry
 
 MODELS = ("test_efficientnet", "test_vit")
 SEEDS = (1000, 1001, 1002)
@@ -138,7 +140,7 @@ def write_run(
 def write_entry(home: Path, study: str, kind: str, cell: str, number: int, seed: int = 0, **rest: Any) -> None:
     entry = {"kind": kind, "cell": cell, "number": number, "seed": seed, "run": run_id(study, kind, cell, number, seed)}
     entry |= {"params": {"p": 0.5, "gamma": 1.0 + number}, "values": None, "state": "finished", "reason": None}
-    Folder(home).write_entry(study, {**entry, **rest})
+    Folder(home).write_entry(study, Entry.from_json({**entry, **rest}))
 
 
 def declare(home: Path, **changes: Any) -> dict[str, Any]:

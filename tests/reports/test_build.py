@@ -13,6 +13,7 @@ import pytest
 
 from bench.errors import BenchError, MissingData
 from bench.records.folder import Folder
+from bench.records.study_record import Entry
 from reports.build import build
 from tests.reports import homes
 from tests.reports.looking import Page
@@ -112,7 +113,7 @@ def test_what_comes_from_records_cannot_run(tmp_path: Path) -> None:
         "state": "finished",
     }
     path = tmp_path / "studies" / name / "entries"
-    folder.write_entry(name, {**entry, "cell": "x"})
+    folder.write_entry(name, Entry.from_json({**entry, "cell": "x"}))
     (path / "trial-x-0000-s0.json").unlink()
     homes.write_json(path / "a.json", {**entry, "cell": f"sap/{model}", "reason": None})
     homes.write_json(path / "b.json", {**entry, "cell": f"sap/{model}", "number": 1, "state": "failed", "reason": EVIL})

@@ -12,14 +12,15 @@ import studies.compare
 from bench import registry
 from bench.errors import BenchError
 from bench.records.files import read_json, write_json
-from bench.records.folder import entry_name
 from bench.records.home import Home
-from bench.run import Run, new_run
+from bench.records.run_record import Cost, LayerRow
+from bench.run import new_run
 from bench.scheduler.coordinator import Coordinator
 from bench.scheduler.pool import Pool
 from bench.study import controls, planned
 from bench.study.study import Baseline, Study
 from tests.bench.study.test_naming import named_before
+from tests.records import run_record
 
 TINY: dict[str, Any] = {"models": ("test_efficientnet",), "settings": ("epochs=1", "batch=256"), "targets": (0.8,)}
 
@@ -81,8 +82,7 @@ def test_two_levels_of_seeds_are_crossed() -> None:
     ]
     scratch = [n.run.id for n in runs(study) if n.cell == "rigl/test_resnet@0.8"]
     assert len(set(scratch)) == 4  # without a dense model, four initialisations
-    entries = [{"kind": n.kind, "cell": n.cell, "number": 0, "seed": n.seeds[1], "dense_seed": n.seeds[0]} for n in own]
-    assert len({entry_name(e) for e in entries}) == 4
+    assert len({n.entry(n.run, "running").name for n in own}) == 4
     with pytest.raises(BenchError, match="tuning and reporting seeds must differ"):
         compared(dense_seeds=(0, 1))
 
@@ -141,8 +141,9 @@ def test_checks_are_asked_for_by_name() -> None:
 
 def test_fresh_weights_are_others_than_the_dense_model_began_with() -> None:
     dense, run = registry.load(registry.METHODS, "dense").METHOD(), new_run("gradual", start="run:1", seed=3, epochs=2)
-    record = {"layers": [{"nonzero": 1, "weights": 2}], "architecture": run.model}
-    record |= {"metrics": {"params/all": 2, "params/reference": 2}, "cost": {"steps": 10, "start_steps": 20}}
+    layer = LayerRow("a", (2,), weights=2, nonzero=1, sparsity=0.5, macs=2, macs_left=1)
+    sizes, cost = {"params/all": 2, "params/reference": 2}, Cost(steps=10, start_steps=20)
+    record = run_record(run=run.to_dict(), metrics=sizes, layers=(layer,), cost=cost)
     made = controls.derive("reinit", run, record, dense, ())
     assert made is not None
     assert (made.start, made.shape, made.epochs) == ("", f"run:{run.id}", 6.0)
@@ -156,25 +157,26 @@ def test_a_comparison_from_declaration_to_records() -> None:
     study = replace(study, baselines=tuple(b for b in study.baselines if b.label in ("dense_on", "magnitude_uniform")))
     assert study.name == named_before(study)
     result = Coordinator(study, home, Pool(home, 2)).conduct()
-    found = {e["cell"]: e for e in home.records.entries(study.name)}
-    assert Counter((e["kind"], e["state"]) for e in found.values()) == {
+    found = {e.cell: e for e in home.records.entries(study.name)}
+    assert Counter((e.kind, e.state) for e in found.values()) == {
         ("final", "finished"): 1,
         ("baseline", "finished"): 4,
     }
     assert result.computed == 5
-    begun = found["dense/test_efficientnet"]["run"]
+    begun = found["dense/test_efficientnet"].run
     for cell in (
         "gradual/test_efficientnet@0.8",
         "dense_on/test_efficientnet",
         "magnitude_uniform/test_efficientnet@0.8",
     ):
-        record = home.records.record(found[cell]["run"])
+        record = home.records.record(found[cell].run)
         assert record is not None
-        assert record["identity"]["start"] == f"run:{begun}"
-        assert record["cost"]["start_steps"] == 2 * record["cost"]["steps"]
-        assert record["test_openings"] == 1
-    shuffled = Run.from_dict(home.records.record(found["random_ratios/test_efficientnet:gradual@0.8"]["run"])["run"])  # type: ignore[index]
-    assert shuffled.shape == f"shuffled:{found['gradual/test_efficientnet@0.8']['run']}"
+        assert record.identity["start"] == f"run:{begun}"
+        assert record.cost.start_steps == 2 * record.cost.steps
+        assert record.test_openings == 1
+    shuffled = home.records.record(found["random_ratios/test_efficientnet:gradual@0.8"].run)
+    assert shuffled is not None
+    assert shuffled.run.shape == f"shuffled:{found['gradual/test_efficientnet@0.8'].run}"
     assert Coordinator(study, home, Pool(home, 2)).conduct().computed == 0
     path = home.path / "studies" / study.name / "study.json"
     write_json(path, {**read_json(path), "frozen": "0" * 12})

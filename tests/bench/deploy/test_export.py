@@ -53,7 +53,7 @@ def run_of(home: Path, method: str, *settings: str) -> tuple[Path, nn.Module]:
         home = Home(home, home / "data")
         record = execute(new_run(method, [*settings, *TINY]), home)
     (model,) = finished
-    return home.records.run(record["id"]), model.to(memory_format=torch.contiguous_format).eval()
+    return home.records.run(record.id), model.to(memory_format=torch.contiguous_format).eval()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from bench.errors import BenchError, MissingData
 from bench.measure import semistructured, speed, turns
 from bench.measure.turns import Block, Round, alternate, summary
 from bench.models.factory import create
-from bench.records.files import write_json
 from bench.records.home import Home
+from bench.records.speed_record import SpeedRecord, SpeedRow
+from bench.records.study_record import Entry
 from bench.run import new_run
 from bench.training.execute import execute
+from tests.records import study_record
 
 CPU = torch.device("cpu")
 
@@ -185,7 +188,7 @@ QUICK = SpeedRequest(batches=("1",), precisions=("fp32",), modes=("eager",), sec
 
 def finished(method: str, *settings: str) -> str:
     own = ("model=test_resnet", "epochs=0.1", "batch=256", "device=cpu", "image_size=16", *settings)
-    return str(execute(new_run(method, own), Home())["id"])
+    return execute(new_run(method, own), Home()).id
 
 
 @pytest.mark.slow
@@ -197,36 +200,38 @@ def test_a_smaller_model_and_a_masked_one() -> None:
     one, other = home.records.speed(small), home.records.speed(masked)
     assert one is not None
     assert other is not None
-    assert (one["smaller"], other["smaller"]) == (True, False)
-    assert [row["model"] for row in one["rows"]] == ["dense", "pruned"]
-    assert one["speedup/theoretical"] == pytest.approx(2, rel=0.03)
+    assert (one.smaller, other.smaller) == (True, False)
+    assert [row.model for row in one.rows] == ["dense", "pruned"]
+    assert one.speedup_theoretical == pytest.approx(2, rel=0.03)
     shown = console.export_text()
     assert shown.count("theoretical only") == 1  # never faster, whatever was measured
     before = home.records.run(small).joinpath("speed.json").read_bytes()
     measure(console, home, chosen(home, [small]), QUICK)
     assert home.records.run(small).joinpath("speed.json").read_bytes() == before
     measure(console, home, chosen(home, [small]), SpeedRequest(("1", "auto"), ("fp32",), ("eager",), 0.0, "cpu"))
-    more = home.records.speed(small) or {}
-    assert more["rows"][:2] == one["rows"]
-    assert [row["wanted"] for row in more["rows"]] == ["1", "1", "auto", "auto"]
-    assert more["search"][0]["batch"] == more["rows"][-1]["batch"]
+    more = home.records.speed(small)
+    assert more is not None
+    assert more.rows[:2] == one.rows
+    assert [row.wanted for row in more.rows] == ["1", "1", "auto", "auto"]
+    assert more.search[0].batch == more.rows[-1].batch
     searches = speed_record.known_searches(home, [small])
     again = Measured(home, masked, CPU, SpeedRequest(("auto",), ("fp32",), ("eager",), 0.0, "cpu"), searches)
     again.add("fp32", "eager", "auto")  # the same dense model: the same batch, without a search
-    assert again.value["search"][0]["tried"] == more["search"][0]["tried"]
+    assert again.value.search[0].tried == more.search[0].tried
 
 
 def test_a_masked_model_is_never_called_faster() -> None:
-    row = {"ratio": 3.0, "ratio_q1": 2.9, "ratio_q3": 3.1}
-    assert verdict({"smaller": False}, row) == "theoretical only"
-    assert verdict({"smaller": True}, row) == "faster"
-    assert verdict({"smaller": True}, {**row, "ratio_q1": 0.9}) == "unclear"
-    assert verdict({"smaller": True}, {"ratio": 0.8, "ratio_q1": 0.7, "ratio_q3": 0.9}) == "slower"
+    row = SpeedRow("pruned", 1, "1", "fp32", "eager", "cpu", ratio=3.0, ratio_q1=2.9, ratio_q3=3.1)
+    masked, smaller = (SpeedRecord(1, "a", "net", 8, smaller=smaller) for smaller in (False, True))
+    assert verdict(masked, row) == "theoretical only"
+    assert verdict(smaller, row) == "faster"
+    assert verdict(smaller, replace(row, ratio_q1=0.9)) == "unclear"
+    assert verdict(smaller, replace(row, ratio=0.8, ratio_q1=0.7, ratio_q3=0.9)) == "slower"
 
 
 def test_of_a_study_one_seed_of_each_configuration() -> None:
     home = Home()
-    write_json(home.path / "studies" / "s" / "study.json", {})
+    home.records.write_study(study_record("s"))
     for kind, cell, seed, state in (
         ("final", "a/m", 1001, "finished"),
         ("final", "a/m", 1000, "failed"),
@@ -235,8 +240,7 @@ def test_of_a_study_one_seed_of_each_configuration() -> None:
         ("trial", "c/m", 1000, "finished"),
         ("baseline", "dense/m", 1000, "finished"),
     ):
-        entry = {"kind": kind, "cell": cell, "number": 0, "seed": seed, "state": state, "run": f"{cell[0]}{seed}"}
-        home.records.write_entry("s", entry)
+        home.records.write_entry("s", Entry(kind, cell, 0, seed, f"{cell[0]}{seed}", state=state))
     assert of_study(home, "s") == {"a1001": "a/m", "b1000": "b/m"}
     assert chosen(home, ["s"]) == of_study(home, "s")
     with pytest.raises(MissingData, match="is neither"):

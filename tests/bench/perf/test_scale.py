@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,10 +13,12 @@ from bench.perf import rates, scale, synthetic
 from bench.perf.scale import Line
 from bench.records.folder import Folder
 from bench.records.home import Home
+from bench.records.run_record import Cost, Provenance, RunRecord
 from bench.scheduler.job_queue import JobQueue
 from bench.scheduler.storages import open_storage
 from reports.build import listed
 from reports.load.records import load
+from tests.records import run_record
 
 LINES = [Line("report", "one", "100 runs", 12.345, "s", 0.5), Line("runs", "two", "9", 12345.6, "/s", 1.25)]
 
@@ -33,7 +34,7 @@ def test_a_made_up_home_is_read_as_a_real_one(tmp_path: Path) -> None:
     assert sorted(shape.name for shape in synthetic.SHAPES) == folder.studies()
     for name in folder.studies():
         study = load(folder, name)
-        assert "made up" in study.declared["question"]
+        assert "made up" in study.declared.question
         assert {"trial", "final", "baseline"} == set(study.entries["kind"])
         assert set(study.entries["state"]) <= {"finished", "failed"}
         assert {len(study.curves(run)) for run in study.entries["run"]} == {synthetic.EPOCHS}
@@ -63,8 +64,9 @@ def test_each_claim_of_several_workers_is_counted_once(tmp_path: Path) -> None:
 
 
 def test_what_trials_took_besides_training() -> None:
-    def record(finished: float, trained: float, status: str = "finished") -> dict[str, Any]:
-        return {"status": status, "provenance": {"finished": finished}, "cost": {"train_seconds": trained}}
+    def record(finished: float, trained: float, status: str = "finished") -> RunRecord:
+        where, cost = Provenance(finished=finished), Cost(steps=1, train_seconds=trained)
+        return run_record(status=status, provenance=where, cost=cost)
 
     records = [record(10, 1), record(13, 1), record(12, 5, "failed"), record(18, 2), record(20, 0)]
     found = rates.besides(records)

@@ -21,13 +21,16 @@ from bench.records import sharing
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
 from bench.records.home import Home
+from bench.records.reading import to_text, write
 from bench.records.remote import Away
 from bench.records.remote_home import RemoteHome
 from bench.records.run_folder import RunFolder, checked
+from bench.records.study_record import Entry
 from bench.run import new_run
 from bench.training.execute import execute
 from bench.training.loop import Event
 from tests.bench.records.objects import s3
+from tests.records import run_record, study_record
 from tests.reports.exact import HOME as GOLDEN
 
 TINY = ("model=test_resnet", "epochs=0.5", "batch=256", "image_size=32")
@@ -84,7 +87,7 @@ def step(folder: RunFolder, number: int) -> None:
 
 def end(folder: RunFolder, status: str = "finished", **more: Any) -> None:
     (folder.path / "model.safetensors").write_bytes(b"weights")
-    folder.close({"status": status, "run": {}, **more})
+    folder.close(run_record(RUN, status=status, **more))
 
 
 def bench(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -147,18 +150,18 @@ def test_weights_come_where_they_are_asked_for(remote: Watched, tmp_path: Path) 
 
 def test_a_finished_record_stands_here_and_there(remote: Watched, tmp_path: Path) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
-    end(mine, by="a")
-    end(yours, by="another")
+    end(mine, label="a")
+    end(yours, label="another")
     remote.push_run(mine.path)
     assert not remote.pull_run(tmp_path / "b", RUN)
     assert not remote.push_run(yours.path)
     remote.pull_run(tmp_path / "c", RUN)
-    assert [Folder(tmp_path / h).record(RUN)["by"] for h in "abc"] == ["a", "another", "a"]  # type: ignore[index]
+    assert [r.label for h in "abc" if (r := Folder(tmp_path / h).record(RUN)) is not None] == ["a", "another", "a"]
 
 
 def test_a_finished_record_replaces_a_failed_one(remote: Watched, tmp_path: Path) -> None:
     mine, yours = home(tmp_path, "a"), home(tmp_path, "b")
-    write_json(mine.path / "record.json", {"status": "failed"})
+    write(mine.path / "record.json", run_record(RUN, status="failed"))
     remote.push_run(mine.path)
     step(yours, 1)
     remote.push_run(yours.path)  # it is computed again
@@ -237,23 +240,23 @@ def test_weights_of_another_record_are_refused(remote: Watched, tmp_path: Path) 
         remote.pull_run(tmp_path / "b", RUN, weights=True)
 
 
-def entry(number: int, run: str, state: str) -> dict[str, Any]:
-    return {"kind": "trial", "cell": "sap/toy", "number": number, "seed": 0, "run": run, "state": state}
+def entry(number: int, run: str, state: str) -> Entry:
+    return Entry("trial", "sap/toy", number, 0, run, state=state)
 
 
 def test_a_study_is_pulled_with_its_runs_and_no_others(remote: Watched, tmp_path: Path) -> None:
     mine, yours = Folder(tmp_path / "a"), Folder(tmp_path / "b")
     end(home(tmp_path, "a"))
-    write_json(tmp_path / "a/studies" / STUDY / "study.json", {"state": "running"})
+    Folder(tmp_path / "a").write_study(study_record(STUDY))
     mine.write_entry(STUDY, entry(0, RUN, "finished"))
     mine.write_entry(STUDY, entry(1, "../../outside", "finished"))
     remote.push_runs([mine.run(RUN)])
     remote.push_study(mine.home, STUDY)
     remote.write("outside/record.json", b'{"status": "finished"}')
-    remote.write("runs/other/record.json", b'{"status": "finished"}')
+    remote.write("runs/other/record.json", to_text(run_record("other")).encode())
     yours.write_entry(STUDY, entry(0, RUN, "running"))
     assert remote.pull(yours.home, [STUDY]) == 1
-    assert [e["state"] for e in yours.entries(STUDY)] == ["finished", "finished"]
+    assert [e.state for e in yours.entries(STUDY)] == ["finished", "finished"]
     assert yours.run_ids() == [RUN]
     assert not (tmp_path / "outside").exists()
     assert remote.pull(yours.home) == 1
@@ -262,12 +265,12 @@ def test_a_study_is_pulled_with_its_runs_and_no_others(remote: Watched, tmp_path
 
 def test_an_entry_that_has_ended_there_is_not_undone(remote: Watched, tmp_path: Path) -> None:
     records = Folder(tmp_path / "a")
-    write_json(tmp_path / "a/studies" / STUDY / "study.json", {"state": "running"})
+    Folder(tmp_path / "a").write_study(study_record(STUDY))
     remote.push_entry(STUDY, entry(0, RUN, "finished"))
     records.write_entry(STUDY, entry(0, RUN, "running"))
     remote.push_study(records.home, STUDY)
     remote.pull(records.home)
-    assert [e["state"] for e in records.entries(STUDY)] == ["finished"]
+    assert [e.state for e in records.entries(STUDY)] == ["finished"]
     remote.drop_entry(STUDY, entry(0, RUN, "finished"))
     assert not remote.sizes(f"studies/{STUDY}/entries")
 

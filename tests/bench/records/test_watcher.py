@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from bench.records import folder, watcher
+from bench.records import files, reading, watcher
 from bench.records.files import write_json
 from bench.records.folder import Folder
+from bench.records.study_record import Entry
 from bench.records.watcher import LOOSE, EntryWatcher
+from tests.records import run_record, study_record
 
 STUDY = "toy"
 
@@ -23,18 +25,19 @@ def records(tmp_path: Path) -> Folder:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read."""
-    files, real = list[str](), folder.read_json
+    found, real = list[str](), files.read_json
 
-    def reading(path: Path) -> Any:
-        files.append(path.name)
+    def counted(path: Path) -> Any:
+        found.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(watcher, "read_json", reading)
-    return files
+    for module in (watcher, reading):
+        monkeypatch.setattr(module, "read_json", counted)
+    return found
 
 
-def write(records: Folder, number: int, state: str, kind: str = "trial") -> dict[str, Any]:
-    entry = {"kind": kind, "cell": "sap/toy", "number": number, "seed": 0, "run": f"r{number}", "state": state}
+def write(records: Folder, number: int, state: str, kind: str = "trial") -> Entry:
+    entry = Entry(kind, "sap/toy", number, 0, f"r{number}", state=state)
     records.write_entry(STUDY, entry)
     return entry
 
@@ -53,7 +56,7 @@ def test_what_is_written_again_is_read_again(records: Folder) -> None:
     looker = EntryWatcher(records, STUDY)
     write(records, 0, "failed")
     write(records, 1, "running")
-    assert [e["state"] for e in looker.look()] == ["failed", "running"]
+    assert [e.state for e in looker.look()] == ["failed", "running"]
     ended = write(records, 1, "finished")
     assert looker.look() == [ended]
     again = write(records, 0, "running")
@@ -80,12 +83,12 @@ def test_runs_of_no_study(records: Folder, read: list[str]) -> None:
     run = {"method": {"name": "sap"}, "model": "toy", "seed": 0}
     for name in ("r0", "alone"):
         write_json(records.run(name) / "run.json", {"run": run})
-    write_json(records.home / "studies" / STUDY / "study.json", {})
+    records.write_study(study_record(STUDY))
     write(records, 0, "finished")
     looker = EntryWatcher(records, LOOSE)
-    assert [(e["run"], e["state"]) for e in looker.look()] == [("alone", "running")]
-    write_json(records.run("alone") / "record.json", {"status": "finished", "reason": None})
-    assert [(e["run"], e["state"]) for e in looker.look()] == [("alone", "finished")]
+    assert [(e.run, e.state) for e in looker.look()] == [("alone", "running")]
+    reading.write(records.run("alone") / "record.json", run_record("alone"))
+    assert [(e.run, e.state) for e in looker.look()] == [("alone", "finished")]
     read.clear()
     assert looker.look() == []
     assert not read

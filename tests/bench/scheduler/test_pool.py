@@ -69,8 +69,8 @@ def test_a_run_that_diverges_is_a_result_and_the_others_go_on() -> None:
     assert (outcomes["bad"].state, outcomes["bad"].kind) == ("failed", DIVERGED)
     record = home.records.record(outcomes["bad"].run.id)
     assert record is not None
-    assert record["status"] == "failed"
-    assert "the loss must stay finite" in record["reason"] or "validation loss" in record["reason"]
+    assert record.status == "failed"
+    assert "the loss must stay finite" in str(record.reason) or "validation loss" in str(record.reason)
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_a_killed_or_hanging_process_is_replaced_and_ends_the_same(number: signa
     assert log.kinds.count("retry") == 1
     record = home.records.record(run.id)
     assert record is not None
-    assert [a["kind"] for a in record["attempts"]] == [kind]
+    assert [a.kind for a in record.attempts] == [kind]
     other = replace(home, path=home.path.with_name("whole"))
     Pool(other).run([("one", run)], keep_weights=True)
     folders = [RunFolder(p.records.run(run.id)) for p in (home, other)]

@@ -22,6 +22,8 @@ import studies.pareto
 from bench.errors import BenchError
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
+from bench.records.run_record import Metrics
+from bench.records.study_record import Entry
 from bench.scheduler.coordinator import Coordinator
 from bench.scheduler.pool import Pool
 from bench.study.study import Cell, Study, Variant
@@ -152,21 +154,21 @@ def test_a_grid_from_declaration_to_records() -> None:
     study = replace(study, lenient=True, controls=())
     result = Coordinator(study, home, Pool(home, 2)).conduct()
     told, found = home.records.study(study.name), list(home.records.entries(study.name))
-    assert Counter((e["kind"], e["state"]) for e in found) == {
+    assert Counter((e.kind, e.state) for e in found) == {
         ("final", "finished"): 3,
         ("final", "failed"): 3,
     }
-    assert set(result.failures) == {e["reason"] for e in found if "test_vit" in e["cell"]}
+    assert set(result.failures) == {e.reason for e in found if "test_vit" in e.cell}
     assert all("test_vit cannot process 1 x 20 x 20" in reason for reason in result.failures)
-    done = {e["cell"].partition(":")[2]: e for e in found if e["kind"] == "final" and e["state"] == "finished"}
-    assert {k: e["number"] for k, e in done.items()} == {"half": 0, "most": 1, "half again": 2}
-    assert done["half"]["run"] == done["half again"]["run"] != done["most"]["run"]
-    assert home.records.record(done["most"]["run"])["metrics"]["sparsity/prunable"] == pytest.approx(0.9, abs=1e-3)
-    assert told["state"] == "finished"
-    assert (told["trials"], told["sampler"], told["objectives"], told["lenient"]) == (0, None, [], True)
-    cell = told["cells"]["gradual/test_efficientnet:half"]
-    assert (cell["variant"], cell["group"], cell["number"]) == ("half", "size", 0)
-    assert (cell["settings"], cell["facts"], cell["space"]) == (["final=0.5"], {"expected": 0.5}, {})
+    done = {e.cell.partition(":")[2]: e for e in found if e.kind == "final" and e.finished}
+    assert {k: e.number for k, e in done.items()} == {"half": 0, "most": 1, "half again": 2}
+    assert done["half"].run == done["half again"].run != done["most"].run
+    assert metrics_of(home, done["most"].run).sparsity_prunable == pytest.approx(0.9, abs=1e-3)
+    assert told.finished
+    assert (told.trials, told.sampler, told.objectives, told.lenient) == (0, None, (), True)
+    cell = told.cells["gradual/test_efficientnet:half"]
+    assert (cell.variant, cell.group, cell.number) == ("half", "size", 0)
+    assert (cell.settings, cell.facts, cell.space) == (("final=0.5",), {"expected": 0.5}, {})
     before = {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")}
     Coordinator(study, home, Pool(home, 2)).conduct()
     assert {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")} == before
@@ -184,9 +186,15 @@ STUDY = ("study", "gradual", "epochs=2", "batch=128", "--models", "test_efficien
 MORE = ("--final-seeds", "1000,1001", "--jobs", "2", "--checkpoint-every", "0.1", "--device", "cpu")
 
 
-def entries(home: Home) -> dict[str, Any]:
+def metrics_of(home: Home, run: str) -> Metrics:
+    record = home.records.record(run)
+    assert record is not None
+    return record.metrics
+
+
+def entries(home: Home) -> dict[str, Entry]:
     (name,) = home.records.studies()
-    return {f"{e['kind']}-{e['cell']}-{e['number']}-{e['seed']}": e for e in home.records.entries(name)}
+    return {e.name: e for e in home.records.entries(name)}
 
 
 GRID = (
@@ -249,7 +257,7 @@ def test_the_configurations_do_not_depend_on_how_many_run_side_by_side(
     for jobs in ("1", "3"):
         monkeypatch.setenv("BENCH_HOME", str(own_place / jobs))
         finish(start(*STUDY, *MORE, "--no-track", "--no-report", "--jobs", jobs, "threads=1"))
-        found.append({k: (e["run"], e["values"]) for k, e in entries(Home()).items()})
+        found.append({k: (e.run, e.values) for k, e in entries(Home()).items()})
     assert found[0] == found[1]
 
 

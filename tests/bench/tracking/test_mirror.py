@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ import pytest
 
 from bench.records.files import write_json
 from bench.records.home import Home
+from bench.records.reading import write
+from bench.records.run_record import Cost, LayerRow, Provenance
+from bench.records.speed_record import SpeedRecord, SpeedRow
+from bench.records.study_record import Entry
 from bench.tracking import Mirror, Tracker, Unavailable, connect, fetch, sync_study
+from tests.records import run_record, study_record
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of mlflow's own imports
 
@@ -38,30 +44,20 @@ def make_run(home: Home, run_id: str, steps: list[int], *, ended: bool) -> None:
     (folder / "curves.jsonl").write_text("".join(json.dumps(row(s)) + "\n" for s in steps))
     if ended:
         pd.DataFrame([row(s) for s in steps]).to_parquet(folder / "curves.parquet")
-        record = {
-            "status": "finished",
-            "reason": None,
-            "run": config,
-            "metrics": {"val/top1": 60.0},
-            "layers": [{"name": "a", "weights": 3}],
-            "cost": {"steps": steps[-1], "seconds": 1.5},
-            "provenance": {"finished": T0 / 1000, "commit": "abc"},
-        }
-        write_json(folder / "record.json", record)
+        record = run_record(
+            run_id,
+            run=config,
+            metrics={"val/top1": 60.0},
+            layers=(LayerRow("a", (3,), weights=3, nonzero=3, sparsity=0.0, macs=3, macs_left=3),),
+            cost=Cost(steps=steps[-1], seconds=1.5),
+            provenance=Provenance(finished=T0 / 1000, commit="abc"),
+        )
+        write(folder / "record.json", record)
 
 
-def entry(number: int, run_id: str, state: str, kind: str = "trial") -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "cell": "sap/toy",
-        "number": number,
-        "seed": 0,
-        "run": run_id,
-        "params": {"p": 0.5},
-        "values": [60.0, 0.5] if state == "finished" else None,
-        "state": state,
-        "reason": None,
-    }
+def entry(number: int, run_id: str, state: str, kind: str = "trial") -> Entry:
+    values = (60.0, 0.5) if state == "finished" else None
+    return Entry(kind, "sap/toy", number, 0, run_id, {"p": 0.5}, values, state)
 
 
 @pytest.fixture
@@ -69,9 +65,7 @@ def home(own_place: Path, made_store: Path) -> Home:
     home = Home()
     home.path.mkdir()
     shutil.copy(made_store, home.path)
-    keys = ("kind", "task", "trials", "sampler", "seed", "select", "protocol")
-    declaration = {k: k for k in keys} | {"question": "why?", "state": "running", "name": STUDY}
-    write_json(home.path / "studies" / STUDY / "study.json", declaration)
+    home.records.write_study(study_record(STUDY))
     make_run(home, "aaa", [10, 20], ended=True)
     make_run(home, "bbb", [10], ended=False)
     home.records.write_entry(STUDY, entry(0, "aaa", "finished"))
@@ -117,10 +111,10 @@ def test_a_study_is_mirrored_once_however_often_it_is_synced(home: Home) -> None
 def test_what_a_record_is_labelled_with_is_a_tag(home: Home) -> None:
     record = home.records.record("aaa")
     assert record is not None
-    write_json(home.records.run("aaa") / "record.json", {**record, "label": "masked channels"})
+    write(home.records.run("aaa") / "record.json", replace(record, label="masked channels"))
     tracker = Tracker(home, STUDY, connect(home))
     tracker.sync()
-    tags = {r.data.tags["bench.entry"]: r.data.tags for r in tracker._search() if "bench.entry" in r.data.tags}
+    tags = {r.data.tags["bench.entry"]: r.data.tags for r in tracker.runs() if "bench.entry" in r.data.tags}
     assert tags["trial-sap-toy-0000-s0"]["bench.label"] == "masked channels"
     assert "bench.label" not in tags["trial-sap-toy-0001-s0"]
 
@@ -153,15 +147,16 @@ def test_a_replay_after_a_cut_between_curves_and_tag_doubles_nothing(home: Home)
 @pytest.mark.slow
 def test_speed_that_is_measured_later_is_added_once(home: Home, tmp_path: Path) -> None:
     sync_study(home, STUDY)
-    row = {"model": "pruned", "precision": "fp32", "mode": "eager", "wanted": "auto", "when": T0 / 1000}
-    rows = [{**row, "ratio": 1.5, "median_ms": 2.0}]
-    write_json(home.records.run("aaa") / "speed.json", {"rows": rows})
+    how = {"batch": 64, "wanted": "auto", "precision": "fp32", "mode": "eager", "device": "Some CPU"}
+    row = SpeedRow("pruned", **how, when=T0 / 1000, median_ms=2.0, ratio=1.5)  # type: ignore[arg-type]
+    speed = SpeedRecord(1, "aaa", "net", 8, smaller=True, rows=(row,))
+    write(home.records.run("aaa") / "speed.json", speed)
     assert [sync_study(home, STUDY) for _ in range(2)] == [2, 1]  # the unfinished one is looked at each time
     name = "speed/fp32_eager_batch_auto_ratio"
     assert view(home)["trial-sap-toy-0000-s0"][1][name] == 1
     assert view(home)["trial-sap-toy-0000-s0"][0] == "FINISHED"
     fetch(home, tmp_path / "fetched")
-    assert Home(path=tmp_path / "fetched").records.speed("aaa") == {"rows": rows}
+    assert Home(path=tmp_path / "fetched").records.speed("aaa") == speed
 
 
 @pytest.mark.slow

@@ -59,10 +59,11 @@ def zeros(model: nn.Module) -> dict[str, int]:
 def test_a_run_goes_on_from_a_smaller_model(home: Home, pruned: Run) -> None:
     more = done(home, "dense", f"start=run:{pruned.id}")
     assert sizes(finished(home, more)) == sizes(finished(home, pruned))
-    record = home.records.record(more.id)
+    record, first = home.records.record(more.id), home.records.record(pruned.id)
     assert record is not None
-    assert record["metrics"]["macs/fraction"] == home.records.record(pruned.id)["metrics"]["macs/fraction"]  # type: ignore[index]
-    assert record["cost"]["start_steps"] == record["cost"]["steps"]
+    assert first is not None
+    assert record.metrics.macs_fraction == first.metrics.macs_fraction
+    assert record.cost.start_steps == record.cost.steps
 
 
 def test_channels_can_be_rewound(home: Home, pruned: Run) -> None:
@@ -144,8 +145,9 @@ def test_what_follows_from_a_run(home: Home, pruned: Run, masked: Run) -> None:
     assert rewound is not None
     assert (rewound.shape, rewound.epochs, rewound.recipe) == (f"run:{pruned.id}", 0.5, pruned.recipe)
     assert longer is not None
-    left = home.records.record(pruned.id)["metrics"]["macs/fraction"]  # type: ignore[index]
-    assert longer.epochs == round(0.5 / left, 2)
+    first = home.records.record(pruned.id)
+    assert first is not None
+    assert longer.epochs == round(0.5 / first.metrics.macs_fraction, 2)
     assert longer.recipe.lr == 0.1
     shares = weights["random_ratios"]
     assert shares is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.records.files import write_json
+from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
 from reports.build import build
 from reports.card import card
@@ -34,11 +34,11 @@ def made(home: Path, name: str = NAME) -> dict[int, tuple[str, str]]:
 def change(home: Path, kind: str, edit: Callable[[dict[str, Any]], object], name: str = NAME) -> None:
     """Edit the records of all runs of a kind."""
     folder = Folder(home)
-    for run in [e["run"] for e in folder.entries(name) if e["kind"] == kind]:
-        record = folder.record(run)
-        if record is not None:
+    for path in [folder.run(entry.run) / "record.json" for entry in folder.entries(name) if entry.kind == kind]:
+        if path.exists():
+            record = read_json(path)
             edit(record)
-            write_json(folder.run(run) / "record.json", record)
+            write_json(path, record)
 
 
 def test_a_study_by_hand(tmp_path: Path) -> None:

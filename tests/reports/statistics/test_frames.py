@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from bench.errors import BenchError, Corrupt
 from bench.records.files import write_json
 from bench.records.folder import Folder
+from bench.records.reading import write
 from reports.figures.accuracy import accuracy_against, floor
 from reports.figures.search import history, importances
 from reports.figures.series import layer_sparsity, validation_curves
@@ -144,8 +146,8 @@ def test_what_a_record_is_labelled_with_stands_beside_its_numbers(tmp_path: Path
     for run in Folder(home).run_ids():
         record = Folder(home).record(run)
         assert record is not None
-        if record["run"]["model"] == "test_vit" and record["metrics"]["weights_left"] < 1:
-            write_json(Folder(home).run(run) / "record.json", {**record, "label": "masked channels"})
+        if record.run.model == "test_vit" and record.metrics.weights_left < 1:
+            write(Folder(home).run(run) / "record.json", replace(record, label="masked channels"))
     study = load(Folder(home), "pareto-sap")
     for table in (finals.finals(study), finals.configurations(study)):
         for row in table.rows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
+from bench.records.run_record import Metrics, RunRecord
+from bench.records.study_record import Entry
 from reports.load.attained import missed
 from reports.load.records import Study, load
 from reports.tables import comparison, ledger, sanity
+from tests.records import run_record
 from tests.reports import homes
 
 MODEL = "test_vit"
@@ -95,7 +99,7 @@ def test_a_smaller_model_is_charged_less_from_when_it_is(study: Study) -> None:
 
 
 def test_zeros_that_wait_for_their_removal_save_nothing() -> None:
-    metrics = {"weights_left": 0.5, "macs/fraction": 0.4}
+    metrics = Metrics(weights_left=0.5, macs_fraction=0.4)
     assert ledger._share({"weights_left": 0.5, "sparsity": 0.55}, metrics) == 1
     assert ledger._share({"weights_left": 0.5, "sparsity": 0.0}, metrics) == pytest.approx(0.4)
     assert ledger._share({"weights_left": 0.75, "sparsity": 0.0}, metrics) == pytest.approx(0.7)
@@ -130,24 +134,15 @@ def test_dense_models_count_and_not_their_prunings(tmp_path: Path) -> None:
     for dense, seed, test in ((1, 7, 90.0), (1, 8, 92.0), (2, 7, 80.0), (2, 8, 84.0)):
         run = f"{dense}{seed}"
         homes.write_run(tmp_path, run, model=MODEL, val=90.0, left=0.5, test=test, rounds=1)
-        entry = {
-            "kind": "final",
-            "cell": f"sap/{MODEL}@0.5",
-            "number": 0,
-            "seed": seed,
-            "dense_seed": dense,
-            "run": run,
-        }
-        Folder(tmp_path).write_entry(
-            "compare", {**entry, "state": "finished", "params": {}, "values": None, "reason": None}
-        )
+        entry = Entry("final", f"sap/{MODEL}@0.5", 0, seed, run, dense_seed=dense)
+        Folder(tmp_path).write_entry("compare", entry)
     tidy = comparison.tidy(load(Folder(tmp_path), "compare"))
     assert tidy[["seed", "score"]].to_numpy().tolist() == [[1, 91.0], [2, 82.0]]
 
 
-def record(method: dict[str, Any], **metrics: float) -> dict[str, Any]:
-    sizes = {"params/all": 100.0, "params/reference": 100.0, "params/nonzero": 100.0}
-    return {"run": {"method": method}, "metrics": {**sizes, **{k.replace("_", "/", 1): v for k, v in metrics.items()}}}
+def record(method: dict[str, Any], **metrics: float) -> RunRecord:
+    sizes = {"params_all": 100.0, "params_reference": 100.0, "params_nonzero": 100.0}
+    return replace(run_record(run={"method": method}), metrics=Metrics(**{**sizes, **metrics}))
 
 
 @pytest.mark.parametrize(
@@ -162,13 +157,14 @@ def record(method: dict[str, Any], **metrics: float) -> dict[str, Any]:
         (record({"name": "dense"}), math.nan),
     ],
 )
-def test_a_size_is_attained_within_half_a_per_cent_of_the_weights_or_one_of_the_macs(found: Any, wanted: float) -> None:
+def test_a_size_is_attained_within_half_a_per_cent_of_the_weights_or_one_of_the_macs(
+    found: RunRecord, wanted: float
+) -> None:
     assert missed(found) == pytest.approx(wanted, nan_ok=True)
 
 
 def test_a_smaller_dense_model_has_a_size_of_its_own() -> None:
-    found = record({"final": 0.5})
-    found["metrics"] |= {"wanted/weights_left": 0.52, "weights_left": 0.53}
+    found = record({"final": 0.5}, wanted_weights_left=0.52, weights_left=0.53)
     assert missed(found) == pytest.approx(0.01)
 
 

@@ -75,14 +75,14 @@ def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pyt
 
     assert len(result.chosen) == 1
     told = tiny.entries(one.name)
-    assert sorted(e["number"] for e in told if e["kind"] == "trial") == [0, 1, 2]
-    assert {e["state"] for e in told} == {"finished"}
+    assert sorted(e.number for e in told if e.kind == "trial") == [0, 1, 2]
+    assert {e.state for e in told} == {"finished"}
     assert not secret_in(Path(cluster.head_node.get_session_dir_path()) / "logs")
     assert not secret_in(Home().path)
     for e in told:
-        record = Home().records.record(e["run"])
+        record = Home().records.record(e.run)
         assert record is not None
-        assert record["provenance"]["command"] == f"bench work {one.name}"
+        assert record.provenance.command == f"bench work {one.name}"
     assert "raylet" not in "".join(capfd.readouterr())
 
 
@@ -119,7 +119,7 @@ def test_a_cluster_of_our_own_is_on_loopback_and_ends_with_the_study(tmp_path: P
     assert not any(Path(folder).exists() for folder in folders)
     (run,) = (path for path in (Home().path / "runs").iterdir() if not (path / "record.json").exists())
     assert list(run.glob("checkpoint-*.pt"))
-    assert "running" in {e["state"] for e in tiny.entries(tiny.study(trials=1, epochs=200).name)}
+    assert "running" in {e.state for e in tiny.entries(tiny.study(trials=1, epochs=200).name)}
     assert not tiny.running(tiny.study(trials=1, epochs=200).name)
 
 

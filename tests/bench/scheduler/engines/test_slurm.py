@@ -62,7 +62,7 @@ def test_whatever_slurm_does_to_jobs_nothing_is_lost_or_told_twice(engine: Slurm
     name = tiny.study(trials=1).name
     local = tiny.Conducted(tiny.study(trials=1), None)  # the study is begun here, and goes on there
     local.end()
-    assert {e["kind"] for e in tiny.entries(name)} >= {"trial", "final"}
+    assert {e.kind for e in tiny.entries(name)} >= {"trial", "final"}
 
     going = tiny.Conducted(tiny.study(trials=3), engine)
     going.until(lambda: going.said("2 workers started") or going.said("1 worker started"))
@@ -76,8 +76,8 @@ def test_whatever_slurm_does_to_jobs_nothing_is_lost_or_told_twice(engine: Slurm
 
     assert len(result.chosen) == 1
     told = tiny.entries(name)
-    assert sorted(e["number"] for e in told if e["kind"] == "trial") == [0, 1, 2]
-    assert {e["state"] for e in told} == {"finished"}
+    assert sorted(e.number for e in told if e.kind == "trial") == [0, 1, 2]
+    assert {e.state for e in told} == {"finished"}
     assert slurm("squeue", "--noheader") == ""
     folder = Home().path / "studies" / name / "slurm"
     assert folder.stat().st_mode & 0o777 == 0o700

@@ -69,14 +69,12 @@ def entries(name: str) -> list[dict[str, Any]]:
 
 def configurations(name: str) -> set[str]:
     """What was tried, and what became of it."""
-    return {
-        json.dumps([e["kind"], e["number"], e["params"], e["run"], e["state"]], sort_keys=True) for e in entries(name)
-    }
+    return {json.dumps([e.kind, e.number, e.params, e.run, e.state], sort_keys=True) for e in entries(name)}
 
 
 def running(name: str) -> int:
     """How many runs of a study are being computed."""
-    return sum(e["state"] == "running" and RunFolder(Home().records.run(e["run"])).busy for e in entries(name))
+    return sum(e.state == "running" and RunFolder(Home().records.run(e.run)).busy for e in entries(name))
 
 
 def config() -> WorkerConfig:
