@@ -13,6 +13,7 @@ from bench import masks, measure, models
 from bench.errors import BenchError, Ineffective
 from bench.recipe import Recipe
 from bench.records.home import Home
+from bench.records.run_record import RunRecord
 from bench.run import Run
 from bench.training import execute
 from methods import dense as control
@@ -28,7 +29,7 @@ def counts(model: str) -> tuple[int, int]:
     return tuple(sum(w.numel() for w in masks.prunable(empty, classifier=c).values()) for c in (True, False))  # type: ignore[return-value]
 
 
-def run(method: Any = None, **values: Any) -> dict[str, Any]:
+def run(method: Any = None, **values: Any) -> RunRecord:
     """The record of one epoch on the digits, 32 x 32 pixels."""
     one = Run(
         method=method or METHOD(), model="lenet_300_100", epochs=1, recipe=Recipe(batch=64), device="cpu", **values
@@ -101,39 +102,38 @@ def test_a_model_with_nothing_to_prune_is_ineffective():
 def test_the_record_counts_against_the_model_that_the_run_names(own_place):
     record, home = run(method=METHOD(final=0.8)), Home().records
     dense = 1024 * 300 + 300 * 100 + 100 * 10
-    metrics, layers = record["metrics"], record["layers"]
-    first, second = (int(n * float(record["architecture"].rpartition("=")[2]) + 0.5) for n in (300, 100))
+    metrics, layers = record.metrics, record.layers
+    first, second = (int(n * float(record.architecture.rpartition("=")[2]) + 0.5) for n in (300, 100))
     built = 1024 * first + first * second + second * 10
-    assert record["run"]["model"] == "lenet_300_100"
-    assert [layer["shape"] for layer in layers] == [[first, 1024], [second, first], [10, second]]
-    assert metrics["weights/all"] == metrics["weights/nonzero"] == built
-    assert metrics["weights/reference"] == metrics["macs/dense"] == dense
-    assert metrics["params/reference"] == dense + 410
-    assert metrics["weights_left"] == metrics["macs/fraction"] == built / dense
-    assert metrics["wanted/weights_left"] == 1 - round(0.8 * (dense - 1000)) / dense
-    assert metrics["weights_left"] == pytest.approx(metrics["wanted/weights_left"], rel=0.01)
-    assert metrics["speedup/theoretical"] == dense / built
-    assert metrics["sparsity/prunable"] == metrics["sparsity/weights"] == 0
-    assert home.curves(record["id"])["weights_left"].tolist() == [metrics["weights_left"]]
+    assert record.run.model == "lenet_300_100"
+    assert [layer.shape for layer in layers] == [(first, 1024), (second, first), (10, second)]
+    assert metrics.weights_all == metrics.weights_nonzero == built
+    assert metrics.weights_reference == metrics.macs_dense == dense
+    assert metrics.params_reference == dense + 410
+    assert metrics.weights_left == metrics.macs_fraction == built / dense
+    assert metrics.wanted_weights_left == 1 - round(0.8 * (dense - 1000)) / dense
+    assert metrics.weights_left == pytest.approx(metrics.wanted_weights_left, rel=0.01)
+    assert metrics.speedup_theoretical == dense / built
+    assert metrics.sparsity_prunable == metrics.sparsity_weights == 0
+    assert home.curves(record.id)["weights_left"].tolist() == [metrics.weights_left]
 
-    model, plan = execute.load_model(home.run(record["id"]))
+    model, plan = execute.load_model(home.run(record.id))
     assert (plan["model"], plan["arguments"].keys()) == ("lenet_300_100", {"width"})
     shape = (1, 1, plan["image_size"], plan["image_size"])
-    assert measure.macs(model, shape) == {layer["name"]: layer["macs"] for layer in layers} | {"": 0}
+    assert measure.macs(model, shape) == {layer.name: layer.macs for layer in layers} | {"": 0}
 
 
 def test_final_zero_is_dense_training_bit_for_bit(own_place):
     found = [run(method=method) for method in (METHOD(final=0), control.METHOD())]
-    assert found[0]["weights_sha256"] == found[1]["weights_sha256"]
-    assert found[0]["architecture"] == "lenet_300_100"
-    assert "wanted/weights_left" not in found[0]["metrics"]
+    assert found[0].weights_sha256 == found[1].weights_sha256
+    assert found[0].architecture == "lenet_300_100"
+    assert not found[0].metrics.measured("wanted_weights_left")
 
 
 def test_a_pruned_model_is_its_own_reference(own_place):
-    metrics = run(method=gradual.METHOD(final=0.8, frequency=1))["metrics"]
-    for reference, own in (("weights/reference", "weights/all"), ("params/reference", "params/all")):
-        assert metrics[reference] == metrics[own]
-    assert metrics["weights_left"] == metrics["weights/nonzero"] / metrics["weights/all"]
+    metrics = run(method=gradual.METHOD(final=0.8, frequency=1)).metrics
+    assert (metrics.weights_reference, metrics.params_reference) == (metrics.weights_all, metrics.params_all)
+    assert metrics.weights_left == metrics.weights_nonzero / metrics.weights_all
 
 
 @pytest.mark.parametrize("start", ["timm", "run:0123456789ab", "weights.safetensors"])

@@ -190,7 +190,7 @@ def test_a_study_from_nothing_then_again_computes_nothing(
     assert len(made) == 4  # two trials, a final, a dense control
     assert sorted(r["test_openings"] for r in made.values()) == [0, 0, 1, 1]  # type: ignore[type-var]
     (name,) = home.records.studies()
-    assert home.records.study(name)["state"] == "finished"
+    assert home.records.study(name).finished
     assert (home.report / "index.html").exists()
     for promise in ("MLflow UI: ", "best configurations: ", "report: "):
         assert promise in out
@@ -213,7 +213,7 @@ def wait_for(path: Path, pattern: str, seconds: float = 120) -> None:
 
 def uninterrupted(tmp_path: Path) -> RunFolder:
     record = execute(new_run("sap", SETTINGS), Home(path=tmp_path / "whole"))
-    return RunFolder(tmp_path / "whole" / "runs" / record["id"])
+    return RunFolder(tmp_path / "whole" / "runs" / record.id)
 
 
 def agree(one: RunFolder, other: RunFolder) -> None:
@@ -222,9 +222,9 @@ def agree(one: RunFolder, other: RunFolder) -> None:
     a, b = one.record(), other.record()
     assert a is not None
     assert b is not None
-    for key in ("val/top1", "val/loss", "sparsity/prunable", "weights/nonzero"):
-        assert a["metrics"][key] == b["metrics"][key]
-    assert [p["name"] for p in a["phases"]] == [p["name"] for p in b["phases"]]
+    for name in ("val_top1", "val_loss", "sparsity_prunable", "weights_nonzero"):
+        assert getattr(a.metrics, name) == getattr(b.metrics, name)
+    assert [phase.name for phase in a.phases] == [phase.name for phase in b.phases]
     curves = [Home(path=f.path.parent.parent).records.curves(f.path.name) for f in (one, other)]
     assert curves[0][["step", "val/top1", "train/loss"]].equals(curves[1][["step", "val/top1", "train/loss"]])
 
