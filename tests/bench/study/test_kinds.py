@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
+from bench.records.run_record import Metrics
 from bench.study.kinds import KINDS, Axes, Grid, Kind, Ladder, Pareto, kind_of
 from bench.study.study import Study
 from bench.study.template import RunTemplate
 from bench.study.variant import Variant
 
-METRICS = {"val/top1": 91.0, "weights_left": 0.2, "macs/fraction": 0.4}
+METRICS = Metrics.from_numbers({"val/top1": 91.0, "weights_left": 0.2, "macs/fraction": 0.4})
 AXES = Axes(("sap", "gradual"), ("test_vit", "test_resnet"), (0.5, 0.9))
 TEMPLATE = RunTemplate("digits", 0)
 
