@@ -1,10 +1,10 @@
-"""Mask kernels: which weights can be pruned, exact selection of the ones to keep, and applying masks without a sync.
+"""Masks: which weights can be pruned, exact selection of those to keep, and masks applied without a host synchronisation.
 
 A mask is a bool tensor of its weight's shape, True where the weight is live. Counts are exact and ties are broken by
-position (the earlier element goes first), so the same scores give the same mask everywhere.
+position (the earlier element is dropped first), so the same scores give the same mask on every machine.
 
 Once the weight, the gradient and the optimiser's memory of an entry are 0, SGD and AdamW leave it at exactly 0 (weight
-decay of 0 is 0), so one multiplication of the gradients per step is all that a mask costs.
+decay of 0 is 0). The cost of a mask is therefore one multiplication of the gradients per step.
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ from bench.errors import BenchError, one_of
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 SCOPES = ("neuron", "layer", "global")
+ALLOCATIONS = ("uniform", "global", "erk")
+"""How layers share the sparsity, see `choose`."""
 
 
 def prunable(model: nn.Module, *, classifier: bool = False) -> dict[str, nn.Parameter]:
-    """Weights of convolutions and linear layers by parameter name, in the model's order, without the classifier's unless
-    asked. The classifier is what timm's `get_classifier` returns. A weight shared by two layers is listed once."""
+    """The weights of convolutions and linear layers by parameter name, in the model's order.
+
+    The classifier's weights are included only with ``classifier``; the classifier is what timm's `get_classifier` returns.
+    A weight that two layers share is listed once.
+    """
     heads = set() if classifier else _classifier_parameters(model)
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
@@ -39,7 +44,7 @@ def prunable(model: nn.Module, *, classifier: bool = False) -> dict[str, nn.Para
 
 
 def classifier_modules(model: nn.Module) -> list[nn.Module]:
-    """What timm's `get_classifier` returns, as a list; empty where the model has no such method."""
+    """The modules that timm's `get_classifier` returns; empty where the model has no such method."""
     get = getattr(model, "get_classifier", None)
     head = get() if callable(get) else None
     modules = head if isinstance(head, (list, tuple)) else [head]  # distilled models return two heads
@@ -51,7 +56,7 @@ def _classifier_parameters(model: nn.Module) -> set[int]:
 
 
 def drop_lowest(scores: Tensor, count: int) -> Tensor:
-    """A bool tensor of ``scores``' shape, False at exactly ``count`` smallest scores, ties by position."""
+    """A bool tensor of ``scores``' shape, False at exactly the ``count`` smallest scores, ties by position."""
     flat = scores.reshape(-1)
     if count <= 0:
         return torch.ones_like(scores, dtype=torch.bool)
@@ -63,7 +68,7 @@ def drop_lowest(scores: Tensor, count: int) -> Tensor:
 def drop_lowest_rows(scores: Tensor, counts: Tensor) -> Tensor:
     """A bool tensor of ``scores``' shape (n, ...), False at the ``counts[i]`` smallest scores of slice i, ties by position.
 
-    ``counts`` (n,) are whole numbers on the scores' device.
+    ``counts`` (n,) is an integer tensor on the scores' device.
     """
     rows = scores.reshape(len(scores), -1)
     places = (counts - 1).clamp(0, rows.shape[1] - 1)[:, None]
@@ -77,7 +82,7 @@ def _above(rows: Tensor, threshold: Tensor, counts: int | Tensor) -> Tensor:
 
 
 def keep_counts(scores: Mapping[str, Tensor], drop: Mapping[str, int]) -> dict[str, Tensor]:
-    """Masks that drop exactly ``drop[name]`` lowest scores in each tensor."""
+    """Masks that drop exactly the ``drop[name]`` lowest scores of each tensor."""
     return {name: drop_lowest(score, drop[name]) for name, score in scores.items()}
 
 
@@ -86,7 +91,7 @@ def keep_top(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str
 
     Args:
         scores: one score per weight, tensors of any shape, by name.
-        sparsity: share to drop, 0 to 1; a unit of n scores drops ``round(sparsity * n)`` of them.
+        sparsity: share to drop, 0 to 1; of a unit of n scores, ``round(sparsity * n)`` are dropped.
         scope: the unit: "neuron" (each slice of the first dimension), "layer" (each tensor) or "global" (all together).
 
     Returns:
@@ -116,23 +121,49 @@ def _same_count(scores: Tensor, sparsity: float) -> Tensor:
     return torch.full((len(scores),), round(sparsity * scores[0].numel()), device=scores.device)
 
 
+def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[str, Tensor]:
+    """Masks that keep the highest scores of each layer; ``allocation`` says how many weights each layer loses.
+
+    Args:
+        scores: one score per weight, by the name of the layer's weight.
+        sparsity: share to drop over all layers, 0 to 1.
+        allocation: "uniform" drops ``round(sparsity * n)`` of each layer of n weights, "global" ranks all scores together,
+            "erk" drops the counts of `erk`.
+    """
+    if allocation == "erk":
+        return keep_counts(scores, erk({name: score.shape for name, score in scores.items()}, sparsity))
+    return keep_top(scores, sparsity, "layer" if allocation == "uniform" else allocation)
+
+
+def to_drop(sizes: Sequence[int], sparsity: float, *, by_layer: bool) -> int:
+    """How many weights of layers of ``sizes`` weights go at a sparsity: rounded in each layer, or once for all layers."""
+    if by_layer:
+        return sum(round(sparsity * size) for size in sizes)
+    return round(sparsity * sum(sizes))
+
+
 def magnitudes(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scores |w|, and -1 where a weight is masked already, so that what is out stays out and is counted first."""
+    """Scores |w|, and -1 where a weight is masked already: masked weights stay masked, and are dropped first."""
     return {name: weight.detach().abs().where(masks[name], -1.0) for name, weight in weights.items()}
 
 
+def random_scores(like: Mapping[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+    """A score drawn from [0, 1) for each weight, on the weight's device; drawn on the CPU, so the same on every device."""
+    return {name: torch.rand(w.shape, generator=rng).to(w.device) for name, w in like.items()}
+
+
 def split(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A flat tensor cut into pieces of the shapes of ``like``, in its order."""
+    """Cuts a flat tensor into tensors of the shapes of ``like``, in its order."""
     parts = torch.split(flat, [t.numel() for t in like.values()]) if like else ()
     return {name: part.view(t.shape) for (name, t), part in zip(like.items(), parts, strict=True)}
 
 
 def erk(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, int]:
-    """Weights to drop per layer by Erdős-Rényi-Kernel densities (Evci et al. 2020, arXiv:1911.11134, section 3).
+    """How many weights to drop per layer by Erdős-Rényi-Kernel densities (Evci et al. 2020, arXiv:1911.11134, section 3).
 
-    A layer's density is proportional to the sum of its dimensions over their product; layers that this would make
-    denser than 1 are left dense and the rest is scaled up. The counts add up to ``round(sparsity * all)`` exactly, and no
-    layer's count falls when the sparsity rises.
+    A layer's density is proportional to the sum of its dimensions divided by their product. A layer that this would make
+    denser than 1 is left dense, and the densities of the others are scaled up. The counts add up to exactly
+    ``round(sparsity * all)``, and no layer's count falls when the sparsity rises.
     """
     sizes = [math.prod(s) for s in shapes.values()]
     keep = apportion([sum(s) for s in shapes.values()], sizes, sum(sizes) - round(sparsity * sum(sizes)))
@@ -140,10 +171,13 @@ def erk(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, int]:
 
 
 def apportion(weights: Sequence[float], caps: Sequence[int], total: int) -> list[int]:
-    """Whole numbers proportional to ``weights``, none above its cap, that add up to ``total`` (at most the caps' sum).
+    """Integers proportional to ``weights``, none above its cap, that add up to ``total`` (at most the sum of the caps).
 
     Webster's method: ``min(cap, round(scale * weight))`` at the one scale that gives the total, ties by position. Unlike
-    the largest remainders it is monotone: with a larger total, no number gets smaller.
+    the method of largest remainders it is monotone: with a larger total, no number gets smaller.
+
+    Raises:
+        ValueError: the caps do not allow the total.
     """
     if total == 0:
         return [0] * len(caps)
@@ -156,7 +190,10 @@ def apportion(weights: Sequence[float], caps: Sequence[int], total: int) -> list
     if at(high).sum() < total:
         raise ValueError(f"caps allow {at(high).sum()}, but the total is {total}")
     while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if at(middle).sum() <= total else (low, middle)
+        if at(middle).sum() <= total:
+            low = middle
+        else:
+            high = middle
     counts = at(low)
     tied = np.flatnonzero(at(high) > counts)
     counts[tied[: total - counts.sum()]] += 1
@@ -164,14 +201,14 @@ def apportion(weights: Sequence[float], caps: Sequence[int], total: int) -> list
 
 
 def mul_(tensors: Iterable[Tensor | None], masks: Iterable[Tensor]) -> None:
-    """Multiply tensors by masks in place, without a host synchronisation; None entries are skipped."""
+    """Multiplies tensors by masks in place, without a host synchronisation; skips entries that are None."""
     pairs = [(t, m) for t, m in zip(tensors, masks, strict=True) if t is not None]
     if pairs:
         torch._foreach_mul_([t for t, _ in pairs], [m for _, m in pairs])
 
 
 def clear_(optimizer: Optimizer, weights: Iterable[Tensor], masks: Iterable[Tensor]) -> None:
-    """Zero the optimiser's memory (momentum, second moments) of masked entries, so that they stand still from now on."""
+    """Zeros the optimiser's memory (momentum, second moments) of masked entries, so that no later step moves them."""
     found = [
         (value, mask)
         for weight, mask in zip(weights, masks, strict=True)
@@ -183,10 +220,10 @@ def clear_(optimizer: Optimizer, weights: Iterable[Tensor], masks: Iterable[Tens
 
 @dataclass
 class Masked:
-    """The state of a method with masks, or the base of one; ``masks`` is replaced as a whole, never changed in part.
+    """The state of a method with masks, or its base class. Assign ``masks`` as a whole; never change a part of it.
 
-    What a step needs is made once per set of masks: the weights, and the masks as numbers of the weights' type and
-    memory layout (a foreach multiplication by bool masks is five times as slow).
+    The tensors that each step needs are prepared once per set of masks: the weights, and the masks as numbers of the
+    weights' type and memory layout (a foreach multiplication by bool masks is five times as slow).
     """
 
     masks: dict[str, Tensor]
@@ -199,13 +236,13 @@ class Masked:
         return {name: model.get_parameter(name) for name in self.masks}
 
     def mask_gradients_(self, model: nn.Module) -> None:
-        """Zero the gradients of masked entries: the whole cost of a step."""
+        """Zeros the gradients of masked entries: all that a mask costs per step."""
         weights, factors = self._factors(model)
         mul_([w.grad for w in weights], factors)
 
     @torch.no_grad()
     def mask_weights_(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-        """Set masked weights to 0 (never -0, which would not compress), and clear the optimiser's memory of them."""
+        """Sets masked weights to 0 (never -0, which compresses badly), and clears the optimiser's memory of them."""
         weights, factors = self._factors(model)
         for weight, mask in zip(weights, self.masks.values(), strict=True):
             weight.masked_fill_(~mask, 0.0)
@@ -221,7 +258,7 @@ class Masked:
 
 
 def all_live(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Masks that keep everything."""
+    """Masks that keep every weight."""
     return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
 
 

@@ -1,8 +1,8 @@
 """Pruning methods, one file each; the folder is the registry.
 
-A method's file defines `METHOD` (the frozen dataclass of its hyper-parameters), `SPACE` (Optuna distributions over
-fields of it) and `CLAIMS` (what its paper reports, as data). Packages outside add theirs by the entry-point group
-`bench.methods`.
+The file of a method defines `METHOD` (the frozen dataclass of its hyper-parameters), `SPACE` (Optuna distributions over
+fields of it) and `CLAIMS` (the results that its paper reports, as data). Files whose name begins with an underscore hold code
+that methods share. Other packages add methods by the entry-point group `bench.methods`.
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ def names() -> list[str]:
 
 
 def load(name: str) -> ModuleType:
-    """The module of one method, giving `METHOD`, `SPACE` and `CLAIMS`; an unknown name is a `BenchError`."""
+    """The module of one method, with `METHOD`, `SPACE` and `CLAIMS`. Raises `BenchError` for an unknown name."""
     return registry.load(registry.METHODS, name)

@@ -1,7 +1,7 @@
-"""Dense training: no pruning at all, the control of every comparison.
+"""Dense training: no pruning, the control of every comparison.
 
-It trains the same model for the same steps with the same recipe, so what another method's accuracy loses or gains over
-it is due to that method alone.
+It trains the same model for the same steps with the same recipe. A difference in accuracy between another method and this
+one is therefore due to that method.
 
 Differs from the paper: there is none.
 Differs from the official code: there is none.
@@ -23,7 +23,7 @@ CLAIMS: tuple[Claim, ...] = ()
 
 @dataclass
 class State:
-    """Nothing changes but the weights."""
+    """Empty: only the weights change."""
 
 
 @dataclass(frozen=True)

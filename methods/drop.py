@@ -1,40 +1,40 @@
 """Drop Pruning, "Stochastic Model Pruning via Weight Dropping Away and Back" (Jia et al. 2018, 2020, arXiv:1812.02035).
 
-A reconstruction: of both versions only the abstracts could be obtained. They say that a dense, accurate model is pruned
+A reconstruction: only the abstracts of the two versions could be obtained. They say that a dense, accurate model is pruned
 and retrained in turns; that each pruning is a drop strategy of two parts, *drop away*, which stochastically deletes some
 unimportant weights, and *drop back*, which stochastically recovers some pruned ones (first called drop out and drop in);
-that with suitable probabilities the model shrinks and flows to the target sparsity; and that the parts contribute each on
-its own. All that follows is ours. With masks m, probabilities p_a `away` and p_b `back`, pruning t = 0 ... `rounds` - 1 is
+that with suitable probabilities the model shrinks and flows to the target sparsity; and that each part contributes on its
+own. All that follows is ours. With masks m, probabilities p_a `away` and p_b `back`, pruning t = 0 ... `rounds` - 1 is
 
     U = unimportant live weights,  D = {i: m_i = 0}            by the model as it is now
     m_i <- 0 with probability p_a for each i in U              drop away
     m_i <- 1 with probability p_b for each i in D              drop back, to the value that `recover` says
 
-and then training goes on under the mask. In each unit of n weights (a layer, or all of them: `scope`) U is, by `rule`,
+and then training continues under the mask. In each unit of n weights (`scope`: one layer, or all layers) U is, by `rule`,
 
     "target"     R2: the live weights that are not among the k = n - round(final * n) largest |w|
     "fraction"   R1: the smallest `fraction` of the live weights
 
-The sparsity then flows to a fixed point (`equilibrium_sparsity`): R2 with a constant p_b to final * p_a / (p_a + p_b),
-always short of `final`; hence p_b falls to 0 (`back_schedule`), and what is missing after the last training under drops is
-masked at once (`project`, stats show the sparsity before it as `reached`); the mask then stays.
+The sparsity then flows to a fixed point (`equilibrium_sparsity`): R2 with a constant p_b to final * p_a / (p_a + p_b), which
+is below `final`. Therefore p_b falls to 0 (`back_schedule`), and the weights that are missing after the last training under
+drops are masked at once (`project`; stats show the sparsity before it as `reached`). Then the mask is fixed.
 
-Of the results only two ratios are known, without accuracies: 11.1x for VGG-16 on CIFAR-10 and 14.3x for LeNet-5 on MNIST,
+Only two results are known, without accuracies: ratios of 11.1x for VGG-16 on CIFAR-10 and 14.3x for LeNet-5 on MNIST,
 "without accuracy loss".
 
-Ours, where the abstracts are silent:
-- Prunings are spread evenly from `dense` * steps to (1 - `fine_tune`) * steps, where the projection is. A run makes its own
-  dense model first; started from a trained one, set `dense` = 0. One learning-rate schedule spans the run, or with
-  `restart` each training has one.
-- Both parts act on the same masks, or with `order` = "sequential" drop back also on what has just been dropped away; a
-  weight that goes and comes back between the same two steps has never left, and keeps value and momentum.
+Ours, where the abstracts say nothing:
+- Prunings are spread evenly from `dense` * steps to (1 - `fine_tune`) * steps, where the projection is. A run first trains its
+  own dense model; with a trained start, set `dense` = 0. One learning-rate schedule spans the run, or each training with
+  `restart`.
+- Both parts act on the same masks; with `order` = "sequential", drop back also acts on the weights just dropped away. A weight
+  that is dropped away and back between the same two steps keeps its value and its momentum.
 - Recovered weights start from 0 (as in Dense-Sparse-Dense training), from their last value, or from that at the first
   pruning; with no momentum.
 - A layer keeps at least one weight. With `project`, R1 too drops no weight that the target would keep.
 - `parts` is an ablation: "away" never drops back, "back" drops away with probability 1.
 - Weights of convolutions and linear layers are pruned, the classifier's only with `classifier`.
 
-Differs from the paper: not to be said, as its text could not be obtained; no number of this method is one of the paper's.
+Differs from the paper: unknown, as its text could not be obtained; no number of this method is one of the paper's.
 Differs from the official code: none is known.
 """
 
@@ -52,10 +52,13 @@ from torch import Tensor, nn
 from bench import masks
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import BenchError, Ineffective, one_of
-from bench.method import Budget, Clock, Method, Phase
+from bench.errors import BenchError
+from bench.method import Budget, Clock, Phase
+from methods._equilibrium import ORDERS
+from methods._equilibrium import equilibrium_sparsity as equilibrium_sparsity
+from methods._masked import Unstructured
 
-ORDERS, SCHEDULES = ("simultaneous", "sequential"), ("linear", "cosine", "constant", "gap")
+SCHEDULES = ("linear", "cosine", "constant", "gap")
 SPACE: dict[str, BaseDistribution] = {
     "rule": CategoricalDistribution(("target", "fraction")),
     "away": FloatDistribution(0.05, 1.0),
@@ -72,60 +75,30 @@ SPACE: dict[str, BaseDistribution] = {
 CLAIMS: tuple[Claim, ...] = ()  # the two known ratios come without an accuracy
 
 
-def equilibrium_sparsity(
-    *,
-    rule: str,
-    away: float,
-    back: float,
-    fraction: float | None = None,
-    target: float | None = None,
-    order: str = "simultaneous",
-) -> float:
-    """The sparsity (0 to 1) at which prunings with constant probabilities stand still in expectation: of all weights,
-    ``ceiling * g / (g + back)``, where under rule "R1" the ceiling is 1 and ``g = away * fraction``, under "R2" the ceiling
-    is the target and ``g = away``; with "sequential" order ``g * (1 - back)`` stands for g.
-
-    Derived here: a density d becomes ``e = d - g * (d - 1 + ceiling)`` by drop away, and by drop back ``e + back * (1 - d)``
-    (simultaneous) or ``e + back * (1 - e)`` (sequential). If both probabilities are 0 a dense model stays dense: 0.0.
-    Raises `BenchError` for an unknown rule or order, what is no probability, and a missing ``fraction`` or ``target``.
-    """
-    if rule not in ("R1", "R2"):
-        raise one_of("rule", rule, ("R1", "R2"))
-    if order not in ORDERS:
-        raise one_of("order", order, ORDERS)
-    name, share = ("fraction", fraction) if rule == "R1" else ("target", target)
-    if share is None:
-        raise BenchError(f"rule {rule} needs `{name}`, but got {name}=None; give a number between 0 and 1")
-    for what, value in (("away", away), ("back", back), (name, share)):
-        if not 0 <= value <= 1:
-            raise BenchError(f"`0 <= {what} <= 1` must hold, but got {what}={value!r}; give a number between 0 and 1")
-    loss, ceiling = (away * share, 1.0) if rule == "R1" else (away, share)
-    loss *= 1 - back if order == "sequential" else 1
-    return ceiling * loss / (loss + back) if loss + back else 0.0
-
-
 def back_at(x: float, schedule: str, sparsity: float, target: float) -> float:
-    """The factor on `back` at share ``x`` of the prunings (0 the first, 1 the last): 1 where constant, falling to 0 at the
-    last along a line or a cosine, or for "gap" what lacks of the target, ``max(0, target - sparsity) / target``."""
+    """The factor on `back` at share ``x`` of the prunings (0 the first, 1 the last): constant 1, falling to 0 at the last
+    along a line or a cosine, or for "gap" the relative distance to the target, ``max(0, target - sparsity) / target``."""
     if schedule == "gap":
         return max(0.0, target - sparsity) / target
     return {"constant": 1.0, "linear": 1 - x, "cosine": 0.5 * (1 + math.cos(math.pi * x))}[schedule]
 
 
 def flat(tensors: Mapping[str, Tensor], scope: str) -> list[Tensor]:
-    """One flat tensor per unit: each of the tensors, or all of them in a row where scope is "global"."""
+    """One flat tensor per unit: one for each tensor, or one for all tensors where ``scope`` is "global"."""
     rows = [t.reshape(-1) for t in tensors.values()]
     return [torch.cat(rows)] if scope == "global" else rows
 
 
 def kept(sizes: Sequence[int], sparsity: float, scope: str) -> list[int]:
     """How many weights each unit keeps at a sparsity: ``n - round(sparsity * n)``, but at least one in each layer."""
-    least = len(sizes) if scope == "global" else 1
-    return [max(least, n - round(sparsity * n)) for n in ([sum(sizes)] if scope == "global" else sizes)]
+    if scope == "global":
+        total = sum(sizes)
+        return [max(len(sizes), total - round(sparsity * total))]
+    return [max(1, n - round(sparsity * n)) for n in sizes]
 
 
 def importance(values: Mapping[str, Tensor], live: Mapping[str, Tensor], scope: str) -> list[Tensor]:
-    """|w| of each unit's weights, flat. Where layers compete, the largest live one of each is infinite: none is emptied."""
+    """|w| of each unit's weights, flat. In the global scope each layer's largest live weight scores infinity and is kept."""
     scores = {name: value.abs() for name, value in values.items()}
     if scope == "global":
         for name, score in scores.items():
@@ -135,29 +108,31 @@ def importance(values: Mapping[str, Tensor], live: Mapping[str, Tensor], scope: 
 
 
 def unimportant(scores: Tensor, live: Tensor, keep: int, fraction: float | None = None) -> Tensor:
-    """U of one unit: its live weights but for the ``keep`` with the largest scores, ties by position (bool, as ``live``).
+    """U of one unit: its live weights except the ``keep`` with the largest scores, ties by position (bool, as ``live``).
 
-    With ``fraction`` (R1) of these the smallest, at most ``round(fraction * live)``. Empty where ``keep`` or fewer live.
+    With ``fraction`` (R1) only the smallest of these, at most ``round(fraction * live)``. Empty where at most ``keep`` live.
     """
     alive = int(live.sum())
-    count = max(0, alive - keep if fraction is None else min(round(fraction * alive), alive - keep))
-    return live & ~masks.drop_lowest(scores.where(live, -1.0), live.numel() - alive + count)
+    count = alive - keep
+    if fraction is not None:
+        count = min(round(fraction * alive), count)
+    return live & ~masks.drop_lowest(scores.where(live, -1.0), live.numel() - alive + max(0, count))
 
 
 def drop(candidates: Tensor, live: Tensor, *, away: float, back: float, order: str, rng: torch.Generator) -> Tensor:
-    """One pruning of a unit: the mask after ``candidates`` went away and pruned weights came back, by chance.
+    """One pruning of a unit: the mask after ``candidates`` are dropped away and pruned weights are dropped back, by chance.
 
-    Every weight and part draws its number, on the CPU, so that a weight's fate depends neither on the device nor on what
-    became of the others.
+    Every weight draws a number for each part, on the CPU, so that a draw depends neither on the device nor on other draws.
     """
     gone, returned = (torch.rand(live.shape, generator=rng) < p for p in (away, back))
     left = live & ~(candidates & gone.to(live.device))
-    return left | (returned.to(live.device) & ~(left if order == "sequential" else live))
+    before = left if order == "sequential" else live
+    return left | (returned.to(live.device) & ~before)
 
 
 @dataclass
 class State(masks.Masked):
-    """Masks, the values that come back (`recover`), counts of the last pruning, the sparsity before the projection."""
+    """The masks, the values to recover, the counts of the last pruning, and the sparsity before the projection."""
 
     stored: dict[str, Tensor] = field(default_factory=dict)
     dropped: int = 0
@@ -166,25 +141,27 @@ class State(masks.Masked):
 
 
 @dataclass(frozen=True)
-class Drop(Method[State]):
-    """Iterative magnitude pruning with chance: unimportant weights may stay, pruned ones may come back."""
+class Drop(Unstructured[State]):
+    """Stochastic iterative magnitude pruning: unimportant weights may stay, and pruned ones may come back."""
 
-    target = "final"
+    stronger = "raise `away` or `rounds`"
     reconstruction: ClassVar[str] = (
         "only the abstracts of arXiv:1812.02035 could be obtained, so the candidate rules, the schedules, the order, the "
         "recovered values, the calendar and the final projection are ours, and no number here is one of the paper's"
     )
 
-    rule: str = hp("target", choices=("target", "fraction"), help="unimportant: what the target spares not, or a share")
+    rule: str = hp(
+        "target", choices=("target", "fraction"), help="unimportant weights: those outside the target, or a share"
+    )
     away: float = hp(0.5, low=0, high=1, help="probability that an unimportant weight is dropped away")
     back: float = hp(0.01, low=0, high=1, help="probability that a pruned weight is dropped back, at its highest")
-    back_schedule: str = hp("linear", choices=SCHEDULES, help="how that falls to 0; gap: as what lacks of the target")
-    fraction: float = hp(0.2, low=0, high=1, help="share of live weights that is unimportant (rule fraction)")
-    order: str = hp("simultaneous", choices=ORDERS, help="sequential: what is just dropped away may come back at once")
-    scope: str = hp("layer", choices=("layer", "global"), help="where magnitudes are compared and the target is met")
-    recover: str = hp(
-        "zero", choices=("zero", "last", "dense"), help="values that come back; dense: the first pruning's"
+    back_schedule: str = hp(
+        "linear", choices=SCHEDULES, help="how `back` falls to 0; gap: as the distance to the target"
     )
+    fraction: float = hp(0.2, low=0, high=1, help="share of live weights that is unimportant (rule fraction)")
+    order: str = hp("simultaneous", choices=ORDERS, help="sequential: weights just dropped away may come back at once")
+    scope: str = hp("layer", choices=("layer", "global"), help="the unit that is ranked and meets the target")
+    recover: str = hp("zero", choices=("zero", "last", "dense"), help="recovered values; dense: at the first pruning")
     parts: str = hp("both", choices=("both", "away", "back"), help="ablation: never back, or away with probability 1")
     rounds: int = hp(20, low=1, high=10_000, help="prunings, each followed by training")
     dense: float = hp(0.3, low=0, below=1, help="share of the run before the first pruning; 0 with a trained start")
@@ -195,7 +172,7 @@ class Drop(Method[State]):
     classifier: bool = hp(False, help="prune the classifier too")
 
     def check(self) -> None:
-        """The prunings have room."""
+        """There must be steps between the dense training and the fine-tuning."""
         if not self.dense + self.fine_tune < 1:
             raise BenchError(
                 f"`dense + fine_tune < 1` must hold, but got (dense={self.dense}, fine_tune={self.fine_tune}); lower `dense`"
@@ -212,48 +189,39 @@ class Drop(Method[State]):
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing."""
-        weights = self.prunable(model)
-        if not weights:
-            raise Ineffective(
-                "drop needs a layer to prune, but found none; set classifier=true or choose another model"
-            )
-        return State(masks.all_live(weights))
+        return State(masks.all_live(self.weights_to_prune(model)))
 
     def calendar(self, steps: int) -> tuple[list[int], int]:
-        """After which steps the prunings come, and the projection; in a short run several come after the same step."""
+        """The steps after which the prunings and the projection come; in a short run several come after the same step."""
         shares = [t / self.rounds for t in range(self.rounds + 1)]
         places = [round(((1 - x) * self.dense + x * (1 - self.fine_tune)) * steps) for x in shares]
         *prunings, projection = [min(steps, max(1, place)) for place in places]
         return prunings, projection
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
-        """One, or with `restart` one from each pruning to the next that is after a later step."""
+        """One phase, or with `restart` one from each pruning to the next that is after a later step."""
         prunings, projection = self.calendar(budget.steps)
-        cuts = [0, budget.steps]
+        cuts = {0, budget.steps}
         if self.restart and self.final > 0:
-            cuts = sorted({*cuts, *prunings, *([projection] if self.project else [])})
+            cuts |= {*prunings, projection} if self.project else set(prunings)
         if index + 1 >= len(cuts):
             return None
-        begin, end = cuts[index : index + 2]
+        begin, end = sorted(cuts)[index : index + 2]
         if len(cuts) == 2:
-            name = "train"
-        elif self.project and begin >= projection:
-            name = "fine-tune"
-        else:
-            name = f"round{sum(step <= begin for step in prunings) - 1}" if begin else "dense"
-        return Phase(name, end - begin)
-
-    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Masked weights get no gradient."""
-        state.mask_gradients_(model)
+            return Phase("train", end - begin)
+        if self.project and begin >= projection:
+            return Phase("fine-tune", end - begin)
+        if begin == 0:
+            return Phase("dense", end)
+        return Phase(f"round{sum(step <= begin for step in prunings) - 1}", end - begin)
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Prune where the calendar says so, inside the one phase."""
+        """Prunes in the single phase where the calendar says so."""
         if not self.restart:
             self._follow_calendar(state, model, clock)
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Prune between phases, with `restart`."""
+        """Prunes between phases, with `restart`."""
         if self.restart:
             self._follow_calendar(state, model, clock)
 
@@ -266,7 +234,7 @@ class Drop(Method[State]):
             return
         weights = state.weights(model)
         stored = state.stored or weights
-        # What each weight is as long as it is live; a masked one is 0 unless a value is stored.
+        # The value of each weight while it is live; a masked weight is 0 unless a value is stored.
         values = {name: w.where(state.masks[name], stored[name]) for name, w in weights.items()}
         if self.recover == "last" or (self.recover == "dense" and not state.stored):
             state.stored = values
@@ -280,10 +248,11 @@ class Drop(Method[State]):
         state.mask_weights_(model, clock.optimizer)
 
     def _prune(self, state: State, values: dict[str, Tensor], number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        """The masks after one pruning, which is counted in the state."""
-        away, most = 1.0 if self.parts == "back" else self.away, 0.0 if self.parts == "away" else self.back
+        """The masks after one pruning; stores its counts in the state."""
+        away = 1.0 if self.parts == "back" else self.away
+        most = 0.0 if self.parts == "away" else self.back
         fraction = self.fraction if self.rule == "fraction" else None
-        limit = self.final if self.project or fraction is None else 1.0
+        limit = 1.0 if self.rule == "fraction" and not self.project else self.final
         after = []
         for scores, live, keep in self._units(state, values, limit):
             x, sparsity = number / max(1, self.rounds - 1), int((~live).sum()) / live.numel()
@@ -295,29 +264,22 @@ class Drop(Method[State]):
         return masks.split(now, state.masks)
 
     def _project(self, state: State, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The masks that keep of what is live just what the target keeps."""
+        """The masks that keep as many of the live weights as the target does."""
         units = self._units(state, values, self.final)
         return masks.split(torch.cat([m & ~unimportant(s, m, keep) for s, m, keep in units]), state.masks)
 
     def _units(self, state: State, values: dict[str, Tensor], sparsity: float) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Of each unit the scores, the mask and how many weights it keeps at a sparsity."""
+        """The scores, the mask and the number of weights to keep at a sparsity, for each unit."""
         keeps = kept([m.numel() for m in state.masks.values()], sparsity, self.scope)
         return zip(importance(values, state.masks, self.scope), flat(state.masks, self.scope), keeps, strict=True)
 
-    def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The model as it is: its masked weights are zeros."""
-        sizes, masked = [m.numel() for m in state.masks.values()], masks.count(state.masks)
-        wanted = sum(sizes) - sum(kept(sizes, self.final, self.scope))
-        if self.project and masked != wanted:
-            raise Ineffective(
-                f"drop must mask {wanted} of {sum(sizes)} weights, but masked {masked}; the run was cut short or diverged"
-            )
-        if not self.project and self.final > 0 and not masked:
-            raise Ineffective("drop must mask something, but no weight is masked at the end; raise `away` or `rounds`")
-        return model
+    def zeros_wanted(self, sizes: Sequence[int]) -> int | None:
+        """All but the weights that the target keeps; without the projection the drops decide."""
+        exact = self.project or self.final == 0
+        return sum(sizes) - sum(kept(sizes, self.final, self.scope)) if exact else None
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """What the last pruning dropped away and back, and the sparsity that the drops alone had reached."""
+        """The weights that the last pruning dropped away and back, and the sparsity that the drops alone reached."""
         reached = {} if state.reached is None else {"reached": state.reached}
         return {"dropped": state.dropped, "recovered": state.recovered, **reached}
 

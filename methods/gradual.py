@@ -1,29 +1,29 @@
 """Gradual magnitude pruning, "To prune, or not to prune" (Zhu and Gupta 2017, arXiv:1710.01878).
 
-While the model trains, every `frequency` steps the weights with the smallest magnitudes are masked, so many that the
-sparsity follows
+While the model trains, the weights with the smallest magnitudes are masked every `frequency` steps, so that the sparsity
+follows
 
     s_t = s_f + (s_i - s_f) * (1 - (t - t0) / (t1 - t0))^3        for t0 <= t <= t1
 
-with s_i `initial`, s_f `final`, t0 = `begin` * steps, t1 = `end` * steps, and the 3 a field (`exponent`). The gradients
-of masked weights are zeroed, so they are not updated. With `regrow` a masked weight keeps the value it had and comes back
-when a later update ranks it among the kept; without, what is out stays out. Uniform allocation masks round(s_t * n)
-weights of each layer of n weights; "global" ranks all layers together; "erk" gives small layers more weights
-(arXiv:1911.11134). After t1 the mask is fixed and training goes on.
+where s_i is `initial`, s_f is `final`, t0 = `begin` * steps, t1 = `end` * steps, and the exponent 3 is a field (`exponent`).
+The gradients of masked weights are zeroed, so masked weights are not updated. With `regrow`, a masked weight keeps its value
+and returns when a later update ranks it among the kept ones; without, a masked weight stays masked. Uniform allocation masks
+round(s_t * n) weights of each layer of n weights; "global" ranks the weights of all layers together; "erk" gives small
+layers a higher density (arXiv:1911.11134). After t1 the mask is fixed and training continues.
 
 Differs from the paper:
-- t1 always gets an update, also where `frequency` does not divide the ramp, so the final sparsity is met exactly.
-- The mask is made after step t rather than before step t + 1, which is the same weights. Only with `begin` = 0 and
-  `initial` > 0 is there a mask before the first step: then attaching changes what the model computes.
-- Momentum of a masked weight is zeroed and weight decay leaves it alone; the paper does not speak of either.
+- The mask is always updated at t1, also where `frequency` does not divide the ramp, so the final sparsity is met exactly.
+- The mask is made after step t rather than before step t + 1, which ranks the same weights. Only with `begin` = 0 and
+  `initial` > 0 are weights masked before the first step: then attaching changes what the model computes.
+- The momentum of a masked weight is zeroed, and weight decay does not move it; the paper does not mention either.
 - Depthwise convolutions are pruned like others, the classifier only with `classifier`; `first` = False spares the first
-  convolution, as the paper does for MobileNet. The layer-wise schedule tried for GNMT is left out.
+  convolution, as the paper does for MobileNet. The layer-wise schedule that the paper tries for GNMT is left out.
 - Global and ERK allocation are not in the paper for vision models.
 
 Differs from the official code (tensorflow/contrib/model_pruning):
-- Counts are exact, with ties by position. There a histogram's threshold, smoothed over updates (decay 0.9), lags behind
-  the schedule, and rounds the sparsity down.
-- `begin` and `end` are fractions of the run, not step numbers. `frequency` 10 is its default; the paper recommends 100
+- Counts are exact, with ties by position. There the threshold comes from a histogram and is smoothed over the updates
+  (decay 0.9); it lags behind the schedule and rounds the sparsity down.
+- `begin` and `end` are fractions of the run, not step numbers. Its default is `frequency` = 10; the paper recommends 100
   to 1000 in runs of many thousand steps.
 - `regrow` = False is close to its successor, tfmot, which overwrites masked weights by 0.
 """
@@ -31,7 +31,7 @@ Differs from the official code (tensorflow/contrib/model_pruning):
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,8 +42,9 @@ from torch.optim import Optimizer
 from bench import masks
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import BenchError, Ineffective
-from bench.method import Clock, Method
+from bench.errors import BenchError
+from bench.method import Clock
+from methods._masked import Unstructured
 
 SPACE: dict[str, BaseDistribution] = {
     "begin": FloatDistribution(0.0, 0.3),
@@ -51,7 +52,7 @@ SPACE: dict[str, BaseDistribution] = {
     "frequency": IntDistribution(1, 100, log=True),
     "final": FloatDistribution(0.5, 0.98),
     "exponent": FloatDistribution(1.0, 6.0),
-    "allocation": CategoricalDistribution(("uniform", "global", "erk")),
+    "allocation": CategoricalDistribution(masks.ALLOCATIONS),
     "regrow": CategoricalDistribution((True, False)),
 }
 
@@ -74,8 +75,8 @@ def sparsity_at(step: float, *, begin: float, end: float, initial: float, final:
     """The scheduled sparsity at a step: ``initial`` up to ``begin``, exactly ``final`` from ``end`` on, and between them
     ``final + (initial - final) * (1 - (step - begin) / (end - begin)) ** exponent`` (the paper's equation 1).
 
-    Steps may be counts or fractions of a run, as long as all three are the same. Raises `BenchError` for a begin after
-    the end.
+    ``step``, ``begin`` and ``end`` are all step numbers, or all fractions of the run. Raises `BenchError` where ``begin`` is
+    after ``end``.
     """
     if begin > end:
         raise BenchError(f"`begin <= end` must hold, but got ({begin=}, {end=})")
@@ -86,26 +87,19 @@ def sparsity_at(step: float, *, begin: float, end: float, initial: float, final:
     return final + (initial - final) * math.pow(1 - (step - begin) / (end - begin), exponent)
 
 
-def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[str, Tensor]:
-    """Masks over scores by name that keep the highest at the given sparsity; see `Gradual.allocation`."""
-    if allocation == "erk":
-        return masks.keep_counts(scores, masks.erk({n: s.shape for n, s in scores.items()}, sparsity))
-    return masks.keep_top(scores, sparsity, "layer" if allocation == "uniform" else allocation)
-
-
 @dataclass
 class State(masks.Masked):
-    """Masks, the stored values of masked weights (`regrow`), and the sparsity of the last update."""
+    """The masks, the stored values of masked weights (`regrow`), and the scheduled sparsity of the last update."""
 
     stored: dict[str, Tensor] = field(default_factory=dict)
     sparsity: float = 0.0
 
 
 @dataclass(frozen=True)
-class Gradual(Method[State]):
+class Gradual(Unstructured[State]):
     """Magnitude pruning along a polynomial ramp."""
 
-    target = "final"
+    spared = "set classifier=true or first=true"
 
     begin: float = hp(0.0, low=0, below=1, help="where the ramp begins, as a fraction of the run")
     end: float = hp(0.75, above=0, high=1, help="where it ends and the mask is fixed, as a fraction of the run")
@@ -113,13 +107,13 @@ class Gradual(Method[State]):
     initial: float = hp(0.0, low=0, high=1, help="sparsity where the ramp begins")
     final: float = hp(0.8, low=0, high=1, help="sparsity at the end, over the prunable weights")
     exponent: float = hp(3.0, above=0, high=100, help="of the ramp; 1 is linear")
-    allocation: str = hp("uniform", choices=("uniform", "global", "erk"), help="how layers share the sparsity")
+    allocation: str = hp("uniform", choices=masks.ALLOCATIONS, help="how layers share the sparsity")
     regrow: bool = hp(True, help="masked weights keep their values and can come back")
     classifier: bool = hp(False, help="prune the classifier too")
     first: bool = hp(True, help="prune the first convolution too")
 
     def check(self) -> None:
-        """The ramp has a length, and rises."""
+        """The ramp must end after it begins, and must not fall."""
         if not self.begin < self.end:
             raise BenchError(f"`begin < end` must hold, but got (begin={self.begin}, end={self.end}); raise `end`")
         if not self.initial <= self.final:
@@ -130,38 +124,35 @@ class Gradual(Method[State]):
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Convolutions and linear layers, with or without the classifier and the first convolution."""
         weights = masks.prunable(model, classifier=self.classifier)
-        if not self.first:
-            weights.pop(next((name for name, weight in weights.items() if weight.dim() > 2), ""), None)
+        convolutions = [name for name, weight in weights.items() if weight.dim() > 2]
+        if convolutions and not self.first:
+            del weights[convolutions[0]]
         return weights
 
     def alters(self) -> str:
-        """A ramp that starts above zero at the first step masks weights at once."""
-        return "weights are masked before the first step" if self.begin == 0 and self.initial > 0 else ""
+        """A ramp that begins above zero at step 0 masks weights when it is attached."""
+        return "weights are masked before the first step" if self._at_once else ""
+
+    @property
+    def _at_once(self) -> bool:
+        return self.begin == 0 and self.initial > 0
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
-        """Masks nothing, unless the ramp begins before the first step at more than zero."""
-        weights = self.prunable(model)
-        if not weights:
-            raise Ineffective(
-                "gradual needs a layer to prune, but found none besides what is spared; "
-                "set classifier=true or first=true, or choose another model"
-            )
-        state = State(masks.all_live(weights))
-        if self.begin == 0 and self.initial > 0:
+        """Masks nothing, unless the ramp begins above zero at step 0."""
+        state = State(masks.all_live(self.weights_to_prune(model)))
+        if self._at_once:
             self._update(state, model, self.initial, None)
         return state
 
     def window(self, steps: int) -> tuple[int, int]:
-        """First and last step of the ramp in a run of ``steps``; only a ramp from the very start begins at step 0."""
+        """The first and the last step of the ramp in a run of ``steps``; a ramp begins at step 0 only where `begin` is 0."""
         end = max(1, round(self.end * steps))
-        return (0 if self.begin == 0 else min(end, max(1, round(self.begin * steps)))), end
-
-    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Masked weights get no gradient."""
-        state.mask_gradients_(model)
+        if self.begin == 0:
+            return 0, end
+        return min(end, max(1, round(self.begin * steps))), end
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Move the mask along the ramp where an update is due."""
+        """Updates the masks to the scheduled sparsity where an update is due."""
         begin, end = self.window(clock.budget.steps)
         due = begin <= clock.step < end and (clock.step - begin) % self.frequency == 0
         if due or clock.step == end:
@@ -170,7 +161,7 @@ class Gradual(Method[State]):
             )
             self._update(state, model, sparsity, clock.optimizer)
             if clock.step == end:
-                state.stored = {}  # nothing comes back any more
+                state.stored = {}  # no later update can bring a weight back
 
     @torch.no_grad()
     def _update(self, state: State, model: nn.Module, sparsity: float, optimizer: Optimizer | None) -> None:
@@ -183,19 +174,12 @@ class Gradual(Method[State]):
                 weights[name].copy_(value)
         else:
             scores = masks.magnitudes(weights, state.masks)
-        state.masks, state.sparsity = choose(scores, sparsity, self.allocation), sparsity
+        state.masks, state.sparsity = masks.choose(scores, sparsity, self.allocation), sparsity
         state.mask_weights_(model, optimizer)
 
-    def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The model as it is: its masked weights are zeros."""
-        sizes = [mask.numel() for mask in state.masks.values()]
-        parts = sizes if self.allocation == "uniform" else [sum(sizes)]
-        wanted, got = sum(round(self.final * n) for n in parts), masks.count(state.masks)
-        if got != wanted:
-            raise Ineffective(
-                f"gradual must mask {wanted} of {sum(sizes)} weights, but masked {got}; the run was cut short before `end`"
-            )
-        return model
+    def zeros_wanted(self, sizes: Sequence[int]) -> int:
+        """The share `final` of the weights, rounded in each layer where the allocation is uniform."""
+        return masks.to_drop(sizes, self.final, by_layer=self.allocation == "uniform")
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
         """The scheduled sparsity of the last update."""

@@ -1,37 +1,39 @@
 """Lottery tickets: iterative magnitude pruning with rewinding (Frankle and Carbin 2019, arXiv:1803.03635).
 
-Train, prune the share `rate` of the live weights that has the smallest magnitudes, put the others back to the values they
-had at the start of the run, and train again. After t prunings the share that is out is
+Train, mask the share `rate` of the live weights with the smallest magnitudes, rewind the other weights to their values at
+the start of the run, and train again. After t prunings the sparsity is
 
     s_t = min(1 - (1 - rate)^t, final)
 
-so ceil(log(1 - final) / log(1 - rate)) prunings reach `final`; the last takes exactly what is missing. The trainings, one
-more than the prunings, share the steps equally, each with a learning-rate schedule of its own. `scope` says what is ranked
-together: all layers ("global"), or each by itself ("layer"). `rewind` says what the live weights become:
+so ceil(log(1 - final) / log(1 - rate)) prunings reach `final`; the last one masks exactly the missing number of weights.
+There is one training more than there are prunings; the trainings share the steps equally, and each has its own learning-rate
+schedule. `scope` says which weights are ranked together: those of all layers ("global"), or those of each layer ("layer").
+`rewind` says which values the live weights get:
 
     init     the values before the first step (the paper)
     early    those after `rewind_at` of the first training (Frankle et al. 2020, arXiv:1912.05671)
-    none     they go on as they are. As the schedule starts over this is the learning-rate rewinding of Renda et al. 2020
+    none     those that they have. As the schedule restarts, this is the learning-rate rewinding of Renda et al. 2020
              (arXiv:2003.02389), not their fine-tuning, which keeps the last, small rate
 
 Differs from the papers:
-- All trainings together cost what one run costs; there each is as long as the training of the dense model.
-- The number of prunings follows from `final`, which is met to the weight.
-- A training that starts from early weights has the whole schedule; there it goes on at the early step.
-- Small networks are pruned layer by layer in the first paper, output layers at half the rate; here all have one rate.
-- The optimiser starts each training without momentum; the papers do not speak of it.
+- All trainings together cost one run; there each is as long as the training of the dense model.
+- The number of prunings follows from `final`, which is met exactly.
+- A training that starts from early weights has the whole schedule; there it continues from the early step.
+- Small networks are pruned layer by layer in the first paper, output layers at half the rate; here all layers have one rate.
+- The optimiser starts each training without momentum; the papers do not mention it.
 
 Differs from the official code (facebookresearch/open_lth):
-- After t prunings round(s_t * n) of n weights are out, ties by position. There each takes ceil(rate * live) and one more
-  (in the global scope), and whatever ties with that one.
+- After t prunings round(s_t * n) of n weights are masked, ties by position. There each pruning takes ceil(rate * live) and
+  one more (in the global scope), and all weights that tie with that one.
 - The classifier is spared unless `classifier`; there it is pruned in the CIFAR ResNets, and not in VGGs and LeNets.
 - Gradients of masked weights are zeroed; there weights are multiplied by the mask before each step.
-Batch-norm statistics are rewound with the weights, as there; `rewind_norms` = False keeps them.
+Batch-norm statistics are rewound with the weights, as in that code; `rewind_norms` = False keeps them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -41,9 +43,10 @@ from torch import Tensor, nn
 from bench import masks
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import BenchError, Ineffective
-from bench.method import Budget, Clock, Method, Phase
+from bench.errors import BenchError
+from bench.method import Budget, Clock, Phase
 from bench.training.rewind import restore_, snapshot
+from methods._masked import Unstructured
 
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.5, 0.98),
@@ -56,7 +59,7 @@ CLAIMS: tuple[Claim, ...] = ()  # the papers report curves
 
 
 def prunings(final: float, rate: float) -> int:
-    """How many prunings, each of the share ``rate`` (0 to 1, open) of what is live, reach the sparsity ``final``."""
+    """How many prunings, each of the share ``rate`` (above 0, below 1) of the live weights, reach the sparsity ``final``."""
     return math.ceil(math.log(1 - final) / math.log(1 - rate) - 1e-9)  # 0.488 is three times 0.2, whatever the rounding
 
 
@@ -67,16 +70,14 @@ def sparsity_after(index: int, final: float, rate: float) -> float:
 
 @dataclass
 class State(masks.Masked):
-    """Masks, and the values to rewind to."""
+    """The masks, and the values to rewind to."""
 
     origin: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Lottery(Method[State]):
+class Lottery(Unstructured[State]):
     """Rounds of training, magnitude pruning and rewinding."""
-
-    target = "final"
 
     final: float = hp(0.8, low=0, below=1, help="sparsity at the end, over the prunable weights")
     rate: float = hp(0.2, above=0, below=1, help="share of the live weights that each pruning takes")
@@ -88,7 +89,7 @@ class Lottery(Method[State]):
 
     @property
     def prunings(self) -> int:
-        """How often weights are pruned; the trainings are one more."""
+        """The number of prunings; there is one training more."""
         return prunings(self.final, self.rate)
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -97,12 +98,7 @@ class Lottery(Method[State]):
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""
-        weights = self.prunable(model)
-        if not weights:
-            raise Ineffective(
-                "lottery needs a layer to prune, but found none besides the classifier; "
-                "set classifier=true or choose another model"
-            )
+        weights = self.weights_to_prune(model)
         origin = snapshot(model, self.rewind_norms) if self.rewind == "init" and self.final else {}
         return State(masks.all_live(weights), origin)
 
@@ -115,19 +111,15 @@ class Lottery(Method[State]):
             )
         return Phase(f"round{index}", budget.share(index, self.prunings + 1)) if index <= self.prunings else None
 
-    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Masked weights get no gradient."""
-        state.mask_gradients_(model)
-
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Keep the early weights, where those are rewound to."""
+        """Stores the early weights where `rewind` is "early"."""
         early = self.rewind == "early" and clock.index == 0
         if early and clock.phase_step == max(1, round(self.rewind_at * clock.phase.steps)):
             state.origin = snapshot(model, self.rewind_norms)
 
     @torch.no_grad()
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Prune and rewind; nothing after the last training."""
+        """Prunes and rewinds, but for the last training."""
         if clock.index == self.prunings:
             return
         sparsity = sparsity_after(clock.index + 1, self.final, self.rate)
@@ -135,16 +127,9 @@ class Lottery(Method[State]):
         restore_(model, state.origin)
         state.mask_weights_(model)
 
-    def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The model as it is: its masked weights are zeros."""
-        sizes = [mask.numel() for mask in state.masks.values()]
-        parts = sizes if self.scope == "layer" else [sum(sizes)]
-        wanted, got = sum(round(self.final * n) for n in parts), masks.count(state.masks)
-        if got != wanted:
-            raise Ineffective(
-                f"lottery must mask {wanted} of {sum(sizes)} weights, but masked {got}; the run was cut short"
-            )
-        return model
+    def zeros_wanted(self, sizes: Sequence[int]) -> int:
+        """The share `final` of the weights, rounded in each layer where the scope is the layer."""
+        return masks.to_drop(sizes, self.final, by_layer=self.scope == "layer")
 
 
 METHOD = Lottery

@@ -1,39 +1,39 @@
 """One-shot pruning: train, prune once, fine-tune (Han et al. 2015, arXiv:1506.02626), or prune at once and train.
 
-At `when` * steps the weights with the lowest scores are masked for good. Scores (`criterion`) of a weight w:
+After `when` * steps the weights with the lowest scores are masked, once. The score of a weight w (`criterion`):
 
     magnitude    |w|
     random       a uniform random number
     snip         |w * dL/dw|, the sensitivity to removing w (Lee et al. 2019, arXiv:1810.02340), L over `batches` batches
 
-How many weights each layer loses (`allocation`) is a question of its own; each layer then keeps its highest scores:
+`allocation` says how many weights each layer loses; each layer then keeps those with its highest scores:
 
     uniform      the same share of each layer
-    global       as many as a ranking of all scores together leaves
+    global       by a ranking of the scores of all layers together
     erk          by the layer's shape (Evci et al. 2020, arXiv:1911.11134)
-    lamp         as many as a ranking of s_u^2 / (sum of s_v^2 over v ranked at or above u in the layer of u) leaves
+    lamp         by a ranking of s_u^2 / (sum of s_v^2 over v ranked at or above u in the layer of u) over all layers
                  (Lee et al. 2021, arXiv:2010.07611)
 
-`when` = 0 prunes before the first step: at initialisation, or a trained model given as `start`. SNIP needs gradients, for
-which it spends `batches` steps at a learning rate of 0. Each phase has a learning-rate schedule of its own.
+`when` = 0 prunes before the first step: the initialisation, or a trained model given as `start`. SNIP needs gradients, for
+which it spends `batches` steps at a learning rate of 0. Each phase has its own learning-rate schedule.
 
 Differs from the papers:
 - Han et al. prune by a multiple of each layer's standard deviation, fine-tune at a small rate, and repeat; here counts are
-  exact and the schedule starts over at the full rate (the learning-rate rewinding of Renda et al. 2020, arXiv:2003.02389).
-- SNIP is `when` = 0, criterion=snip, allocation=global; its division of all scores by their sum orders nothing anew, and
-  is left out. Several batches count as one larger batch. The model keeps its own initialisation.
-- LAMP is criterion=magnitude, allocation=lamp; over other scores it is ours, as are all other combinations.
+  exact and the schedule restarts at the full rate (the learning-rate rewinding of Renda et al. 2020, arXiv:2003.02389).
+- SNIP is `when` = 0, criterion=snip, allocation=global. Its division of all scores by their sum does not change their
+  order, and is left out. Several batches count as one larger batch. The model keeps its own initialisation.
+- LAMP is criterion=magnitude, allocation=lamp. LAMP over other scores, and all other combinations, are ours.
 
 Differs from the official code:
-- SNIP (namhoonlee/snip-public) scores in evaluation mode, prunes biases too, and trains on from other random weights; here
-  the model scores as it trains, with the statistics of its batch norms and its dropout going on.
-- LAMP (jaeho-lee/layer-adaptive-sparsity) prunes 20 times with a training in between, and the classifier too, which is
-  spared here unless `classifier`. Scores that tie at the threshold all stay there; here counts are exact.
+- SNIP (namhoonlee/snip-public) scores in evaluation mode, prunes biases too, and then trains from other random weights.
+  Here scores are taken in training mode: dropout is active, and batch-norm statistics are updated.
+- LAMP (jaeho-lee/layer-adaptive-sparsity) prunes 20 times with a training in between, and prunes the classifier too, which
+  is spared here unless `classifier`. There all scores that tie at the threshold stay; here counts are exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -43,13 +43,13 @@ from torch import Tensor, nn
 from bench import masks
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import BenchError, Ineffective
-from bench.method import Budget, Clock, Method, Phase
+from bench.errors import BenchError
+from bench.method import Budget, Clock, Phase
 from bench.seeds import generator
-from methods import gradual
+from methods._masked import Unstructured
 
 CRITERIA = ("magnitude", "random", "snip")
-ALLOCATIONS = ("uniform", "global", "erk", "lamp")
+ALLOCATIONS = (*masks.ALLOCATIONS, "lamp")
 
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.5, 0.98),
@@ -62,10 +62,10 @@ CLAIMS: tuple[Claim, ...] = ()  # Han et al. and LAMP prune many times; tables o
 
 
 def lamp(scores: Tensor) -> Tensor:
-    """LAMP scores of a layer: each score's square over the sum of the squares ranked at or above it, float64, 0 to 1.
+    """LAMP scores of a layer: each score's square divided by the sum of the squares ranked at or above it; float64, 0 to 1.
 
-    Equal scores are ranked by position, the later above. The order within the layer stays the same, and its highest is 1
-    (all are 0 where all scores are). Scores must not be negative.
+    Equal scores are ranked by position, the later one above. The order within the layer stays the same, and the highest
+    LAMP score is 1 (all are 0 where all scores are 0). Scores must not be negative.
     """
     flat = scores.reshape(-1).double()
     order = flat.argsort(stable=True)
@@ -76,29 +76,22 @@ def lamp(scores: Tensor) -> Tensor:
 
 
 def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[str, Tensor]:
-    """Masks over scores by name that keep the highest at the given sparsity; see `OneShot.allocation`."""
+    """Masks that keep the highest scores of each layer; see `OneShot.allocation` and `bench.masks.choose`."""
     if allocation == "lamp":
         return masks.keep_top({name: lamp(score) for name, score in scores.items()}, sparsity, "global")
-    return gradual.choose(scores, sparsity, allocation)
-
-
-def uniform(like: Mapping[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-    """A random number from [0, 1) for each weight, on its device; drawn on the CPU, so the same everywhere."""
-    return {name: torch.rand(w.shape, generator=rng).to(w.device) for name, w in like.items()}
+    return masks.choose(scores, sparsity, allocation)
 
 
 @dataclass
 class State(masks.Masked):
-    """Masks, and while SNIP scores, the sum of the gradients so far."""
+    """The masks and, in SNIP's scoring phase, the sum of the gradients so far."""
 
     gradients: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class OneShot(Method[State]):
-    """One pruning, and training around it."""
-
-    target = "final"
+class OneShot(Unstructured[State]):
+    """One pruning, with training before and after it."""
 
     final: float = hp(0.8, low=0, below=1, help="sparsity after the pruning, over the prunable weights")
     criterion: str = hp("magnitude", choices=CRITERIA, help="the score of a weight")
@@ -116,24 +109,18 @@ class OneShot(Method[State]):
         return self.when == 0 and self.final > 0 and self.criterion != "snip"
 
     def alters(self) -> str:
-        """What needs no training and no gradient is pruned when attached."""
+        """A pruning that needs neither training nor gradients is made when the method is attached."""
         return "weights are masked before the first step" if self._at_once else ""
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
-        """Masks nothing, unless that is all there is to wait for."""
-        weights = self.prunable(model)
-        if not weights:
-            raise Ineffective(
-                "oneshot needs a layer to prune, but found none besides the classifier; "
-                "set classifier=true or choose another model"
-            )
-        state = State(masks.all_live(weights))
+        """Masks nothing, unless the pruning needs neither training nor gradients."""
+        state = State(masks.all_live(self.weights_to_prune(model)))
         if self._at_once:  # there is no clock yet, but the loop has just seeded torch from the run's seed
             self._prune(state, model, generator(torch.initial_seed(), "oneshot"))
         return state
 
     def plan(self, steps: int) -> list[Phase]:
-        """The phases of a run of ``steps``: dense, score and fine-tune, as far as they are wanted."""
+        """The phases of a run of ``steps``: dense, score and fine-tune, without those of 0 steps."""
         if self.final == 0:
             return [Phase("dense", steps)]
         dense = max(1, round(self.when * steps)) if self.when else 0
@@ -147,11 +134,11 @@ class OneShot(Method[State]):
         return [phase for phase in phases if phase.steps]
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
-        """One of the `plan` after the other."""
+        """The phases of `plan`, one after the other."""
         return dict(enumerate(self.plan(budget.steps))).get(index)
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """SNIP's gradients are added up; afterwards masked weights get none."""
+        """Adds up SNIP's gradients in the scoring phase; zeros the gradients of masked weights in fine-tuning."""
         if clock.phase.name == "score":
             before = state.gradients or {name: torch.zeros_like(w) for name, w in state.weights(model).items()}
             grads = {name: w.grad for name, w in state.weights(model).items()}
@@ -160,8 +147,9 @@ class OneShot(Method[State]):
             state.mask_gradients_(model)
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Prune before fine-tuning."""
-        if self.final and clock.phase.name == ("score" if self.criterion == "snip" else "dense"):
+        """Prunes before fine-tuning."""
+        last = "score" if self.criterion == "snip" else "dense"
+        if self.final and clock.phase.name == last:
             self._prune(state, model, clock.rng("oneshot"))
 
     @torch.no_grad()
@@ -173,21 +161,14 @@ class OneShot(Method[State]):
     def _scores(self, state: State, model: nn.Module, rng: torch.Generator) -> dict[str, Tensor]:
         weights = state.weights(model)
         if self.criterion == "random":
-            return uniform(weights, rng)
+            return masks.random_scores(weights, rng)
         if self.criterion == "snip":
             return {name: (weight * state.gradients[name]).abs() for name, weight in weights.items()}
         return masks.magnitudes(weights, state.masks)
 
-    def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The model as it is: its masked weights are zeros."""
-        sizes = [mask.numel() for mask in state.masks.values()]
-        parts = sizes if self.allocation == "uniform" else [sum(sizes)]
-        wanted, got = sum(round(self.final * n) for n in parts), masks.count(state.masks)
-        if got != wanted:
-            raise Ineffective(
-                f"oneshot must mask {wanted} of {sum(sizes)} weights, but masked {got}; the run was cut short"
-            )
-        return model
+    def zeros_wanted(self, sizes: Sequence[int]) -> int:
+        """The share `final` of the weights, rounded in each layer where the allocation is uniform."""
+        return masks.to_drop(sizes, self.final, by_layer=self.allocation == "uniform")
 
 
 METHOD = OneShot

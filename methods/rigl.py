@@ -1,39 +1,39 @@
 """RigL, rigging the lottery (Evci et al. 2020, arXiv:1911.11134): sparse from the first step to the last.
 
-Training starts under random masks. Every `frequency` steps t, from 0 until `stop` * steps (T_end), each layer of n live
-weights gives up
+Training starts with random masks. Every `frequency` steps, from step t = 0 until T_end = `stop` * steps, each layer of n live
+weights drops
 
     k_t = floor(alpha / 2 * (1 + cos(pi * t / T_end)) * n)
 
-of them, those with the smallest magnitudes, and gets as many others, those with the largest gradients |dL/dw| among all
-that are not kept, the ones just given up included. A weight that grows starts at 0. The number of live weights never
+of them, those with the smallest magnitudes, and grows as many: those with the largest gradients |dL/dw| among all weights
+that are not kept, the ones just dropped included. A weight that grows starts at 0. The number of live weights never
 changes; layers share it by Erdős-Rényi-Kernel densities ("erk": proportional to the sum of a layer's dimensions over their
-product, at most 1) or equally ("uniform"). With `grow` = random, others are drawn at random instead: SET (Mocanu et al.
+product, at most 1) or equally ("uniform"). With `grow` = random the weights that grow are drawn at random: SET (Mocanu et al.
 2018, arXiv:1707.04780).
 
-A weight that is given up and chosen again keeps its value and its momentum, as if nothing had happened. The gradients of
-masked weights, which backward computes anyway, are looked at only where an update is due.
+A weight that is dropped and grown in the same update keeps its value and its momentum. The gradients of masked weights, which
+backward computes anyway, are read only where an update is due.
 
 Differs from the paper:
-- A weight whose gradient is exactly 0 (behind dead units) does not grow: it would stay at 0. Where too few have one, as
-  many fewer are given up.
+- A weight whose gradient is exactly 0 (behind dead units) does not grow: it would stay at 0. Where too few weights can grow,
+  as many fewer are dropped.
 - "uniform" prunes the first layer too; there it stays dense.
-- The classifier is spared unless `classifier`; there it is as sparse as the others.
-- A step that updates masks trains too, so what has grown moves at once; there it is spent on the masks.
+- The classifier is spared unless `classifier`; there it is as sparse as the other layers.
+- A step that updates the masks trains the weights too; there it updates the masks only.
 - SET itself drops the smallest positive and the largest negative weights, a constant share, after each epoch; here it
-  differs from RigL only in what grows.
+  differs from RigL only in which weights grow.
 
 Differs from the official code (google-research/rigl):
 - T_end is `stop` * steps, without an update at T_end itself; there it is a step number (25,000 of 32,000 on ImageNet).
 - No noise is added to magnitudes before they are ranked; there a little (1e-5) is. Ties go by position.
-- Zeros are counted exactly, by the nearest whole number; there rounded down layer by layer.
-- The dropped share is annealed; there it is constant unless asked (`drop_fraction_anneal`).
+- The number of zeros is exact, rounded to the nearest integer; there it is rounded down in each layer.
+- The dropped share is annealed; there it is constant unless `drop_fraction_anneal` is set.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -43,9 +43,9 @@ from torch import Tensor, nn
 from bench import masks
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import Ineffective
-from bench.method import Clock, Method
+from bench.method import Clock
 from bench.seeds import generator
+from methods._masked import Unstructured
 
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.5, 0.98),
@@ -67,7 +67,7 @@ CLAIMS = (
 
 
 def share_at(step: int, end: float, alpha: float) -> float:
-    """The share of a layer's live weights that are given up at a step: ``alpha`` at 0, down to 0 at ``end`` on a cosine."""
+    """The share of a layer's live weights that is dropped at a step: falls on a cosine from ``alpha`` at 0 to 0 at ``end``."""
     return alpha / 2 * (1 + math.cos(math.pi * step / end))
 
 
@@ -77,11 +77,11 @@ def swap(sizes: Tensor, mask: Tensor, growth: Tensor, live: int, count: int) -> 
     Args:
         sizes: magnitudes of the weights.
         mask: bool, True where live.
-        growth: how much a weight wants to grow, at least 0; a masked weight at 0 does not grow.
-        live: how many are live.
-        count: how many of them, the smallest, compete for their places with the masked weights.
+        growth: the score by which weights grow, at least 0; a masked weight with score 0 does not grow.
+        live: the number of live weights.
+        count: the number of the smallest live weights that compete with the masked weights.
 
-    All tensors have the layer's shape. Ties go by position, the later is kept.
+    All tensors have the layer's shape. Ties go by position: the later weight is kept.
     """
     dead = mask.numel() - live
     kept = masks.drop_lowest(sizes.where(mask, -1.0), dead + count)
@@ -91,21 +91,19 @@ def swap(sizes: Tensor, mask: Tensor, growth: Tensor, live: int, count: int) -> 
 
 @dataclass
 class State(masks.Masked):
-    """Masks, live weights of each layer, and how often masks were updated."""
+    """The masks, the number of live weights of each layer, and the number of mask updates."""
 
     live: dict[str, int] = field(default_factory=dict)
     updates: int = 0
 
 
 @dataclass(frozen=True)
-class Rigl(Method[State]):
-    """Sparse training that moves its connections."""
-
-    target = "final"
+class Rigl(Unstructured[State]):
+    """Sparse training that moves its live weights."""
 
     final: float = hp(0.8, low=0, below=1, help="sparsity from start to end, over the prunable weights")
     allocation: str = hp("erk", choices=("erk", "uniform"), help="how layers share the sparsity")
-    alpha: float = hp(0.3, above=0, high=1, help="share of the live weights that the first update gives up")
+    alpha: float = hp(0.3, above=0, high=1, help="share of the live weights that the first update drops")
     frequency: int = hp(100, low=1, help="steps between updates")
     stop: float = hp(0.75, above=0, high=1, help="where updates end, as a fraction of the run")
     grow: str = hp("gradient", choices=("gradient", "random"), help="by the largest gradient (RigL) or at random (SET)")
@@ -116,30 +114,22 @@ class Rigl(Method[State]):
         return masks.prunable(model, classifier=self.classifier)
 
     def alters(self) -> str:
-        """Masks are there from the start."""
+        """The masks are in force from the start."""
         return "weights are masked before the first step" if self.final else ""
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks each layer at random, with exact counts."""
-        weights = self.prunable(model)
-        if not weights:
-            raise Ineffective(
-                "rigl needs a layer to prune, but found none besides the classifier; "
-                "set classifier=true or choose another model"
-            )
-        drop = {name: round(self.final * weight.numel()) for name, weight in weights.items()}
-        if self.allocation == "erk":
-            drop = masks.erk({name: weight.shape for name, weight in weights.items()}, self.final)
+        weights = self.weights_to_prune(model)
         rng = generator(
             torch.initial_seed(), "rigl"
         )  # no clock yet; the loop has just seeded torch from the run's seed
-        scores = {name: torch.rand(w.shape, generator=rng).to(w.device) for name, w in weights.items()}
-        state = State(masks.keep_counts(scores, drop), {name: w.numel() - drop[name] for name, w in weights.items()})
+        found = masks.choose(masks.random_scores(weights, rng), self.final, self.allocation)
+        state = State(found, {name: int(mask.sum()) for name, mask in found.items()})
         state.mask_weights_(model)
         return state
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Move connections where an update is due; then masked weights get no gradient."""
+        """Updates the masks where an update is due, then zeros the gradients of masked weights."""
         if self.final == 0:
             return
         end = self.stop * clock.budget.steps
@@ -162,15 +152,12 @@ class Rigl(Method[State]):
         state.masks, state.updates = found, state.updates + 1
         state.mask_weights_(model, clock.optimizer)
 
-    def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The model as it is: its masked weights are zeros."""
-        live = {name: int(mask.sum()) for name, mask in state.masks.items()}
-        if live != state.live:
-            raise Ineffective(f"rigl must keep {sum(state.live.values())} weights live, but {sum(live.values())} are")
-        return model
+    def zeros_wanted(self, sizes: Sequence[int]) -> int:
+        """The share `final` of the weights, rounded in each layer where the allocation is uniform."""
+        return masks.to_drop(sizes, self.final, by_layer=self.allocation == "uniform")
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """How often the masks were updated."""
+        """The number of mask updates."""
         return {"updates": state.updates}
 
 

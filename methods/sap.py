@@ -1,36 +1,36 @@
 """SAP, sparsity-informed adaptive pruning (Diao et al. 2023, arXiv:2302.05601, algorithm 1).
 
-Train, measure how sparse the live weights already are, prune that much, rewind, and train again. For the d live weights
-of each unit (one output neuron or filter, one layer, or the whole model: `scope`)
+Train, measure the sparsity index of the live weights, prune as many as it allows, rewind, and train again. For the d live
+weights of each unit (`scope`: one output neuron or filter, one layer, or the whole model)
 
     I = 1 - d^(1/q - 1/p) * |w|_p / |w|_q                    the PQ index
-    r = d * (1 + eta)^(-q/(q-p)) * (1 - I)^(pq/(q-p))        weights that must stay, by theorem 2
-    c = floor(d * min(gamma * (1 - r/d), beta))              the smallest c of |w| are pruned
+    r = d * (1 + eta)^(-q/(q-p)) * (1 - I)^(pq/(q-p))        the number of weights that must stay, by theorem 2
+    c = floor(d * min(gamma * (1 - r/d), beta))              the c weights of smallest |w| are pruned
 
-A run is `rounds` + 1 trainings, which share the steps equally, with a pruning after each but the last.
+A run has `rounds` + 1 trainings, which share the steps equally, and a pruning after each training but the last.
 
 Differs from the paper:
 - `rounds` is 5, not 15 (ResNets) or 30 (small nets), of 200 epochs each: that many trainings do not fit small budgets.
-- A target (`final`) is ours: a pruning that would pass the wanted sparsity is cut down in proportion; the last pruning
-  takes what is missing too, spread over the units in proportion to what is live (stats show it as `projected`); once the
-  target is met, the steps that are left make one last training.
-- Rewinding to an early step or not at all is ours; `init` is the paper's, where the run starts from an initialisation.
-- The ratio is kept from falling below 0, as in the official code.
+- A target (`final`) is ours. A pruning that would pass the wanted sparsity is reduced in proportion. The last pruning also
+  takes the missing weights, spread over the units in proportion to their live weights (stats show them as `projected`). Once
+  the target is met, the steps that are left make one last training.
+- Rewinding to an early step, or not at all, is ours; `init` is the paper's, where the run starts from an initialisation.
+- The ratio is not allowed below 0, as in the official code.
 
 Differs from the official code (diaoenmao/Pruning-Deep-Neural-Networks-from-a-Sparsity-Perspective):
-- The weights pruned and scored are the last of each training; there they are the best on the test split.
-- Batch-norm statistics are rewound; `rewind_norms` = False is its behaviour.
+- The weights at the end of each training are pruned and scored; there the best ones on the test split.
+- Batch-norm statistics are rewound; `rewind_norms` = False is that code's behaviour.
 - r is not rounded up before the ratio is taken, as in the paper.
-- Exactly c weights go, ties by position; there fewer where magnitudes tie.
+- Exactly c weights are pruned, ties by position; there fewer where magnitudes tie.
 - Gradients of masked weights are zeroed before the recipe clips their norm; there after.
-- p and q are any 0 < p < q <= 2; there they lie on grids of 0.1.
-The first convolution and the classifier are pruned, as there; `classifier` = False spares the latter.
+- p and q may be any numbers with 0 < p < q <= 2; there they lie on grids of 0.1.
+The first convolution and the classifier are pruned, as in that code; `classifier` = False spares the classifier.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -40,10 +40,11 @@ from torch import Tensor, nn
 from bench import masks
 from bench.claims import Claim
 from bench.config import hp
-from bench.errors import BenchError, Ineffective
+from bench.errors import BenchError
 from bench.measure.pq_index import pq_index
-from bench.method import Budget, Clock, Method, Phase
+from bench.method import Budget, Clock, Phase
 from bench.training.rewind import restore_, snapshot
+from methods._masked import Unstructured
 
 SPACE: dict[str, BaseDistribution] = {
     "p": FloatDistribution(0.1, 0.9),
@@ -71,7 +72,7 @@ CLAIMS = (
 
 
 def prune_count(live: int, index: float, *, p: float, q: float, eta: float, gamma: float, beta: float) -> int:
-    """How many of ``live`` weights with PQ index ``index`` to prune: algorithm 1's c, at most ``floor(beta * live)``.
+    """Algorithm 1's c: how many of ``live`` weights with PQ index ``index`` to prune, at most ``floor(beta * live)``.
 
     Raises `BenchError` unless ``0 < p < q``.
     """
@@ -82,22 +83,25 @@ def prune_count(live: int, index: float, *, p: float, q: float, eta: float, gamm
 
 
 def units(tensors: Mapping[str, Tensor], scope: str) -> list[Tensor]:
-    """The tensors as matrices of one row per unit: a matrix for each tensor, or a single row where scope is "global"."""
+    """Matrices with one row per unit: one matrix per tensor, or a single row for all tensors where ``scope`` is "global"."""
     if scope == "global":
         return [torch.cat([t.reshape(1, -1) for t in tensors.values()], dim=1)]
-    return [t.reshape(len(t) if scope == "neuron" else 1, -1) for t in tensors.values()]
+    if scope == "layer":
+        return [t.reshape(1, -1) for t in tensors.values()]
+    return [t.reshape(len(t), -1) for t in tensors.values()]
 
 
 def from_units(rows: list[Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `units`: tensors of the names and shapes of ``like``."""
+    """The inverse of `units`: tensors with the names and shapes of ``like``."""
     return masks.split(torch.cat([r.reshape(-1) for r in rows]), like)
 
 
 def meet(counts: list[int], live: list[int], room: int, *, last: bool) -> tuple[list[int], int]:
-    """Counts changed to meet a target, and by how many weights in all.
+    """The counts to prune per unit, changed to meet a target, and the number of weights by which they were changed in all.
 
-    ``room`` is how many weights the target lets go. Counts beyond it shrink in proportion; short of it they stay, but at
-    the last pruning the rest is spread over the units in proportion to what is live in them, each keeping one weight.
+    ``counts`` and ``live`` have one number per unit; ``room`` is the number of weights that the target still allows to prune.
+    Counts that add up to more are reduced in proportion. Counts that add up to less stay, but at the last pruning the missing
+    weights are spread over the units in proportion to their live weights; each unit keeps one weight.
     """
     missing = room - sum(counts)
     if missing < 0:
@@ -111,7 +115,7 @@ def meet(counts: list[int], live: list[int], room: int, *, last: bool) -> tuple[
 
 @dataclass
 class State(masks.Masked):
-    """Masks, the values to rewind to, and of each pruning the mean PQ index of the live weights before it."""
+    """The masks, the values to rewind to, the mean PQ index before each pruning, and the weights added to meet the target."""
 
     origin: dict[str, Tensor] = field(default_factory=dict)
     index: list[float] = field(default_factory=list)
@@ -119,10 +123,10 @@ class State(masks.Masked):
 
 
 @dataclass(frozen=True)
-class Sap(Method[State]):
+class Sap(Unstructured[State]):
     """Iterative magnitude pruning whose ratio is read from the weights."""
 
-    target = "final"
+    stronger = "raise `gamma` or `eta`"
 
     p: float = hp(0.5, above=0, high=2, help="order of the smaller norm")
     q: float = hp(1.0, above=0, high=2, help="order of the larger norm")
@@ -130,7 +134,7 @@ class Sap(Method[State]):
     gamma: float = hp(1.0, above=0, high=1e3, help="factor on the share to prune")
     beta: float = hp(0.9, above=0, below=1, help="largest share of a unit's live weights that one pruning takes")
     scope: str = hp("layer", choices=masks.SCOPES, help="what is measured and pruned together")
-    rounds: int = hp(5, low=1, high=50, help="prunings; the trainings are one more")
+    rounds: int = hp(5, low=1, high=50, help="number of prunings; there is one training more")
     rewind: str = hp("init", choices=("init", "early", "none"), help="to the run's start, to an early step, or not")
     rewind_at: float = hp(0.1, above=0, high=1, help="the early step, as a fraction of the first training")
     rewind_norms: bool = hp(True, help="rewind batch-norm statistics too")
@@ -138,7 +142,7 @@ class Sap(Method[State]):
     classifier: bool = hp(True, help="prune the classifier too")
 
     def check(self) -> None:
-        """The orders differ."""
+        """The order of the smaller norm must be below that of the larger."""
         if not self.p < self.q:
             raise BenchError(f"`p < q` must hold, but got (p={self.p}, q={self.q}); lower `p`")
 
@@ -148,15 +152,12 @@ class Sap(Method[State]):
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""
-        weights = self.prunable(model)
-        if not weights:
-            raise Ineffective("sap needs a layer to prune, but found none; set classifier=true or choose another model")
-        state = State(masks.all_live(weights))
-        total, last = sum(w.numel() for w in weights.values()), sum(map(len, units(state.masks, self.scope)))
-        if self._room(state) > total - last:
+        state = State(masks.all_live(self.weights_to_prune(model)))
+        total, least = sum(m.numel() for m in state.masks.values()), sum(map(len, units(state.masks, self.scope)))
+        if self._room(state) > total - least:
             raise BenchError(
-                f"`final` must leave a weight in each of {last} units of {total} weights, but got final={self.final}; "
-                f"lower it to {(total - last) / total:.4g}, or choose a wider scope than {self.scope}"
+                f"`final` must leave a weight in each of {least} units of {total} weights, but got final={self.final}; "
+                f"lower it to {(total - least) / total:.4g}, or choose a wider scope than {self.scope}"
             )
         if self.rewind == "init":
             state.origin = snapshot(model, self.rewind_norms)
@@ -164,8 +165,11 @@ class Sap(Method[State]):
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
         """Equal rounds; once the target is met, one round over the steps that are left."""
-        if self._room(state) == 0:
-            return Phase(f"round{index}", budget.left) if budget.left else None
+        met = self._room(state) == 0
+        if met and budget.left == 0:
+            return None
+        if met:
+            return Phase(f"round{index}", budget.left)
         if budget.steps <= self.rounds:
             raise BenchError(
                 f"each training needs a step, but got rounds={self.rounds} and {budget.steps} steps; "
@@ -173,19 +177,15 @@ class Sap(Method[State]):
             )
         return Phase(f"round{index}", budget.share(index, self.rounds + 1)) if index <= self.rounds else None
 
-    def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Masked weights get no gradient."""
-        state.mask_gradients_(model)
-
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Keep the early weights, where those are rewound to."""
+        """Stores the early weights where `rewind` is "early"."""
         early = self.rewind == "early" and clock.index == 0
         if early and clock.phase_step == max(1, round(self.rewind_at * clock.phase.steps)):
             state.origin = snapshot(model, self.rewind_norms)
 
     @torch.no_grad()
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Prune what the index allows, and rewind; nothing after the last training."""
+        """Prunes as many weights as the index allows, and rewinds; does nothing after the last training."""
         if clock.index == self.rounds or self._room(state) == 0:
             return
         state.masks = self._prune(state, model, last=clock.index == self.rounds - 1)
@@ -211,23 +211,17 @@ class Sap(Method[State]):
         return from_units(kept, state.masks)
 
     def _room(self, state: State) -> int:
-        """How many weights the target lets go yet; without a target there is always room."""
+        """How many weights the target still allows to prune; -1 without a target."""
         if self.final is None:
             return -1
         return round(self.final * sum(m.numel() for m in state.masks.values())) - masks.count(state.masks)
 
-    def finish(self, state: State, model: nn.Module) -> nn.Module:
-        """The model as it is: its masked weights are zeros."""
-        if self.final is None and masks.count(state.masks) == 0:
-            raise Ineffective("sap must prune something, but its index never allowed a weight; raise `gamma` or `eta`")
-        if self.final is not None and (room := self._room(state)):
-            raise Ineffective(
-                f"sap must mask final={self.final} of the weights, but {room} too few are; it was cut short"
-            )
-        return model
+    def zeros_wanted(self, sizes: Sequence[int]) -> int | None:
+        """The share `final` of all weights; without a target the index decides."""
+        return None if self.final is None else masks.to_drop(sizes, self.final, by_layer=False)
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """Prunings so far, the mean index before the newest, and by how many weights the target changed its count."""
+        """The number of prunings, the mean index before the last one, and the weights by which the target changed its count."""
         index = {"index": state.index[-1]} if state.index else {}
         return {"prunings": len(state.index), "projected": state.projected, **index}
 

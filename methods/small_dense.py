@@ -1,22 +1,22 @@
 """Small-dense: a smaller model with as many weights, trained from scratch (Zhu & Gupta 2017, arXiv:1710.01878, table 2).
 
-The other road to a small model, and the control of that paper: instead of pruning a large model to n weights, train a
-dense one of n weights, a narrower one where its family allows that (there MobileNetV1 at widths 0.25, 0.5 and 0.75).
-To stand beside a model whose prunable weights P (convolutions and linear layers without the classifier) are pruned by the
-share `final`, a dense model of N convolution and linear weights in all is replaced by the sibling nearest to
+The control of that paper: instead of pruning a large model to n weights, train a dense model of n weights, a narrower one
+where its family has a width (there MobileNetV1 at widths 0.25, 0.5 and 0.75). Let the dense model have N convolution and
+linear weights in all, P of which are prunable (those without the classifier's). For comparison with a model that is pruned by
+the share `final`, it is replaced by the sibling whose number of weights is nearest to
 
     n = N - round(final * P)
 
-by its ratio |log(weights / n)|. `bench.models.smaller` finds it: a `width` in thousandths for ours and for timm's
-EfficientNets, MobileNets, ResNets, ConvNeXts and vision transformers, else an architecture named alike. A run's record says
-what was built ("architecture"); its "weights_left" and "macs/fraction" are relative to the dense model that the run names,
-"wanted/weights_left" is n / N, and its sparsities are 0.
+by the ratio |log(weights / n)|. `bench.models.smaller` finds it: for our families and timm's EfficientNets, MobileNets,
+ResNets, ConvNeXts and vision transformers a `width` in thousandths, for others an architecture whose name differs in its
+sizes only. A run's record says which architecture was built ("architecture"); its "weights_left" and "macs/fraction" are
+relative to the dense model that the run names, "wanted/weights_left" is n / N, and its sparsities are 0.
 
 Differs from the paper:
-- The width is searched for, so that the weights are those of a pruned model; there it is one of three.
-- The width scales what timm scales; heads that timm keeps (1280 features of MobileNetV2 and V3) stay as wide.
+- The width is searched for, so that the smaller model has as many weights as a pruned one; there it is one of three.
+- The width scales the channels that timm scales; heads that timm keeps (1280 features of MobileNetV2 and V3) stay as wide.
 - The smaller model gets the run's own steps and recipe, as every method here.
-Differs from the official code: that prunes, and holds no smaller models.
+Differs from the official code: that code prunes, and has no smaller models.
 """
 
 from __future__ import annotations
@@ -45,11 +45,9 @@ CLAIMS = (
 
 
 def weights_wanted(model: nn.Module, final: float) -> int:
-    """How many convolution and linear weights a model keeps when the share ``final`` of the prunable ones is removed."""
-    everything, prunable = (
-        sum(weight.numel() for weight in masks.prunable(model, classifier=classifier).values())
-        for classifier in (True, False)
-    )
+    """n: how many convolution and linear weights a model keeps when the share ``final`` of the prunable ones is removed."""
+    everything = sum(weight.numel() for weight in masks.prunable(model, classifier=True).values())
+    prunable = sum(weight.numel() for weight in masks.prunable(model).values())
     if not prunable:
         raise Ineffective("small_dense needs a layer to make smaller, but found none; choose another model")
     return everything - round(final * prunable)
@@ -57,7 +55,7 @@ def weights_wanted(model: nn.Module, final: float) -> int:
 
 @dataclass
 class State:
-    """Nothing changes but the weights."""
+    """Empty: only the weights change."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +65,15 @@ class SmallDense(Method[State]):
     target = "final"
 
     final: float = hp(0.8, low=0, below=1, help="share of the dense model's prunable weights to do without")
-    factor: float = hp(2.0, low=1, high=100, help="by which the smaller model's weights may miss those wanted")
+    factor: float = hp(2.0, low=1, high=100, help="largest ratio between the smaller model's number of weights and n")
 
     @property
     def wanted(self) -> float | None:
-        """Nothing is masked: the weights that are left are counted against the dense model's."""
+        """None: nothing is masked. The weights left are compared with the dense model's."""
         return None
 
     def architecture(self, model: str, *, classes: int, channels: int, image_size: int) -> str:
-        """The sibling nearest in weights; the model itself where none are to go."""
+        """The sibling with the nearest number of weights; the model itself where `final` is 0."""
         if self.final == 0:
             return model
         shape = {"classes": classes, "channels": channels, "image_size": image_size}
@@ -90,7 +88,7 @@ class SmallDense(Method[State]):
         return found.model
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
-        """Leaves the model as it is: it was built smaller."""
+        """Leaves the model as it is: it was built smaller. Raises `Ineffective` where it has no prunable weight."""
         weights_wanted(model, 0.0)
         return State()
 

@@ -92,6 +92,19 @@ def test_each_room_imports_only_below_it(package: str) -> None:
     assert not wrong
 
 
+def test_no_method_imports_another() -> None:
+    """Methods share code through `bench` and through modules whose names begin with an underscore."""
+    public = {name for name in MODULES if name.startswith("methods.") and not name.startswith("methods._")}
+    wrong = [
+        f"{MODULES[here].relative_to(ROOT)}:{line} imports {name}"
+        for here in public
+        for line, name in imports(MODULES[here])
+        if imported(name) in public - {here}
+    ]
+    assert public
+    assert not wrong
+
+
 @pytest.mark.parametrize("package", sorted(ROOMS))
 def test_every_room_has_its_floor(package: str) -> None:
     assert {room(name) for name in MODULES if name.partition(".")[0] == package} == set(ROOMS[package])

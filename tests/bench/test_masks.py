@@ -111,6 +111,42 @@ def test_magnitudes_put_what_is_out_first():
 # Allocation
 
 
+def test_allocations_on_numbers():
+    scores = {"a": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "b": torch.tensor([[5.0, 6.0], [7.0, 8.0]])}
+    live = {a: {n: m.flatten().tolist() for n, m in masks.choose(scores, 0.5, a).items()} for a in masks.ALLOCATIONS}
+    assert live["uniform"] == {"a": [False, False, True, True], "b": [False, False, True, True]}
+    assert live["global"] == {"a": [False] * 4, "b": [True] * 4}
+    assert sum(map(sum, live["erk"].values())) == 4
+    assert masks.choose({}, 0.5, "erk") == masks.choose({}, 0.5, "global") == {}
+
+
+def test_an_unknown_allocation_is_refused():
+    with pytest.raises(BenchError, match="no scope 'lamp'; "):
+        masks.choose({"a": torch.ones(2, 2)}, 0.5, "lamp")
+
+
+@given(st.lists(st.integers(1, 99), max_size=5), st.floats(0, 1), st.sampled_from(masks.ALLOCATIONS))
+def test_to_drop_is_what_choose_drops(sizes, sparsity, allocation):
+    scores = {str(i): torch.arange(float(n)).view(1, n) for i, n in enumerate(sizes)}
+    wanted = masks.to_drop(sizes, sparsity, by_layer=allocation == "uniform")
+    assert masks.count(masks.choose(scores, sparsity, allocation)) == wanted
+
+
+def test_to_drop_rounds_in_each_layer_or_once():
+    assert masks.to_drop([3, 3, 3], 0.5, by_layer=True) == 6
+    assert masks.to_drop([3, 3, 3], 0.5, by_layer=False) == 4
+    assert masks.to_drop([], 0.5, by_layer=True) == masks.to_drop([], 0.5, by_layer=False) == 0
+
+
+def test_random_scores_come_from_their_generator_alone():
+    weights = {"a": torch.ones(3, 4), "b": torch.zeros(5)}
+    one, same = (masks.random_scores(weights, torch.Generator().manual_seed(2)) for _ in range(2))
+    other = masks.random_scores(weights, torch.Generator().manual_seed(3))
+    assert {name: score.shape for name, score in one.items()} == {"a": (3, 4), "b": (5,)}
+    assert all(torch.equal(one[name], same[name]) and not torch.equal(one[name], other[name]) for name in weights)
+    assert all(score.min() >= 0 and score.max() < 1 for score in one.values())
+
+
 @given(shapes, st.floats(0, 1))
 def test_erk_adds_up_and_fits(sizes, sparsity):
     named = {str(i): s for i, s in enumerate(sizes)}

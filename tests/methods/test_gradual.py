@@ -14,7 +14,7 @@ from torch import nn
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget, Clock, Phase
 from methods import dense
-from methods.gradual import CLAIMS, METHOD, choose, sparsity_at
+from methods.gradual import CLAIMS, METHOD, sparsity_at
 
 SIZES = {"conv1.weight": 54, "conv2.weight": 144, "hidden.weight": 96}
 unit = st.floats(0, 1)
@@ -77,13 +77,6 @@ def test_mobilenet_sizes_of_tables_2_and_6():
 
 
 # Masks
-
-
-def test_allocations_on_numbers():
-    scores = {"a": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "b": torch.tensor([[5.0, 6.0], [7.0, 8.0]])}
-    live = {a: {n: m.flatten().tolist() for n, m in choose(scores, 0.5, a).items()} for a in ("uniform", "global")}
-    assert live["uniform"] == {"a": [False, False, True, True], "b": [False, False, True, True]}
-    assert live["global"] == {"a": [False] * 4, "b": [True] * 4}
 
 
 def zeros(model: nn.Module) -> dict[str, int]:

@@ -205,7 +205,7 @@ def test_bad_values_are_refused(values, message):
 
 def test_what_cannot_be_done_is_said_before_training(toy_model):
     example = torch.zeros(1, 1, 5, 5)
-    with pytest.raises(Ineffective, match="found none besides the classifier; set classifier=true"):
+    with pytest.raises(Ineffective, match="lottery needs a layer to prune, but found none besides what is spared; set"):
         METHOD().attach(nn.Sequential(nn.ReLU()), example)
     method = METHOD(final=0.8)
     state = method.attach(toy_model(), example)

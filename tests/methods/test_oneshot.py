@@ -18,7 +18,7 @@ from bench.method import Budget
 from bench.seeds import address
 from bench.training.loop import train as run
 from methods import dense, lottery
-from methods.oneshot import ALLOCATIONS, CRITERIA, METHOD, choose, lamp, uniform
+from methods.oneshot import ALLOCATIONS, CRITERIA, METHOD, choose, lamp
 from tests import toys
 
 SIZES = {"conv1.weight": 72, "conv2.weight": 1152, "fc.weight": 1024}  # of the model in tests/toys.py
@@ -174,7 +174,7 @@ def test_random_scores_do_not_look_at_the_weights():
     """Of 5000 kept at random from 10000, half are among the larger half: hypergeometric, 5 sigma is 1 in 3 million."""
     weights = {"w": torch.arange(10_000.0).view(100, 100)}
     for seed in range(5):
-        mask = choose(uniform(weights, torch.Generator().manual_seed(seed)), 0.5, "uniform")["w"].flatten()
+        mask = choose(masks.random_scores(weights, torch.Generator().manual_seed(seed)), 0.5, "uniform")["w"].flatten()
         assert mask.sum() == 5000
         sigma = math.sqrt(5000 * 0.5 * 0.5 * 5000 / 9999)
         assert abs(int(mask[5000:].sum()) - 2500) < 5 * sigma
@@ -258,7 +258,9 @@ def test_bad_values_are_refused(values, message):
 
 
 def test_what_cannot_be_done_is_said_before_training():
-    with pytest.raises(Ineffective, match="found none besides the classifier; set classifier=true"):
+    with pytest.raises(
+        Ineffective, match="oneshot needs a layer to prune, but found none besides what is spared; set classifier=true"
+    ):
         METHOD().attach(nn.Sequential(nn.ReLU()), torch.zeros(1))
     model = toys.ToyNet()
     method = METHOD(criterion="snip", batches=6)

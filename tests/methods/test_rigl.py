@@ -260,10 +260,10 @@ def test_bad_values_are_refused(values, message):
 
 
 def test_never_a_silent_no_op(toy_model):
-    with pytest.raises(Ineffective, match="found none besides the classifier; set classifier=true"):
+    with pytest.raises(Ineffective, match="rigl needs a layer to prune, but found none besides what is spared; set"):
         METHOD().attach(nn.Sequential(nn.ReLU()), torch.zeros(1))
     model, method = toy_model(), METHOD(final=0.5)
     state = method.attach(model, torch.zeros(1, 1, 5, 5))
     state.masks = masks.all_live(state.weights(model))
-    with pytest.raises(Ineffective, match="must keep 147 weights live, but 294 are"):
+    with pytest.raises(Ineffective, match="rigl must mask 147 of 294 weights, but masked 0"):
         method.finish(state, model)
