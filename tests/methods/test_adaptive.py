@@ -137,6 +137,20 @@ def rows_of(method, *, steps=28, **more):
     return rows, training, run(training)
 
 
+def test_layers_that_share_a_weight_share_its_threshold():
+    model = nn.Sequential(nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 40))
+    model[2].weight = model[0].weight
+    again = nn.Sequential(model, model[0])  # one layer in two places, too
+    method = METHOD(minimum=1000)
+    state = method.attach(again, torch.zeros(1, 40))
+    assert again[0][0].r is again[0][2].r is again[1].r
+    assert again[1] is again[0][0]
+    again(torch.ones(3, 40)).sum().backward()
+    end(method, state, again)
+    assert again[0][0].weight is again[0][2].weight
+    assert int((again[1].weight == 0).sum()) == 1280
+
+
 def test_curves_have_the_estimate_and_what_the_thresholds_really_prune():
     method = METHOD(threshold_lr=1.0, fine_tune=0.25)
     rows, training, model = rows_of(method)
