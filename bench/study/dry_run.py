@@ -1,10 +1,11 @@
-"""What a run or a study would cost, from a few real steps."""
+"""The plan of a study and its cost, estimated from a few real steps of each method on each model."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,16 +24,17 @@ from bench.training import execute
 from bench.training.loop import Stopped, Training, train
 
 STEPS = 8
+"""Timed steps; two more before them are not timed."""
 
 
 def step_seconds(run: Run, home: Home) -> tuple[int, float]:
-    """Steps that a run takes, and the median seconds of one, from `STEPS` steps after two to warm up."""
+    """Returns how many steps a run takes, and the median duration of a step in seconds, from `STEPS` real steps."""
     device = environment.resolve_device(run.device)
     _, model, size, _ = execute.prepare(run, home)
     task = tasks.load(run.task, data=home.data, cache=home.cache, device=device, workers=run.workers)
     setup, times = execute.setup(run, task, size, device), list[float]()
 
-    def planned(*_: object) -> None:
+    def note_time(*_: object) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter())
@@ -41,7 +43,7 @@ def step_seconds(run: Run, home: Home) -> tuple[int, float]:
     short = replace(
         setup,
         steps=few,
-        observers=[planned],
+        observers=[note_time],
         recovery=None,  # its steps cost no more than the method's, which needs all of these few
         stop=lambda: len(times) >= few,
     )
@@ -51,112 +53,153 @@ def step_seconds(run: Run, home: Home) -> tuple[int, float]:
     return setup.steps, gaps[len(gaps) // 2]
 
 
-@dataclass
-class Plan:
-    """What a study would run, its hours, and its runs; what is probed once is known for all that cost the same.
+@dataclass(frozen=True)
+class Row:
+    """A row of the plan's table, without its cell's target."""
 
-    ``rows`` are those of its table: what they say, and the targets of the cells that they say it of.
+    cell: str
+    trials: int
+    finals: int
+    steps: str = ""
+    milliseconds: str = ""
+    hours: str = ""
+
+
+@dataclass
+class CostPlan:
+    """The runs of a study, with what they cost. Runs that cost the same are timed once.
+
+    Attributes:
+        rows: the rows of the table; to each the targets of the cells that it stands for.
+        hours, runs: in all.
+        timed: steps of a run and seconds of a step, by all that changes the cost of a step.
     """
 
     study: Study
     jobs: int
     device: str
     console: Console
-    rows: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+    rows: dict[Row, list[str]] = field(default_factory=dict)
     hours: float = 0.0
     runs: int = 0
     home: Home = field(default_factory=Home)
-    probed: dict[tuple[Any, ...], tuple[int, float]] = field(default_factory=dict)
+    timed: dict[tuple[Any, ...], tuple[int, float]] = field(default_factory=dict)
 
     def add(self, name: str, run: Run, trials: int, finals: int) -> None:
-        """A row: ``trials`` and ``finals`` runs like this one."""
-        one = replace(run, device=self.device or "auto")
-        info = tasks.info(self.study.task, self.home.data)
+        """Adds ``trials`` and ``finals`` runs like this one.
+
+        Raises:
+            BenchError: the run cannot be carried out, in a study that is not lenient.
+        """
         try:
-            built, size = execute.architecture(one, info)
-            # nothing else that a cell sets changes the cost of a step
-            kind = (one.method.name, built, size, one.recipe, one.epochs)
-            if kind not in self.probed:
-                with self.console.status(f"a few steps of {one.method.name} on {built}"):
-                    self.probed[kind] = step_seconds(one, self.home)
+            steps, seconds = self._time(replace(run, device=self.device or "auto"))
         except BenchError as error:
             if not self.study.lenient:
                 raise
-            self.say(name, trials, finals, "", "", f"fails: {error}")
+            self._show(name, Row("", trials, finals, hours=f"fails: {error}"))
             return
-        steps, seconds = self.probed[kind]
-        hours = (trials + finals) * steps * seconds / self.jobs / 3600
-        self.hours, self.runs = self.hours + hours, self.runs + trials + finals
-        self.say(name, trials, finals, steps, f"{1000 * seconds:.1f}", f"{hours:.3f}")
+        count = trials + finals
+        hours = count * steps * seconds / self.jobs / 3600
+        self.hours += hours
+        self.runs += count
+        self._show(name, Row("", trials, finals, str(steps), f"{1000 * seconds:.1f}", f"{hours:.3f}"))
 
-    def say(self, name: str, *what: object) -> None:
-        """A row of the table; a ladder's cells that cost the same are told together."""
+    def add_repeated(self, name: str) -> None:
+        """Adds a cell whose runs are those of a cell above."""
+        self._show(name, Row("", 0, 0, hours="as above"))
+
+    def _time(self, run: Run) -> tuple[int, float]:
+        built, size = execute.architecture(run, tasks.info(self.study.task, self.home.data))
+        kind = (run.method.name, built, size, run.recipe, run.epochs)
+        if kind not in self.timed:
+            with self.console.status(f"a few steps of {run.method.name} on {built}"):
+                self.timed[kind] = step_seconds(run, self.home)
+        return self.timed[kind]
+
+    def _show(self, name: str, row: Row) -> None:
+        """Adds a row. A ladder's cells that cost the same have one row."""
         cell, _, target = name.partition("@")
-        self.rows.setdefault((cell, *map(str, what)), []).extend([target] if target else [])
+        targets = self.rows.setdefault(replace(row, cell=cell), [])
+        if target:
+            targets.append(target)
 
     def table(self) -> Table:
-        """All rows; their numbers are those of one cell each."""
+        """Returns the table; the numbers of a row are those of each of its cells."""
         found = Table(
             "cell", "trials", "finals", "steps each", "ms a step", "hours", title=f"plan of {self.study.name}"
         )
         found.columns[0].overflow = "fold"
-        for (cell, *what), targets in self.rows.items():
-            found.add_row(*map(escape, (f"{cell}{' @' if targets else ''}{', '.join(targets)}", *what)))
-        several = any(len(targets) > 1 for targets in self.rows.values())
-        found.caption = "one row for targets that cost the same; its numbers are of each" if several else None
+        for row, targets in self.rows.items():
+            cell = f"{row.cell} @{', '.join(targets)}" if targets else row.cell
+            cells = (cell, str(row.trials), str(row.finals), row.steps, row.milliseconds, row.hours)
+            found.add_row(*map(escape, cells))
+        if any(len(targets) > 1 for targets in self.rows.values()):
+            found.caption = "one row for targets that cost the same; its numbers are of each"
         return found
 
 
 def plan(console: Console, study: Study, device: str, jobs: int) -> None:
-    """Print what a study would run and, from a few probe steps of each method and model, what that would cost."""
-    made, listed, seeds = Plan(study, jobs, device, console), set[str](), len(study.pairs)
-    tuned = any(cell.trials for cell in study.cells())
-    for model in study.models if study.dense is not None else ():
-        dense = len({dense for dense, _ in study.pairs})
-        made.add(f"{study.controls[0]}/{model}, to start from", study.dense_run(model, study.seed), int(tuned), dense)
-    for cell in study.cells():
-        one = cell.run({}, study.seed)
-        if study.kind.repeats_runs and one.id in listed:
-            made.say(cell.key, 0, 0, "", "", "as above")
-            continue
-        listed.add(one.id)
-        made.add(cell.key, one, cell.trials, seeds * study.kind.finals(study.finals))
-    for cell in study.baseline_cells():
-        made.add(cell.key, cell.run({}, study.seed), 0, seeds)
+    """Prints the runs of a study and their cost, with ``jobs`` runs side by side."""
+    made = cost_plan(console, study, device, jobs)
     console.print(made.table())
-    _print_rest(made)
+    for line in _summary(made):
+        console.print(line, soft_wrap=True)
 
 
-def _print_rest(made: Plan) -> None:
-    study, console = made.study, made.console
-    console.print(
-        f"{made.runs} runs, {made.hours:.2f} hours of training for these with {made.jobs} side by side; evaluation, start-up "
-        "and pruning come on top",
-        soft_wrap=True,
+def cost_plan(console: Console, study: Study, device: str, jobs: int) -> CostPlan:
+    """Returns the plan of a study, after a few steps of each method on each model."""
+    made, listed, repetitions = CostPlan(study, jobs, device, console), set[str](), len(study.pairs)
+    cells = study.cells()
+    if study.dense is not None:
+        tuned = any(cell.trials for cell in cells)
+        dense_seeds = len({dense for dense, _ in study.pairs})
+        for model in study.models:
+            name, run = f"{study.controls[0]}/{model}, to start from", study.dense_run(model, study.seed)
+            made.add(name, run, int(tuned), dense_seeds)
+    for cell in cells:
+        run = cell.run({}, study.seed)
+        if study.kind.repeats_runs and run.id in listed:
+            made.add_repeated(cell.key)
+            continue
+        listed.add(run.id)
+        made.add(cell.key, run, cell.trials, repetitions * study.kind.finals(study.finals))
+    for cell in study.baseline_cells():
+        made.add(cell.key, cell.run({}, study.seed), 0, repetitions)
+    return made
+
+
+def _summary(made: CostPlan) -> Iterator[str]:
+    """The sums, and the runs that the table does not have."""
+    study = made.study
+    yield (
+        f"{made.runs} runs, {made.hours:.2f} hours of training with {made.jobs} side by side; evaluation, start-up and pruning "
+        "take time besides"
     )
-    if study.dense is None and (ours := [control for control in study.controls if control not in study.methods]):
-        controls = len(ours) * len(study.models) * len(study.final_seeds)
-        console.print(f"{controls} runs of controls come on top too")
+    controls = [control for control in study.controls if control not in study.methods]
+    if study.dense is None and controls:
+        yield f"besides, {len(controls) * len(study.models) * len(study.final_seeds)} runs of controls"
     if study.derived:
         finals = len(study.cells()) * len(study.pairs) * study.kind.finals(study.finals)
-        console.print(
-            f"{', '.join(study.derived)}: up to {finals} runs each, one to each final that has a shape for it",
-            soft_wrap=True,
-        )
+        yield f"{', '.join(study.derived)}: up to {finals} runs each, one to each final that has a shape for it"
     if study.dense is not None:
-        charges: dict[str, list[str]] = {}
-        for name, cells in itertools.groupby(study.cells(), key=lambda cell: cell.method):
-            charges.setdefault(_charge(study, list(cells)), []).append(name)
-        for charge, names in charges.items():
-            console.print(f"ledger: {', '.join(names)}: {charge}", soft_wrap=True)
+        yield from _ledger(study)
+
+
+def _ledger(study: Study) -> Iterator[str]:
+    """What the ledger will charge the methods with, in one line for all that cost the same."""
+    charges: dict[str, list[str]] = {}
+    for name, cells in itertools.groupby(study.cells(), key=lambda cell: cell.method):
+        charges.setdefault(_charge(study, list(cells)), []).append(name)
+    for charge, names in charges.items():
+        yield f"ledger: {', '.join(names)}: {charge}"
 
 
 def _charge(study: Study, cells: list[Cell]) -> str:
-    """What the ledger is expected to charge a method with."""
-    one = cells[0].run({}, study.seed)
-    begun = 0.0 if cells[0].own_start else study.dense_run(cells[0].model, study.seed).epochs
+    own, dense = cells[0].run({}, study.seed).epochs, 0.0
+    if not cells[0].own_start:
+        dense = study.dense_run(cells[0].model, study.seed).epochs
     trials, finals = sum(cell.trials for cell in cells), len(cells) * len(study.pairs)
     return (
-        f"each {begun:g} + {one.epochs:g} epochs a run (dense start + own), in {finals} finals and {trials} trials "
-        f"{(finals + trials) * (begun + one.epochs):g} epochs in all"
+        f"each {dense:g} + {own:g} epochs a run (dense start + own), in {finals} finals and {trials} trials "
+        f"{(finals + trials) * (dense + own):g} epochs in all"
     )

@@ -1,16 +1,19 @@
-"""How configurations are chosen for the finals: pure functions that are only ever given validation numbers."""
+"""How configurations are chosen for the finals: pure functions of numbers from the validation split."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-KEPT = 0.5  # of the best accuracy above chance
-Point = tuple[float, float]  # (validation top-1 in per cent, share of the weights or MACs left)
+KEPT = 0.5
+"""The share of the best accuracy above chance that a configuration must keep to be chosen."""
+
+Point = tuple[float, float]
+"""Validation top-1 in per cent, and the share of the weights or MACs that is left."""
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other beats in both accuracy and size, from the smallest model up."""
+    """Returns the indices of the points that no other beats in both accuracy and size, from the smallest model up."""
     order = sorted(range(len(points)), key=lambda i: (points[i][1], -points[i][0], i))
     found, best = list[int](), -math.inf
     for i in order:
@@ -21,15 +24,16 @@ def front(points: Sequence[Point]) -> list[int]:
 
 
 def spread(points: Sequence[Point], count: int, chance: float) -> list[int]:
-    """At most ``count`` points of the front that together dominate the largest area (greedy hypervolume subset).
+    """Returns the indices of at most ``count`` points of the front that together dominate the largest area.
 
-    The area is measured in accuracy above ``chance`` (per cent) and in log10 of the compression, from the dense model
-    guessing at chance. A point that keeps less than `KEPT` of the best accuracy above chance has collapsed and is not
-    chosen, nor is one that adds no area, unless nothing else is there.
+    This is the greedy choice of a subset by its hypervolume. The area is measured in accuracy above ``chance`` (per cent) and in
+    log10 of the compression; its corner is a dense model that guesses. A point that keeps less than `KEPT` of the best accuracy
+    above chance has collapsed and is not chosen. A point that adds no area is chosen only if there is no other.
     """
-    best_gain = max((p[0] for p in points), default=chance) - chance
-    enough = min(best_gain, KEPT * best_gain)  # the best itself, where all are below chance
-    candidates, chosen = [i for i in front(points) if points[i][0] - chance >= enough], list[int]()
+    best_gain = max((accuracy for accuracy, _ in points), default=chance) - chance
+    enough = min(best_gain, KEPT * best_gain)  # the best point itself, where all are below chance
+    candidates = [i for i in front(points) if points[i][0] - chance >= enough]
+    chosen = list[int]()
     while len(chosen) < min(count, len(candidates)):
         gains = {i: _area([points[j] for j in [*chosen, i]], chance) for i in candidates if i not in chosen}
         best = max(gains, key=lambda i: (gains[i], -i))
@@ -45,11 +49,15 @@ def _area(points: Sequence[Point], chance: float) -> float:
     area, height = 0.0, 0.0
     for position, (x, y) in enumerate(plane):
         height = max(height, y)
-        following = plane[position + 1][0] if position + 1 < len(plane) else 0.0
+        following = 0.0
+        if position + 1 < len(plane):
+            following = plane[position + 1][0]
         area += max(0.0, x - max(0.0, following)) * height
     return area
 
 
 def best(values: Sequence[float]) -> list[int]:
-    """The index of the highest value, the first of equals; empty for no values."""
-    return [max(range(len(values)), key=lambda i: (values[i], -i))] if values else []
+    """Returns the index of the highest value, the first of equal ones; empty for no values."""
+    if not values:
+        return []
+    return [max(range(len(values)), key=lambda i: (values[i], -i))]

@@ -1,4 +1,4 @@
-"""Search spaces: Optuna's distributions over a method's own fields, checked, written down, and sampled by Halton's sequence."""
+"""Search spaces: Optuna's distributions over the fields of a method; their checks, their text, and Halton's sequence in them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ from bench.errors import BenchError, one_of
 from bench.method import Method
 
 Space = Mapping[str, BaseDistribution]
-
+"""The distribution of each field that is tuned."""
 
 SAMPLERS = ("tpe", "random", "qmc")
 
 
 def check_space(method: type[Method[Any]], space: Space) -> None:
-    """Refuse a space that cannot mean what it says: a name that is no field, a step wider than the range, bounds that
-    the method itself refuses, a default outside (trial 0 is the default). Optuna refuses a log scale at zero itself."""
+    """Checks that a space fits its method. Optuna itself refuses a log scale at zero.
+
+    Raises:
+        BenchError: a name is no field; a range holds fewer than two values; the method refuses a bound; or the default, which
+            is the first trial, lies outside.
+    """
     defaults = method()
     names = {f.name for f in dataclasses.fields(method)}
     for name, distribution in space.items():
@@ -62,39 +66,46 @@ def _accepts(method: type[Method[Any]], name: str, value: Any) -> None:
 
 
 def spaces_json(space: Space) -> dict[str, str]:
-    """The space as JSON texts that Optuna reads back."""
+    """Returns each distribution as a JSON text that Optuna can read."""
     return {name: distribution_to_json(d) for name, d in space.items()}
 
 
 def readable(distribution: BaseDistribution) -> str:
-    """A distribution as a person writes it: ``0.1 ... 0.9``, ``1 ... 100, log``, ``layer | global``."""
+    """Returns a distribution as a person writes it: ``0.1 ... 0.9``, ``1 ... 100, log``, ``layer | global``."""
     if isinstance(distribution, CategoricalDistribution):
         return " | ".join(map(str, distribution.choices))
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    return f"{distribution.low:g} ... {distribution.high:g}{', log' if distribution.log else ''}"
+    text = f"{distribution.low:g} ... {distribution.high:g}"
+    return f"{text}, log" if distribution.log else text
 
 
 def quasi_random(seed: int, space: Space, number: int) -> dict[str, Any]:
-    """The point of a number in Halton's sequence (scrambled by ``seed``): the same for any number of workers.
+    """Returns the point with this number in Halton's sequence, which ``seed`` scrambles. It depends on nothing else.
 
-    Optuna's own `QMCSampler` draws its first trials at random and counts in the storage.
+    Optuna's `QMCSampler` is not used: it draws its first trials at random, and counts in the storage, so that its points depend
+    on the number of workers.
     """
     if not space:
         return {}
     halton = Halton(len(space), scramble=True, rng=np.random.default_rng(seed))
-    point = halton.fast_forward(number).random(1)[0] if number else halton.random(1)[0]
+    if number:
+        halton.fast_forward(number)
+    point = halton.random(1)[0]
     return {name: _at(d, float(x)) for (name, d), x in zip(sorted(space.items()), point, strict=True)}
 
 
 def _at(distribution: BaseDistribution, x: float) -> Any:
-    """The value at the share ``x`` (0 to 1) of a distribution's range, on its scale and its grid."""
+    """The value at the share ``x`` (0 to 1) of a distribution's range, on its scale and its grid of steps."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[min(int(x * len(distribution.choices)), len(distribution.choices) - 1)]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     if isinstance(distribution, IntDistribution):
-        low, high = low - 0.5, high + 0.5  # each whole number has its share
-    value = math.exp(math.log(low) + x * math.log(high / low)) if distribution.log else low + x * (high - low)
+        low, high = low - 0.5, high + 0.5  # so each whole number has an equal share
+    if distribution.log:
+        value = math.exp(math.log(low) + x * math.log(high / low))
+    else:
+        value = low + x * (high - low)
     if step is not None and not distribution.log:
         value = distribution.low + step * round((value - distribution.low) / step)
     value = min(max(value, distribution.low), distribution.high)
