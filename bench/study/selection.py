@@ -26,7 +26,7 @@ def front(points: Sequence[Point]) -> list[int]:
 def spread(points: Sequence[Point], count: int, chance: float) -> list[int]:
     """Returns the indices of at most ``count`` points of the front that together dominate the largest area.
 
-    This is the greedy choice of a subset by its hypervolume. The area is measured in accuracy above ``chance`` (per cent) and in
+    This is the greedy choice of a subset by its hypervolume. The area is one of accuracy above ``chance`` (per cent) and
     log10 of the compression; its corner is a dense model that guesses. A point that keeps less than `KEPT` of the best accuracy
     above chance has collapsed and is not chosen. A point that adds no area is chosen only if there is no other.
     """

@@ -1,4 +1,4 @@
-"""Search spaces: Optuna's distributions over the fields of a method; their checks, their text, and Halton's sequence in them."""
+"""Search spaces: Optuna's distributions over the fields of a method; their checks, their text, Halton's sequence."""
 
 from __future__ import annotations
 
@@ -102,10 +102,7 @@ def _at(distribution: BaseDistribution, x: float) -> Any:
     low, high, step = distribution.low, distribution.high, distribution.step
     if isinstance(distribution, IntDistribution):
         low, high = low - 0.5, high + 0.5  # so each whole number has an equal share
-    if distribution.log:
-        value = math.exp(math.log(low) + x * math.log(high / low))
-    else:
-        value = low + x * (high - low)
+    value = math.exp(math.log(low) + x * math.log(high / low)) if distribution.log else low + x * (high - low)
     if step is not None and not distribution.log:
         value = distribution.low + step * round((value - distribution.low) / step)
     value = min(max(value, distribution.low), distribution.high)

@@ -79,7 +79,10 @@ def test_a_comparison_says_what_it_charges(monkeypatch: pytest.MonkeyPatch) -> N
     assert rows["dense/test_resnet, to start from"] == (0, 3)
     assert rows["dense_on/test_resnet"] == (0, 3)
     assert "random_ratios: up to 6 runs each" in text
-    assert "ledger: gradual: each 10 + 6 epochs a run (dense start + own), in 3 finals and 0 trials 48 epochs in all" in text
+    assert (
+        "ledger: gradual: each 10 + 6 epochs a run (dense start + own), in 3 finals and 0 trials 48 epochs in all"
+        in text
+    )
     assert "ledger: rigl: each 0 + 16 epochs a run" in text
 
 
