@@ -1,7 +1,7 @@
-"""The zero-invariant part of channel groups as one vector: arithmetic per channel, in as many kernels for any model.
+"""The zero-invariant part of channel groups as one vector: arithmetic per channel, in the same number of kernels for any model.
 
-A channel's zero-invariant part is what produces it: its filter, its bias, its norm's scale and shift. All of these at zero
-make the channel's output zero, whatever reads it (OTOv2 calls such a part a ZIG, zero-invariant group).
+The zero-invariant part of a channel is what produces it: its filter, its bias, its norm's scale and shift. When all of these
+are zero, the output of the channel is zero (OTOv2 calls such a part a ZIG, zero-invariant group).
 
     rows.remember_()                        before <- the parameters
     dot = rows.sums(rows.before * now)      inner products, (K,) for the K channels of all groups
@@ -21,7 +21,7 @@ from bench.channels.groups import Group
 class Rows:
     """Parameters as a vector (n,) of rows, each of which belongs to one of K channels, or to none.
 
-    Where two groups share one parameter along different dimensions, it counts for the first of them.
+    A parameter that two groups share along different dimensions counts for the first of them.
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
@@ -52,7 +52,7 @@ class Rows:
         return list(zip(self._parameters, self._dims, strict=True))
 
     def _buffer(self, device: torch.device) -> tuple[Tensor, list[Tensor]]:
-        """A vector, and its parts in the parameters' shapes (and memory layouts, where a row is in one piece there)."""
+        """A vector, and views of it in the parameters' shapes (and in their memory layout, where rows are contiguous in it)."""
         flat, views = torch.empty(self._size, device=device), list[Tensor]()
         for part, (p, dim) in zip(torch.split(flat, [p.numel() for p in self._parameters]), self._pairs(), strict=True):
             if dim == 0 and p.stride(0) * len(p) == p.numel():
@@ -78,12 +78,12 @@ class Rows:
         torch._foreach_copy_(self._parameters, self._now)
 
     def sums(self, values: Tensor) -> Tensor:
-        """The sum over each channel, (K,), of a vector (n,). The order of summation is fixed."""
+        """The sums of a vector (n,) over each channel, (K,). The order of summation is fixed."""
         rows = torch.segment_reduce(values, "sum", lengths=self._lengths, unsafe=True)
         return torch.segment_reduce(rows[self._order], "sum", lengths=self._counts, unsafe=True)[: self.channels]
 
     def spread(self, values: Tensor) -> Tensor:
-        """Each channel's value, (K,), at all of its places, (n,); 0 where no channel is."""
+        """The value of each channel, (K,), at all of its positions, (n,); 0 where a row belongs to no channel."""
         padded = torch.cat([values, values.new_zeros(1)])
         return torch.repeat_interleave(padded[self._channel], self._lengths, output_size=self._size)
 

@@ -1,4 +1,4 @@
-"""What structured methods share: groups, a budget met exactly, channels that leave, and their physical removal."""
+"""What structured methods share: channel groups, a budget that is met exactly, the removal policy, and physical removal."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from methods._leaving import Channels, Leave, advance_, element_masks, new_chann
 
 FALLBACKS = ("refuse", "mask")
 MASKED = "masked channels"
-LAST = 1e30  # above all scores: a released channel that must not be chosen yet
+LAST = 1e30  # above all scores: of a released channel, which must not be chosen during its cool-down
 State = TypeVar("State", bound=Channels)
 
 
 @dataclass(frozen=True)
 class Structured(Method[State], abc.ABC):
-    """Base of methods that remove channels: a subclass says when (`select_`, `remove_`) and scores them.
+    """Base of methods that remove channels: a subclass scores them (`scores`) and says when (`select_`, `remove_`).
 
-    Where a model cannot lose channels, or not enough of them, it is refused. With ``fallback="mask"`` the outputs of each layer
-    are masked instead: the model stays as large and as slow as it was, and its results are labelled so.
+    A model that has no removable channels, or too few, is refused. With ``fallback="mask"`` the outputs of each layer are
+    masked instead: the model stays as large and as slow as it was, and its results carry the label `MASKED`.
     """
 
-    touched: ClassVar[str] = "channels that can leave"
+    touched: ClassVar[str] = "removable channels"
     target = "final"
     tolerance = 0.02  # `choose` comes within 1 %, unless a single channel of a tiny model is more
 
@@ -40,19 +40,19 @@ class Structured(Method[State], abc.ABC):
     budget: str = hp("macs", choices=BUDGETS, help="what `final` counts")
     scope: str = hp("global", choices=SCOPES, help="rank all groups together, or take the same share of each")
     round_to: int = hp(8, low=1, high=1024, help="groups keep multiples of this many channels, where that can be met")
-    leave: Leave = field(default=Leave(), metadata={"help": "how channels leave: leave.how=decay, leave.steps=N, ..."})
-    fallback: str = hp("refuse", choices=FALLBACKS, help="where too little can leave: refuse, or mask channels instead")
+    leave: Leave = field(default=Leave(), metadata={"help": "removal policy: leave.how=decay, leave.steps=N, ..."})
+    fallback: str = hp("refuse", choices=FALLBACKS, help="with too few removable channels: refuse, or mask channels")
 
     @property
     def reconstructed(self) -> str:
-        """Where channels are given back, the criteria are ours."""
+        """What is ours in the method itself, or in its removal policy; or ""."""
         return self.reconstruction or self.leave.reconstructed
 
     def channels(self, cls: type[State], model: nn.Module, example: Tensor) -> State:
-        """The state at the start, with the model's groups and costs; without a target there is nothing to find.
+        """The state at the start, with the model's channel groups and their costs; without groups where the target is 0.
 
         Raises:
-            Ineffective: nothing can leave, or less than is wanted, and nothing may be masked instead.
+            Ineffective: the model has no removable channels, or too few, and `fallback` does not allow masks.
         """
         find = groups.find if self.final > 0 else _nothing
         try:
@@ -66,7 +66,7 @@ class Structured(Method[State], abc.ABC):
         return state
 
     def _or_masked(self, model: nn.Module, example: Tensor) -> str:
-        """The other remedy, where it is one."""
+        """The end of an error message: that masking would do, where it would."""
         try:
             self._costs(model, example, groups.outputs(model, example))
         except Ineffective:
@@ -74,7 +74,11 @@ class Structured(Method[State], abc.ABC):
         return ", or fallback=mask"
 
     def _costs(self, model: nn.Module, example: Tensor, found: list[Group]) -> Costs:
-        """The costs by those groups that the method touches, which must be able to lose what is wanted."""
+        """The costs by the groups that the method touches.
+
+        Raises:
+            Ineffective: there is no such group, or all of them together cost less than `final`.
+        """
         chosen = [group for group in found if self.touches(model, group)]
         if self.final > 0 and not chosen:
             raise Ineffective(f"{self.name} needs {self.touched}, but found none; choose another model")
@@ -84,7 +88,7 @@ class Structured(Method[State], abc.ABC):
         if self.final > most + TOLERANCE:
             raise Ineffective(
                 f"{self.name} needs {self.touched} for {self.final:.1%} of the {self.budget}, but those here make up "
-                f"{most:.1%}; ask for less"
+                f"{most:.1%}; lower `final`"
             )
         return costs
 
@@ -94,23 +98,24 @@ class Structured(Method[State], abc.ABC):
 
     @abc.abstractmethod
     def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:
-        """How important each channel is, (C,) by group root; the lowest leave first."""
+        """The importance of each channel, (C,) by group root; channels with the lowest scores are removed first."""
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """What is gone gets no gradient; what is leaving may resist."""
+        """Release decaying channels that resist; zero the gradients of removed ones."""
         release_(self.leave, state, model, clock.step, float(clock.optimizer.param_groups[0]["lr"]))
         state.mask_gradients_(model)
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """What is leaving shrinks."""
+        """One decay step of the decaying channels."""
         advance_(self.leave, state, model, clock.step, clock.optimizer)
 
     def select_(self, state: State, model: nn.Module, clock: Clock, share: float) -> None:
-        """Let channels leave until ``share`` of the dense cost is gone or on its way out."""
+        """Begin to remove channels, so many that removed and decaying ones make up ``share`` of the dense cost."""
         start_(self.leave, state, model, self.chosen(state, model, clock, share), clock.step, clock.optimizer)
 
     def chosen(self, state: State, model: nn.Module, clock: Clock, share: float) -> dict[str, Tensor]:
-        """What must be gone for ``share`` of the cost: first all that the budget counts as gone already."""
+        """The channels to remove for ``share`` of the cost, bool (C,) by group root: removed and decaying ones, and as many
+        more of the lowest scores as it takes."""
         out = {g.root: state.given_up(g.root) for g in state.groups}
         if abs(self._removed(state, out) - share) <= TOLERANCE:
             return out
@@ -119,7 +124,7 @@ class Structured(Method[State], abc.ABC):
             ranked[root] = score.double().masked_fill(state.free[root] > clock.step, LAST)
         try:
             return self._choose(state, ranked, share, out)
-        except Ineffective:  # of a tiny model too much of the wrong size can be gone: some of it stays after all, empty
+        except Ineffective:  # in a tiny model the removed channels can miss the budget: then some of them stay, empty
             empty = {root: score.masked_fill(out[root], -LAST) for root, score in ranked.items()}
             return self._choose(state, empty, share, None)
 
@@ -131,14 +136,14 @@ class Structured(Method[State], abc.ABC):
         return choose(state.costs, scores, share, scope=self.scope, round_to=self.round_to, gone=gone, exact=last)
 
     def _removed(self, state: State, gone: Mapping[str, Tensor]) -> float:
-        """The share of the dense cost that is removed with ``gone``."""
+        """The share of the dense cost that is saved without the channels ``gone``."""
         assert state.costs is not None
         dense = state.costs.total([0] * len(state.groups))
         return 1 - state.costs.total([int(gone[g.root].sum()) for g in state.groups]) / dense if dense else 0.0
 
     def remove_(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Meet the target exactly, with whatever is still leaving cut off, and make the model smaller; what can only be masked
-        stays masked."""
+        """Meet the target exactly and make the model smaller. Channels that are still decaying are removed at once; channels
+        that can only be masked stay masked."""
         chosen = self.chosen(state, model, clock, self.final)
         state.cut = sum(int(leaving.sum()) for leaving in state.leaving.values())
         for group in state.groups:
@@ -152,7 +157,7 @@ class Structured(Method[State], abc.ABC):
         state.masks, state.ends, state.due = state.masks if _masks_only(state) else {}, {}, []
 
     def rebuild(self, state: State, model: nn.Module) -> None:
-        """After a resume: the shapes of a model that has lost its channels already."""
+        """In a resumed run, remove the channels that had been removed."""
         if state.plan is not None:
             groups.shrink_(model, state.plan)
 
@@ -163,28 +168,31 @@ class Structured(Method[State], abc.ABC):
         return model
 
     def label(self, state: State) -> str:
-        """That channels were masked, where none could be removed."""
+        """`MASKED` where channels were masked because none could be removed."""
         return MASKED if _masks_only(state) else ""
 
     def kept(self, state: State) -> Mapping[str, Any]:
-        """The plan of what is left."""
+        """The plan of the channels that are left."""
         return state.plan or {}
 
     def masks(self, state: State) -> Mapping[str, Tensor]:
-        """Of weights; what is gone from norms and biases is masked too."""
+        """The masks of weights; those of norms and biases, which are masked too, are left out."""
         return {name: mask for name, mask in state.masks.items() if mask.dim() > 1}
 
     def attained(self, metrics: Mapping[str, float]) -> float | None:
-        """The share of the budget that the finished model has lost; what is masked in one as large as before counts as lost."""
+        """The share of the budget that the finished model does without; None where it counts channels. In a model with masked
+        channels, parameters that are zero count as removed."""
         if self.budget == "macs":
             return 1 - metrics["macs/fraction"]
-        whole = self.fallback == "mask" and metrics["params/all"] == metrics["params/reference"]
-        left = metrics["params/nonzero" if whole else "params/all"]
-        return 1 - left / metrics["params/reference"] if self.budget == "params" else None
+        if self.budget != "params":
+            return None
+        masked = self.fallback == "mask" and metrics["params/all"] == metrics["params/reference"]
+        left = metrics["params/nonzero"] if masked else metrics["params/all"]
+        return 1 - left / metrics["params/reference"]
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """Channels gone, on their way out, released so far (each time counts), how many of the released still stay, and how
-        many were cut off in the middle of a decay."""
+        """Numbers of channels: removed ("gone"), decaying ("leaving"), releases so far ("released"), released ones that are
+        still there ("stayed"), and those that were removed in the middle of a decay ("cut")."""
         stay = {root: spared & ~state.given_up(root) for root, spared in state.spared.items()}
         gone, leaving, stayed = (
             sum(float(t.sum()) for t in found.values()) for found in (state.gone, state.leaving, stay)

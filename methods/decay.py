@@ -1,38 +1,41 @@
-"""DPM, the Decay Pruning Method (Yang et al. 2024, arXiv:2406.03879): how a channel leaves, inside a host that says which.
+"""DPM, the Decay Pruning Method (Yang et al. 2024, arXiv:2406.03879): a removal policy, inside a host that chooses channels.
 
 Smooth pruning: where the host would zero a channel at once, its length falls to zero in N steps while training goes on.
 Let w be all parameters of the channel, and l = |w| when the host chose it. After each optimiser step, n = 1, ..., N,
 
     w <- (1 - n/N) * l * w / |w|
 
-and at n = N the channel is gone: exactly zero, frozen, without momentum. The first of the N is taken where the host would
-remove, so N = 1 is the host, bit for bit. A channel that is leaving counts as gone in the host's budget. What is still
-leaving when the host makes the model smaller is cut off: N must fit into the phase, and the curve `cut` counts what did not.
+and at n = N the channel is removed: exactly zero, frozen, without momentum. The first of the N steps is taken where the host
+would zero the channel, so N = 1 is the host, bit for bit. A decaying channel counts as removed in the host's budget. Channels
+that still decay when the host makes the model smaller are removed at once: N must fit into the phase, and the curve `cut`
+counts the channels for which it did not.
 
 Self-rectifying (`rectify`) is a reconstruction: of its criteria only the names are known. Before each optimiser step, with
-the channel's gradient g and rho = -<g, w> / |w| (positive where descent would lengthen it, so that it resists),
+the channel's gradient g and rho = -<g, w> / |w| (positive where descent would lengthen w, so that the channel resists),
 
     C_rate = rho / |g|                the share of the gradient that works against the decay
-    C_len  = lr * rho / (l / N)       "gain": what a step wins back of what a decay step takes
-             lr * rho / |w|           "relative": what it wins back of the length that is there
-             |w| / l                  "remaining": the length that is left
+    C_len  = lr * rho / (l / N)       "gain": the length that a step adds, over the length that a decay step takes
+             lr * rho / |w|           "relative": the length that a step adds, over the present length
+             |w| / l                  "remaining": the share of the length that is left
 
 and a channel with C_rate > `rate` and C_len > `length` (`rule`: both, or either) `persistence` steps in a row is released:
-it goes on from its present weights, is given back to the host's budget, and cannot be chosen again for `cooldown` steps.
-The default thresholds release a few per cent of the channels that leave ResNet-20 at lr=0.01; C_len grows with lr and N.
+it is trained on from its present weights, counts in the host's budget again, and cannot be chosen again for `cooldown` steps.
+The default thresholds release a few per cent of the channels that decay in ResNet-20 at lr=0.01; C_len grows with lr and N.
 
-`members` are the parameters that decay: all of the channel, its norms, or the norms' scales ("gates"). A convolution
-before a batch norm is scale-invariant: alone it can neither be felt when it shrinks nor resist; so "all" includes the
-norms and what the following layers read. `law`: linear as above, cosine, or multiplicative, which scales by
-(N - n) / (N - n + 1) and leaves what training adds (so does HESSO, OTO's later optimiser; arXiv:2409.09085).
+`members` are the parameters that decay: all of the channel, its norms, or the norms' scales ("gates"). A convolution before
+a batch norm is scale-invariant: shrinking it alone changes no output, and its gradient does not resist; so "all" includes
+the norms and the weights with which the following layers read the channel. `law`: linear as above, cosine, or
+multiplicative, which scales by (N - n) / (N - n + 1) and keeps what training adds (as does HESSO, OTO's later optimiser;
+arXiv:2409.09085).
 
-This method runs a host at its defaults with this way of leaving. Every host takes it as its `leave`: in
+This method runs a host at its defaults with this removal policy. Every host takes the policy as its field `leave`: with
 `bench run depgraph leave.how=decay leave.steps=50` the host's own fields can be set too.
 
 Differs from the paper:
 - The linear law was read from an independent implementation and the authors' figure; the paper's formula was not seen.
-- The criteria's formulas, all defaults, the cool-down and what a release does to the budget are ours.
-- Where a phase of the host ends before a decay does, what is still leaving goes at once, so that the budget is met.
+- The criteria's formulas, all defaults, the cool-down and the effect of a release on the budget are ours.
+- Where a phase of the host ends before a decay does, the channels that still decay are removed at once, so that the budget
+  is met.
 Differs from the official code: none was published.
 """
 
@@ -53,7 +56,8 @@ from bench.claims import Claim
 from bench.config import hp
 from bench.method import Budget, Clock, Method, Phase
 from bench.recipe import Recipe
-from methods._leaving import LAWS, MEMBERS, RECONSTRUCTION, VARIANTS, Leave, decayed_norm, resistance
+from methods._decay_law import LAWS, VARIANTS, decayed_norm, resistance
+from methods._leaving import MEMBERS, RECONSTRUCTION, Leave
 from methods._structured import FALLBACKS, Structured
 
 __all__ = ["CLAIMS", "METHOD", "SPACE", "Decay", "decayed_norm", "resistance"]
@@ -98,17 +102,17 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class Decay(Method[Any]):
-    """A host whose channels leave by decay. Every hook is the host's."""
+    """A host that removes channels by a decay. Every hook is the host's."""
 
     target = "final"
     tolerance = 0.02
     reconstruction = RECONSTRUCTION
 
-    host: str = hp("depgraph", choices=HOSTS, help="the method that says which channels leave, at its defaults")
+    host: str = hp("depgraph", choices=HOSTS, help="the method that chooses the channels, at its defaults")
     final: float = hp(0.5, low=0, below=1, help="share to remove, met within 1 %")
     budget: str = hp("macs", choices=BUDGETS, help="what `final` counts")
     steps: int = hp(10, low=1, high=1_000_000, help="N, the steps of a decay; 1 is the host")
-    law: str = hp("linear", choices=LAWS, help="how the length falls")
+    law: str = hp("linear", choices=LAWS, help="how the length of a channel falls")
     members: str = hp(
         "all", choices=MEMBERS, help="what decays: all of the channel, its norms, or their scales (gates)"
     )
@@ -117,18 +121,18 @@ class Decay(Method[Any]):
     length: float = hp(0.001, low=-1e6, high=1e6, help="T_len: C_len above which a channel resists")
     variant: str = hp("gain", choices=VARIANTS, help="what C_len measures")
     rule: str = hp("both", choices=("both", "either"), help="which of the two criteria must hold")
-    persistence: int = hp(3, low=1, high=1_000_000, help="steps in a row that they must hold")
+    persistence: int = hp(3, low=1, high=1_000_000, help="steps in a row for which they must hold")
     cooldown: int = hp(500, low=0, high=1_000_000, help="steps before a released channel can be chosen again")
-    fallback: str = hp("refuse", choices=FALLBACKS, help="where too little can leave: refuse, or mask channels instead")
+    fallback: str = hp("refuse", choices=FALLBACKS, help="with too few removable channels: refuse, or mask channels")
 
     @property
     def reconstructed(self) -> str:
-        """Nothing is where no channel is given back."""
+        """What is ours: the criteria of self-rectifying, where channels can be released; else ""."""
         return self.inner.reconstructed
 
     @property
     def inner(self) -> Structured[Any]:
-        """The host, with this way of leaving."""
+        """The host, with this removal policy."""
         return _host(self)
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -152,11 +156,11 @@ class Decay(Method[Any]):
         return self.inner.penalty(state, model, clock)
 
     def after_backward(self, state: Any, model: nn.Module, clock: Clock) -> None:
-        """The host's, with the release of what resists."""
+        """The host's, which releases decaying channels that resist."""
         self.inner.after_backward(state, model, clock)
 
     def after_step(self, state: Any, model: nn.Module, clock: Clock) -> None:
-        """The host's, with the decay of what is leaving."""
+        """The host's, which takes a decay step."""
         self.inner.after_step(state, model, clock)
 
     def end_phase(self, state: Any, model: nn.Module, clock: Clock) -> None:

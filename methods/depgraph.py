@@ -1,10 +1,10 @@
-"""DepGraph (Fang et al. 2023, arXiv:2301.12900): channels that hang together are scored, trained sparse and removed together.
+"""DepGraph (Fang et al. 2023, arXiv:2301.12900): coupled channels are scored, trained sparse and removed together.
 
-The dependency graph gives groups: all slices of all tensors that must leave with an output channel (`bench.channels.groups`). A
-run learns (densely, or with group sparsity), prunes, and fine-tunes the smaller model. The importance of channel k of a
-group is the mean over its layers of sum |w_k|^2 (rows, columns, norm scales), divided by the group's mean
-(`normalizer`), and the lowest of all groups go until the budget is met (`final`, `budget`). Sparse learning adds to the
-gradients of rows, columns and norm scales
+The dependency graph gives channel groups: all slices of all tensors that must be removed with an output channel
+(`bench.channels.groups`). A run learns (densely, or with group sparsity), prunes, and fine-tunes the smaller model. The
+importance of channel k of a group is the mean over its layers of sum |w_k|^2 (rows, columns, norm scales), divided by the
+group's mean (`normalizer`); the channels of the lowest importance, over all groups, are removed until the budget is met
+(`final`, `budget`). Sparse learning adds to the gradients of rows, columns and norm scales
 
     reg * 2^(alpha * (I_max - I_k) / (I_max - I_min)) * w_k        with I the square root of the importance
 
@@ -21,13 +21,15 @@ Differs from the official code (Torch-Pruning, reproduce/main.py):
 - Channels are zeroed where they are chosen (or decay, see `methods.decay`) and removed at the end of the pruning phase.
 - `round_to` is 8 here and off there.
 - The groups come from our own `bench.channels.couplings`: the same as Torch-Pruning's where those are right (a test
-compares them), for more architectures, attention heads included; what fails the proof by reordering channels is left alone.
+  compares them), for more architectures, attention heads included. A group that fails the proof, in which its channels are
+  reordered, is not pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -68,7 +70,7 @@ CLAIMS = (
 def importance(
     values: Mapping[str, Tensor], grads: Mapping[str, Tensor], group: Group, kind: str, generator: torch.Generator
 ) -> Tensor:
-    """The importance of each channel of a group, (C,), not normalised; see the module's text for the kinds."""
+    """The importance of each channel of a group, (C,), not normalised; see the module's docstring for the kinds."""
     device = next(iter(values.values())).device
     if kind == "random":
         return torch.rand(group.channels, generator=generator).to(device)
@@ -86,7 +88,7 @@ def importance(
 
 
 def _scales(group: Group) -> Group:
-    """The group's norm scales; a group without a norm is scored by all of it."""
+    """The norm scales of a group; all of its members where it has no norm."""
     found = tuple(m for m in group.members if m.kind == "norm" and m.name.endswith(".weight"))
     return Group(group.root, group.channels, found or group.members)
 
@@ -119,7 +121,7 @@ def shrinkage(scores: Tensor, alpha: float) -> Tensor:
 
 @dataclass
 class State(Channels):
-    """Channels, and the weights of sparse learning by parameter name."""
+    """Channels, and the factors of sparse learning, by parameter name and of its shape (``pull``)."""
 
     pull: dict[str, Tensor] = field(default_factory=dict)
 
@@ -136,8 +138,8 @@ class DepGraph(Structured[State]):
         4.0, low=0, high=20, help="sparse learning: how much harder unimportant channels are pulled (2^alpha)"
     )
     learn: float = hp(0.4, low=0, below=1, help="share of the run before pruning")
-    prune: float = hp(0.1, low=0, below=1, help="share of the run in which channels leave")
-    removals: int = hp(1, low=1, high=400, help="choices in which the budget is used up, evenly")
+    prune: float = hp(0.1, low=0, below=1, help="share of the run in which channels are removed")
+    removals: int = hp(1, low=1, high=400, help="number of times that channels are chosen, each for an equal share")
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Finds the groups."""
@@ -165,18 +167,20 @@ class DepGraph(Structured[State]):
         return self.sparse and self.final > 0 and phase.name == "learn"
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Sparse learning pulls; what is gone gets no gradient."""
+        """Add the gradients of sparse learning; then as every structured method."""
         if self._learns_sparse(clock.phase):
             if not state.pull or clock.phase_step % clock.budget.epoch_steps == 0:
                 state.pull = self._pull(state, model)
             values = dict(model.named_parameters())
-            moved = [(g, values[n].detach(), f) for n, f in state.pull.items() if (g := values[n].grad) is not None]
-            torch._foreach_addcmul_([g for g, _, _ in moved], [w for _, w, _ in moved], [f for _, _, f in moved])
+            learning = [name for name in state.pull if values[name].grad is not None]
+            grads: list[Tensor] = [cast(Tensor, values[name].grad) for name in learning]
+            weights = [values[name].detach() for name in learning]
+            torch._foreach_addcmul_(grads, weights, [state.pull[name] for name in learning])
         super().after_backward(state, model, clock)
 
     @torch.no_grad()
     def _pull(self, state: State, model: nn.Module) -> dict[str, Tensor]:
-        """Strength times gamma of each entry: rows and columns each pull with the weight of their own channel."""
+        """`reg` times the factor of sparse learning, by parameter name: of each entry the sum over its row and its column."""
         values, found = dict(model.named_parameters()), dict[str, Tensor]()
         nothing = torch.Generator()
         for group in state.groups:
@@ -191,27 +195,27 @@ class DepGraph(Structured[State]):
         return found
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """In the pruning phase, choices at even distances, early enough for a decay to end in it."""
+        """In the pruning phase, choose channels at even distances, early enough for a decay to end in the phase."""
         super().after_step(state, model, clock)
         if clock.phase.name == "prune":
             for share in self.choices(clock.phase.steps).get(clock.phase_step, ()):
                 self.select_(state, model, clock, share)
 
     def choices(self, steps: int) -> dict[int, list[float]]:
-        """After which of the pruning phase's ``steps`` channels are chosen, and which shares of the cost shall then be gone;
-        where channels can be given back, others are chosen for them after each decay."""
-        decays = self.leave.how == "decay"
-        room, found = max(0, steps - (self.leave.steps if decays else 1)), dict[int, list[float]]()
+        """When channels are chosen: the shares of the cost to remove, by the step of the pruning phase (of ``steps``). Where
+        channels can be released, others are chosen in their place after each decay."""
+        decays, found = self.leave.how == "decay", dict[int, list[float]]()
+        needed = self.leave.steps if decays else 1
+        room = max(0, steps - needed)
         for j in range(self.removals):
             found.setdefault(1 + j * room // self.removals, []).append(self.final * (j + 1) / self.removals)
-        for again in (
-            range(max(found) + self.leave.steps, room + 1, self.leave.steps) if decays and self.leave.rectify else ()
-        ):
-            found[again] = [self.final]
+        if decays and self.leave.rectify:
+            for again in range(max(found) + self.leave.steps, room + 1, self.leave.steps):
+                found[again] = [self.final]
         return found
 
     def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:
-        """Normalised importances; drawn ones are independent of the others."""
+        """Normalised importances; random ones depend on the run's seed and the step alone."""
         values = dict(model.named_parameters())
         grads = {name: p.grad for name, p in values.items() if p.grad is not None}
         found = {}
@@ -221,7 +225,7 @@ class DepGraph(Structured[State]):
         return found
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """After pruning, the channels are removed."""
+        """Make the model smaller after the pruning phase."""
         if clock.phase.name == "prune":
             self.remove_(state, model, clock)
             state.pull = {}

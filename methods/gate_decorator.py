@@ -1,30 +1,31 @@
-"""Gate Decorator (You et al. 2019, arXiv:1909.08174): scales of batch norms are gates, and what each is worth is measured.
+"""Gate Decorator (You et al. 2019, arXiv:1909.08174): scales of batch norms are gates, ranked by their effect on the loss.
 
 A batch norm that computes gamma * x + beta of its normalised input x is trained as the gate phi of its channel,
 
     phi * (x + b)        with phi = gamma and b = beta / gamma, at most 10 either way
 
-so that a channel fades together with its shift (and decays so with leave.members=norms). The function stays the same, and
-between steps the module holds gamma and beta = phi * b as ever. Once the network has learned (`learn`), training goes in turn:
+so that a channel and its shift shrink together (also in a decay, with leave.members=norms). The function stays the same, and
+between steps the module holds gamma and beta = phi * b. Once the network has learned (`learn`), two kinds of phases
+alternate:
 
-    tick    convolutions are frozen; the least learning rate; Theta = sum over steps of |dL/dphi * phi| is gathered for each
-            gate and summed over the gates that must leave together; at the end, the channels with the least Theta leave
-    tock    everything is trained on L + lam * sum |phi|; the learning rate rises to its peak and falls again
+    tick    convolutions are frozen; the learning rate is the least; Theta = sum over steps of |dL/dphi * phi| is summed for
+            each gate, and over the gates of coupled channels; at the end, the channels with the least Theta are removed
+    tock    all parameters are trained on L + lam * sum |phi|; the learning rate rises to its peak and falls again
 
-It starts and ends with a tock, with another after every `ticks` ticks, and then fine-tunes. dL/dphi * phi is
-dL/dgamma * gamma + dL/dbeta * beta: to first order, what the loss changes by when the channel is shut.
+The run starts and ends with a tock, has another after every `ticks` ticks, and then fine-tunes. dL/dphi * phi is
+dL/dgamma * gamma + dL/dbeta * beta: to first order, the change of the loss when the channel is removed.
 
 Differs from the paper:
 - The ticks share out the budget (`final`, `budget`) evenly, so that the last of `rounds` * `ticks` meets it within 1 %,
   instead of going on with a fixed share of the channels until a target is met. In a short run there are fewer ticks.
 - Each group keeps its best `spare` (10 %) of channels as long as the budget can be met without them.
-- Channels are masked where they are chosen (or decay, see `methods.decay`) and removed after the last tock.
-- Groups without a batch norm are left alone; so is a model without any.
+- Channels are masked when they are chosen (or decay, see `methods.decay`); the model is made smaller after the last tock.
+- Groups without a batch norm are not pruned; a model without any is refused.
 Differs from the official code (gate-decorator-pruning):
-- Exactly as many channels leave as the budget says; there, one more, and all that tie.
+- Exactly as many channels are removed as the budget says; there, one more, and all that tie.
 - A tick is a stretch of training steps, not one pass over a set of its own. Momentum and weight decay are the recipe's.
-- Learning and fine-tuning follow the recipe's schedule; there, fine-tuning is triangular too, without momentum.
-- b is limited whenever it is used, not once in the beginning.
+- Learning and fine-tuning follow the recipe's schedule; there, fine-tuning has a triangular schedule too, and no momentum.
+- b is limited whenever it is used, not once at the beginning.
 - The term of Theta that counts FLOPs is left out (its weight is 0 in the official configurations).
 """
 
@@ -69,10 +70,10 @@ CLAIMS = (
 def plan(
     steps: int, *, rounds: int, ticks: int, learn: float, tick: float, tock: float
 ) -> tuple[list[tuple[str, int]], int]:
-    """The phases of a run of ``steps`` with their steps, and how many come before the channels are removed.
+    """The phases of a run of ``steps`` with their steps, and how many of them come before the model is made smaller.
 
-    ``learn``, ``tick`` and ``tock`` are shares of the run, the rest is fine-tuning. Each tick has a step at least: where
-    that cannot be, there are fewer ticks, and with too few steps no tocks.
+    ``learn``, ``tick`` and ``tock`` are shares of the run, the rest is fine-tuning. Each tick has at least one step: in a
+    short run there are fewer ticks, and with too few steps no tocks.
     """
     first = min(round(learn * steps), steps - 1)
     marked = max(1, min(round(tick * steps), steps - first))
@@ -87,11 +88,14 @@ def plan(
             found.append(("tock", _part(pulled, done, tocks)))
     found = [part for part in found if part[1]]
     rest = steps - sum(n for _, n in found)
-    return [*found, ("fine-tune", rest)] if rest else found, len(found)
+    before = len(found)
+    if rest:
+        found.append(("fine-tune", rest))
+    return found, before
 
 
 def _part(total: int, index: int, parts: int) -> int:
-    """Steps of part ``index`` of ``parts`` that differ by one at most."""
+    """Steps of part ``index``, when ``total`` steps are cut into ``parts`` that differ by one at most."""
     return total * (index + 1) // parts - total * index // parts
 
 
@@ -101,7 +105,7 @@ def triangle(step: int, steps: int, low: float) -> float:
 
 
 def shift(beta: Tensor, gamma: Tensor) -> Tensor:
-    """The b of each gate, beta / gamma, at most `LIMIT` either way; 0 where the gate is shut."""
+    """The b of each gate, beta / gamma, at most `LIMIT` either way; 0 where gamma is 0."""
     return torch.where(gamma != 0, beta / gamma, 0.0).clamp(-LIMIT, LIMIT)
 
 
@@ -117,7 +121,7 @@ def spared(scores: Tensor, share: float) -> Tensor:
 
 
 def gates(model: nn.Module, groups: Sequence[Group]) -> list[str]:
-    """The batch norms that belong to a group, by module name, in the groups' order."""
+    """The module names of the batch norms that belong to a group, in the groups' order."""
     found = dict[str, None]()
     for group in groups:
         for member in group.members:
@@ -137,8 +141,13 @@ def _write_(tensors: list[Tensor], flat: Tensor) -> None:
 
 @dataclass
 class State(Channels):
-    """Of all gates in a row, ``theta`` (n,), gathered in the newest tick. ``gates`` are their batch norms, ``convolutions``
-    the weights that ticks freeze."""
+    """Channels, and the gates.
+
+    Attributes:
+        theta: Theta of all gates in a row, (n,), summed over the newest tick.
+        gates: the batch norms of the gates, by module name.
+        convolutions: the weights that are frozen in ticks, by parameter name.
+    """
 
     theta: Tensor | None = None
     gates: list[str] = field(default_factory=list)
@@ -150,7 +159,7 @@ class State(Channels):
         return [n.get_parameter("weight") for n in norms], [n.get_parameter("bias") for n in norms]
 
     def freeze_(self, model: nn.Module, frozen: bool) -> None:
-        """Let the convolutions rest, or learn again."""
+        """Freeze the convolutions, or train them again."""
         for name in self.convolutions:
             weight = model.get_parameter(name)
             weight.requires_grad_(not frozen)
@@ -161,18 +170,18 @@ class State(Channels):
 class GateDecorator(Structured[State]):
     """Learn, tick and tock, fine-tune."""
 
-    touched = "batch norms whose channels can leave"
+    touched = "batch norms of removable channels"
 
     rounds: int = hp(2, low=1, high=1000, help="tocks after the first, each with its ticks before it")
-    ticks: int = hp(5, low=1, high=1000, help="ticks to a round, each of which lets channels leave")
-    learn: float = hp(0.3, low=0, below=1, help="share of the run before the gates; 0 with trained weights")
+    ticks: int = hp(5, low=1, high=1000, help="ticks to a round, each of which removes channels")
+    learn: float = hp(0.3, low=0, below=1, help="share of the run before the first tock; 0 with trained weights")
     tick: float = hp(0.1, low=0, high=1, help="share of the run that all ticks take")
     tock: float = hp(0.3, low=0, high=1, help="share of the run that all tocks take")
     lam: float = hp(1e-3, low=0, high=1, help="strength of the L1 norm of the gates in tocks")
     low: float = hp(
         0.1, above=0, high=1, help="learning rate of ticks, and at the ends of tocks, as a share of the peak"
     )
-    spare: float = hp(0.1, low=0, high=1, help="best share of each group, kept as long as the budget allows")
+    spare: float = hp(0.1, low=0, high=1, help="best share of each group, kept if the budget can be met without it")
 
     def check(self) -> None:
         """The shares fit the run."""
@@ -196,7 +205,7 @@ class GateDecorator(Structured[State]):
         return state
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
-        """The plan; without a target, training."""
+        """Learning, tocks and ticks, fine-tuning (`plan`); one training without a target."""
         if self.final == 0:
             return super().phase(state, index, budget)
         parts, _ = self._plan(budget.steps)
@@ -206,12 +215,12 @@ class GateDecorator(Structured[State]):
         return plan(steps, rounds=self.rounds, ticks=self.ticks, learn=self.learn, tick=self.tick, tock=self.tock)
 
     def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
-        """The recipe's, over all that is not frozen."""
+        """The recipe's, over the parameters that are not frozen."""
         state.freeze_(model, phase.name == "tick")
         return recipe.make_optimizer(model)
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """The learning rate; the worth of the gates in a tick, their L1 norm in a tock; then they take the biases along."""
+        """In ticks and tocks, set the learning rate; sum Theta in a tick, add the gradient of the L1 norm in a tock."""
         if clock.phase.name in ("tick", "tock"):
             self._set_rate(clock)
         super().after_backward(state, model, clock)
@@ -226,7 +235,7 @@ class GateDecorator(Structured[State]):
 
     @torch.no_grad()
     def _open_(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """For the optimiser's step, let the modules hold phi and b with their gradients in the place of gamma and beta."""
+        """For the optimiser's step, let the modules hold phi and b, with their gradients, in place of gamma and beta."""
         weights, biases = state.parameters(model)
         gamma, beta = _read(weights), _read(biases)
         slopes = [[p.grad for p in group if p.grad is not None] for group in (weights, biases)]
@@ -247,7 +256,7 @@ class GateDecorator(Structured[State]):
         torch._foreach_mul_(biases, weights)
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """The modules hold gamma and beta again; at the end of a tick, channels leave."""
+        """Let the modules hold gamma and beta again; at the end of a tick, remove channels."""
         if clock.phase.name in ("tick", "tock"):
             self._close_(state, model)
         super().after_step(state, model, clock)
@@ -257,7 +266,7 @@ class GateDecorator(Structured[State]):
             self.select_(state, model, clock, self.final * done / names.count("tick"))
 
     def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:
-        """Theta summed over the gates of each channel, the best of each group set apart."""
+        """Theta summed over the gates of each channel; the best channels of each group come after all others."""
         assert state.theta is not None
         weights, _ = state.parameters(model)
         theta = dict(zip(state.gates, torch.split(state.theta, [len(w) for w in weights]), strict=True))
@@ -273,17 +282,18 @@ class GateDecorator(Structured[State]):
         return found
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Nothing stays frozen; after the last tock, what has left is removed."""
+        """Unfreeze the convolutions; make the model smaller after the last tock."""
         state.freeze_(model, False)
         if self.final > 0 and clock.index + 1 == self._plan(clock.budget.steps)[1]:
             self.remove_(state, model, clock)
             state.theta, state.gates = None, []
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """As for all; and the mean size of a gate."""
-        weights, _ = state.parameters(model)
-        size = {"gate": float(_read(weights).abs().mean())} if weights else {}
-        return {**super().stats(state, model), **size}
+        """As for every structured method; and the mean |phi| of the gates ("gate")."""
+        found, (weights, _) = dict(super().stats(state, model)), state.parameters(model)
+        if weights:
+            found["gate"] = float(_read(weights).abs().mean())
+        return found
 
 
 METHOD = GateDecorator

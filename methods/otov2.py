@@ -6,7 +6,8 @@ the redundancy of each channel is taken once,
 
     saliency = (cos(x, d) / |cos(x, d)|_2 + m / |m|_2) / 2        with m = 1 / (|x| / numel + 1e-6), norms over all channels
 
-and the highest, so many that `final` + `slack` of the budget's cost would go, are penalised from then on:
+and the channels of the highest saliency, so many that they make up `final` + `slack` of the budget's cost, are penalised
+from then on:
 
     x_hat = x - lr * d - lr * lambda * x / |x|
 
@@ -14,25 +15,25 @@ and the highest, so many that `final` + `slack` of the budget's cost would go, a
     lambda = clip(amplify * lower, least, hat * least)            otherwise, and (lower + upper) / 2 if that is >= upper
     lower = -<x, d> / |x|,  upper = -|d|^2 |x| / <x, d>           between them the step shortens x and still descends
 
-A channel whose x_hat falls out of the half-space around x, <x_hat, x> < eps * |x|^2, goes. When the budget is met, the
-penalty ends. `least` is `reach` over the sum of the learning rates of all penalised steps, so that the penalty takes the
-length `reach` from a channel at the least, however long the run is: the official 1e-3 takes 2.6 (lr 0.1 for 25 epochs of
-782 steps and a tenth for each 75 after that), our default. The others are the official ones for sgd, eps that of its
-examples; with adamw take amplify=20 and hat=1000.
+A channel whose x_hat leaves the half-space around x, <x_hat, x> < eps * |x|^2, is removed. When the budget is met, the
+penalty ends. `least` is `reach` over the sum of the learning rates of all penalised steps, so that the penalty shortens a
+channel by the length `reach` at least, however long the run is: the official 1e-3 shortens it by 2.6 (lr 0.1 for 25 epochs
+of 782 steps and a tenth for each 75 after that), our default. The other defaults are the official ones for sgd, eps that of
+its examples; with adamw take amplify=20 and hat=1000.
 
 Differs from the paper:
 - The target is a share of MACs, parameters or channels, met within 1 % (`final`, `budget`), instead of group sparsity.
-- What has not gone by itself goes at the end of the phase, the smallest of the penalised first (at once, or early enough
-  for a decay to end there); how many channels that were is counted (`forced`).
-- Channels go in blocks that leave multiples of `round_to` in their group; one that is out of its half-space waits for
+- Where the budget is not met by the end of the phase, further channels are removed, the smallest of the penalised first (at
+  once, or early enough for a decay to end there); the curve `forced` counts them.
+- Channels are removed in blocks that leave multiples of `round_to` in their group; a channel outside its half-space waits for
   its block under the penalty. Blocks are formed every `every` steps, so that other steps do not wait for the device.
-- The emptied channels are removed after the shares `begin` + `prune` of the run, and the smaller model is trained on,
-  with a schedule of its own. With begin + prune = 1 there is one training and no more, as in the paper.
+- The model is made smaller after the shares `begin` + `prune` of the run, and is trained on with a schedule of its own. With
+  begin + prune = 1 there is one training and no more, as in the paper.
 Differs from the official code (only_train_once, branch otov2_legacy_backup):
 - The least lambda follows from `reach` and the run's length.
-- d is what the recipe's optimiser did, with its momentum, clipping and (for adamw) decoupled decay in it.
+- d is the step of the recipe's optimiser, with its momentum, clipping and (for adamw) decoupled decay in it.
 - A group that may lose no more keeps its longest channels; there, channels at random.
-- A channel that goes is masked from then on with all that reads it, and loses its momentum.
+- A removed channel is masked with all weights that read it, and loses its momentum.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from methods._leaving import Channels, start_
 from methods._rows import Rows
 from methods._structured import Structured
 
-MOST = 0.999  # of the cost, that the penalised channels may make up
+MOST = 0.999  # the largest share of the cost that penalised channels may make up
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.3, 0.8),
     "begin": FloatDistribution(0.05, 0.4),
@@ -108,8 +109,9 @@ def admit(
     share: float,
     round_to: int,
 ) -> dict[str, Tensor]:
-    """Which of the channels ``waiting`` go, bool (C,) by group, as are ``gone``: the smallest of ``sizes`` first, in blocks
-    that leave a multiple of ``round_to`` (never nothing), and not more than ``share`` of the cost plus 1 %."""
+    """Which of the channels ``waiting`` are removed, bool (C,) by group root, as are ``gone``, the removed ones: those of the
+    smallest ``sizes`` first, in blocks that leave a multiple of ``round_to`` (never none), and for not more than ``share`` of
+    the cost plus 1 %."""
     blocks, dense = list[tuple[float, int, Tensor]](), costs.total([0] * len(costs.groups))
     for place, group in enumerate(costs.groups):
         size, left, key = sizes[group.root], group.channels - int(gone[group.root].sum()), 0.0
@@ -133,9 +135,16 @@ def admit(
 
 @dataclass
 class State(Channels):
-    """Of all channels in a row, bool (K,): which are penalised, and which have left their half-space. ``met``: the budget
-    is, so nothing is penalised; ``forced``: channels that had not gone by themselves; ``rates``: the sum of the learning
-    rates of all penalised steps."""
+    """Channels, and the penalty. Tensors are (K,) for the K channels of all groups in a row.
+
+    Attributes:
+        penalised: bool, the channels under the penalty.
+        over: bool, the channels that have left their half-space.
+        met: whether the budget is met, so that no channel is penalised any more.
+        forced: the number of channels that were removed without having left their half-space.
+        rates: the sum of the learning rates of all penalised steps.
+        rows: the parameters of the channels as one vector; made when it is needed, and not saved.
+    """
 
     penalised: Tensor | None = None
     over: Tensor | None = None
@@ -150,13 +159,13 @@ class Otov2(Structured[State]):
     """Train, drive channels to zero, remove them, fine-tune."""
 
     begin: float = hp(0.2, low=0, below=1, help="share of the run before channels are penalised")
-    prune: float = hp(0.4, low=0, high=1, help="share of the run in which they are")
-    reach: float = hp(2.6, low=0, high=1e4, help="length that the penalty takes from a channel in all, at the least")
-    amplify: float = hp(2.0, low=1, high=1000, help="how far the penalty exceeds what the gradient sets against it")
-    hat: float = hp(10.0, low=1, high=1e6, help="the largest strength of the penalty, in least ones")
-    eps: float = hp(0.9, low=0, below=1, help="a channel goes when a step would leave less than this of its length")
+    prune: float = hp(0.4, low=0, high=1, help="share of the run in which channels are penalised")
+    reach: float = hp(2.6, low=0, high=1e4, help="length by which the penalty shortens a channel in all, at the least")
+    amplify: float = hp(2.0, low=1, high=1000, help="factor of the penalty over the gradient that works against it")
+    hat: float = hp(10.0, low=1, high=1e6, help="the largest strength of the penalty, in units of the least")
+    eps: float = hp(0.9, low=0, below=1, help="remove a channel when a step would leave less than this of its length")
     slack: float = hp(0.05, low=0, high=1, help="cost share of channels that are penalised beyond `final`")
-    every: int = hp(10, low=1, high=10_000, help="steps between removals of the channels that are due")
+    every: int = hp(10, low=1, high=10_000, help="steps between removals of channels that have left their half-space")
 
     def check(self) -> None:
         """The shares fit the run."""
@@ -178,21 +187,22 @@ class Otov2(Structured[State]):
         return Phase(*parts[index]) if index < len(parts) else None
 
     def window(self, phase: Phase) -> tuple[int, int]:
-        """The steps of the phase after which the penalty begins, and at which the rest must go to be gone in time."""
+        """The steps of the phase after which the penalty begins, and at which missing channels are chosen, so that a decay
+        ends in the phase."""
         before = self.begin / (self.begin + self.prune) if self.begin else 0.0
         begin = min(round(before * phase.steps), phase.steps - 1)
         last = phase.steps - (self.leave.steps - 1 if self.leave.how == "decay" else 0)
         return begin, max(begin + 1, last)
 
     def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
-        """The recipe's; what it will do tells how strong the penalty must be."""
+        """The recipe's; the sum of its learning rates sets the strength of the penalty."""
         if phase.name == "prune":
             penalised = range(self.window(phase)[0], phase.steps)
             state.rates = recipe.lr * phase.lr * sum(recipe.rate(step, phase.steps) for step in penalised)
         return super().optimizer(state, model, recipe, phase)
 
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Where the optimiser's step is to be seen, remember what it starts from."""
+        """While channels are penalised, remember the weights before the optimiser's step."""
         super().after_backward(state, model, clock)
         if self._penalises(state, clock, clock.phase_step):
             self._rows(state, model).remember_()
@@ -206,7 +216,7 @@ class Otov2(Structured[State]):
         return state.rows
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """What is leaving shrinks; the penalised are pulled; now and then, channels that are due leave."""
+        """A decay step, then the penalty; every `every` steps, channels that have left their half-space are removed."""
         super().after_step(state, model, clock)
         if clock.phase.name != "prune" or clock.phase_step <= self.window(clock.phase)[0]:
             return
@@ -215,9 +225,9 @@ class Otov2(Structured[State]):
         if clock.phase_step % self.every == 0 and (not state.met or self.leave.rectify):
             self._admit_(state, model, clock)
         if clock.phase_step == self.window(clock.phase)[1]:
-            before = _given_up(state)
+            before = state.all_given_up()
             self.select_(state, model, clock, self.final)
-            state.forced, state.met = state.forced + _since(before, state), True
+            state.forced, state.met = state.forced + int((state.all_given_up() & ~before).sum()), True
 
     @torch.no_grad()
     def _penalise_(self, state: State, model: nn.Module, clock: Clock) -> None:
@@ -228,7 +238,7 @@ class Otov2(Structured[State]):
         if state.penalised is None:
             numel = rows.sums(torch.ones_like(x))
             state.penalised = self._choose_penalised(state, saliency(dot, length, size, numel))
-        held = state.penalised & (length > 0) & ~_given_up(state)
+        held = state.penalised & (length > 0) & ~state.all_given_up()
         pull = strength(dot, length, size, least=least, amplify=self.amplify, hat=self.hat)
         now -= x * rows.spread(torch.where(held, pull / length, 0.0))
         rows.write_()
@@ -244,11 +254,11 @@ class Otov2(Structured[State]):
 
     @torch.no_grad()
     def _admit_(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """Blocks of channels that are out of their half-spaces leave; the only place that waits for the device."""
+        """Remove blocks of channels that have left their half-spaces; the only function that waits for the device."""
         if state.over is None:
             return
         assert state.costs is not None
-        rows, given = self._rows(state, model), _given_up(state)
+        rows, given = self._rows(state, model), state.all_given_up()
         due = state.over & ~given & (rows.join(state.free) <= clock.step)
         host = torch.stack([due, given, rows.sums(rows.read_().square())]).cpu()
         waiting, gone, sizes = rows.split(host[0].bool()), rows.split(host[1].bool()), rows.split(host[2])
@@ -261,34 +271,25 @@ class Otov2(Structured[State]):
         state.met = self._removed(state, gone) >= self.final - TOLERANCE
 
     def scores(self, state: State, model: nn.Module, clock: Clock) -> dict[str, Tensor]:
-        """Root mean squares of what produces a channel; all that are penalised come before all that are not."""
+        """Root mean squares of the parameters that produce a channel; all penalised channels come before all others."""
         rows = self._rows(state, model)
         size = (rows.sums(rows.read_().square()) / rows.sums(torch.ones_like(rows.now))).sqrt()
         later = torch.zeros_like(size) if state.penalised is None else (~state.penalised) * (1 + size.max())
         return rows.split(size + later)
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """After pruning, the channels are removed; those that had been given back are replaced."""
+        """Make the model smaller after the pruning phase; others take the place of channels that were released."""
         if clock.phase.name == "prune":
-            before = _given_up(state)
+            before = state.all_given_up()
             self.remove_(state, model, clock)
-            state.forced += _since(before, state)
+            state.forced += int((state.all_given_up() & ~before).sum())
             state.rows = state.over = None
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
-        """As for all; and how many are penalised, and had to go without having left their half-space."""
+        """As for every structured method; and how many channels are penalised, and were removed without having left their
+        half-space ("forced")."""
         penalised = 0.0 if state.penalised is None else float(state.penalised.sum())
         return {**super().stats(state, model), "penalised": penalised, "forced": float(state.forced)}
-
-
-def _given_up(state: State) -> Tensor:
-    """What is gone or leaving, of all channels in a row, bool (K,)."""
-    return torch.cat([state.given_up(g.root) for g in state.groups])
-
-
-def _since(before: Tensor, state: State) -> int:
-    """How many channels are given up that were not ``before``."""
-    return int((_given_up(state) & ~before).sum())
 
 
 METHOD = Otov2

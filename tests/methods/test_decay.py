@@ -21,7 +21,8 @@ from bench.method import method_from
 from bench.seeds import generator
 from bench.training.loop import Event, Stopped, train
 from methods import decay
-from methods._leaving import LAWS, Channels, Leave, advance_, new_channels, release_, start_
+from methods._decay_law import LAWS
+from methods._leaving import Channels, Leave, advance_, new_channels, release_, start_
 from methods.decay import HOSTS, Decay, decayed_norm, resistance
 from tests.toys import ToyNet, same, toy_batch, toy_training, weights
 

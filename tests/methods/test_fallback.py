@@ -1,4 +1,4 @@
-"""Structured methods where too little can leave: refused, or masked and labelled; the laws of the contract hold then too."""
+"""Structured methods on models with too few removable channels: refused, or masked and labelled; the laws still hold."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_all_structured_methods_are_here() -> None:
 
 @pytest.mark.parametrize("method", REFUSING)
 def test_a_model_from_which_nothing_can_leave_is_refused_at_once(method: Method[Any]) -> None:
-    with pytest.raises(Ineffective, match=r"can leave.*, or fallback=mask$"):
+    with pytest.raises(Ineffective, match=r"removable channels.*, or fallback=mask$"):
         method.attach(Stuck(), toy_batch("refused")[0])
 
 
@@ -87,7 +87,7 @@ def test_a_model_that_cannot_lose_enough_is_refused_at_once() -> None:
     images, _ = toy_batch("refused")
     method = methods.load("depgraph").METHOD(budget="params", final=0.7)
     with pytest.raises(
-        Ineffective, match=r"for 70.0% of the params, but those here make up 4.*%; ask for less, or fallback=mask"
+        Ineffective, match=r"for 70.0% of the params, but those here make up 4.*%; lower `final`, or fallback=mask"
     ):
         method.attach(Half(), images)
     assert method.attach(ToyNet(), images).groups
@@ -169,5 +169,5 @@ def test_a_gate_decorator_without_batch_norms_cannot_mask_either() -> None:
             super().__init__()
             self.bn1 = nn.Identity()  # type: ignore[assignment]
 
-    with pytest.raises(Ineffective, match="gate_decorator needs batch norms whose channels can leave, but found none"):
+    with pytest.raises(Ineffective, match="gate_decorator needs batch norms of removable channels, but found none"):
         masking(REFUSING[2]).attach(Plain(), toy_batch("refused")[0])

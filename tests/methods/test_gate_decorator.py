@@ -234,7 +234,7 @@ def test_the_budget_is_met_and_the_best_of_each_group_stay(budget: str) -> None:
 
 def test_a_model_without_batch_norms_is_refused() -> None:
     model = models.create("test_vit", classes=4, channels=1, image_size=32, seed=0)[0]
-    with pytest.raises(Ineffective, match="needs batch norms whose channels can leave, but found none"):
+    with pytest.raises(Ineffective, match="needs batch norms of removable channels, but found none"):
         GateDecorator().attach(model, torch.zeros(2, 1, 32, 32))
 
 
