@@ -1,4 +1,4 @@
-"""Where the pixels of the small sets come from: scikit-learn's digits, an image folder, or torchvision's archive."""
+"""Where the images of a set come from: bundled with a library, an image folder, or torchvision's archive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,14 +21,15 @@ from bench.tasks.cache import Split
 from bench.tasks.decode import decode
 from bench.tasks.images import scan
 
-DOWNLOAD_SECONDS = 20  # of silence, after which a download has failed
+DOWNLOAD_SECONDS = 20  # without data, after which a download fails
 
 
 @dataclass(frozen=True)
 class Source:
-    """A set before it is decoded: ``place`` tells sources apart, ``stamp`` changes when the content may have changed.
+    """Images before they are decoded.
 
-    ``read`` decodes it into the splits that it came in: "train" and "test", or "all".
+    ``place`` distinguishes sources of one set, ``stamp`` changes when the content may have changed, and ``read`` decodes the
+    images into the splits that they come in: "train" and "test", or "all".
     """
 
     place: str
@@ -36,34 +37,51 @@ class Source:
     read: Callable[[Progress], Mapping[str, Split]]
 
 
+class Origin(Protocol):
+    """Where the images of a set come from."""
+
+    def find(self, info: Info, data: Path) -> Source:
+        """The source of a set, below ``data`` or elsewhere. Raises `MissingData` where there is none."""
+
+
 @dataclass(frozen=True)
-class Archive:
-    """A data set of torchvision: the name of its class, and the folder below the root where it keeps the files."""
+class Bundled:
+    """Images that an installed library contains, in one piece; ``read`` returns them at a size in pixels."""
+
+    library: str
+    stamp: str
+    read: Callable[[int], Split]
+
+    def find(self, info: Info, data: Path) -> Source:
+        """See `Origin.find`; ``data`` is not used."""
+        return Source(self.library, self.stamp, lambda _: {"all": self.read(info.image_size)})
+
+
+@dataclass(frozen=True)
+class Torchvision:
+    """A data set of torchvision: the name of its class, and the folder below ``data`` in which it keeps its files."""
 
     cls: str
     folder: str
 
+    def find(self, info: Info, data: Path) -> Source:
+        """An image folder named after the set where there is one; else torchvision's archive, downloaded if it is missing.
 
-def find(info: Info, archive: Archive | None, data: Path) -> Source:
-    """The source of a set: an image folder if there is one, else torchvision's archive, downloaded if need be.
-
-    Raises:
-        MissingData: where none is to be had; says where it was looked for, and both ways to get it.
-    """
-    if archive is None:
-        return Source("scikit-learn", "digits", lambda _: {"all": digits(info.image_size)})
-    if (data / info.name / "train").is_dir():
-        return image_folder(info, data / info.name)
-    return torchvision_archive(info, archive, data)
+        Raises:
+            MissingData: there is neither; the message says where they were looked for and how to get them.
+        """
+        if (data / info.name / "train").is_dir():
+            return image_folder(info, data / info.name)
+        return torchvision_archive(info, self, data)
 
 
 def digits(size: int) -> Split:
-    """The 1797 handwritten digits that scikit-learn bundles (8x8, values 0..16), enlarged once, values 0..255.
+    """The 1797 handwritten digits that scikit-learn contains (8x8, values 0..16), enlarged once, values 0..255.
 
-    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998). Pillow enlarges bytes in whole
-    numbers, so the pixels are the same on every machine.
+    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998). Pillow resizes bytes with integer
+    arithmetic, so the pixels are the same on every machine.
     """
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # scikit-learn takes long to import, and other sets do not need it
 
     found = load_digits()
     small = np.rint(found.images * (255 / 16)).astype(np.uint8)
@@ -72,7 +90,7 @@ def digits(size: int) -> Split:
 
 
 def image_folder(info: Info, folder: Path) -> Source:
-    """``folder/{train,test}/<class>/<image>``, every image of the set's native size."""
+    """The source of ``folder/{train,test}/<class>/<image>``; every image has the set's native size."""
     train = scan(folder / "train")
     if len(train.classes) != info.classes:
         got = f"{folder.resolve() / 'train'} has {len(train.classes)} class folders"
@@ -97,8 +115,8 @@ def _report(progress: Progress, before: int, images: int, done: int, _: int) -> 
     progress(before + done, images)
 
 
-def torchvision_archive(info: Info, archive: Archive, data: Path) -> Source:
-    """The set as torchvision keeps it below ``data``."""
+def torchvision_archive(info: Info, archive: Torchvision, data: Path) -> Source:
+    """The source of a set as torchvision stores it below ``data``; downloads it if it is missing."""
     folder = data / archive.folder
     if not folder.is_dir():
         _open(info, archive, data, train=True)
@@ -115,9 +133,9 @@ def _split(found: Any, info: Info) -> Split:
     return Split(images.contiguous(), torch.as_tensor(found.targets))
 
 
-def _open(info: Info, archive: Archive, data: Path, *, train: bool) -> Any:
-    """The data set as an object of torchvision, which checks the files that are there and downloads what is missing."""
-    from torchvision import datasets
+def _open(info: Info, archive: Torchvision, data: Path, *, train: bool) -> Any:
+    """The data set as an object of torchvision, which checks its files and downloads those that are missing."""
+    from torchvision import datasets  # takes long to import, and only archives need it
 
     try:
         with _socket_timeout(DOWNLOAD_SECONDS):
@@ -125,15 +143,15 @@ def _open(info: Info, archive: Archive, data: Path, *, train: bool) -> Any:
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:160]
         raise MissingData(
-            f"no {info.name}: neither images in {data.resolve() / info.name}/{{train,test}}/<class>/, nor torchvision's "
-            f"archive in {data.resolve() / archive.folder}, and its download failed ({reason}); put either of them there, "
-            f"or point BENCH_DATA to a folder that has one, or run again with a network"
+            f"{info.name} needs its images, but there are none in {data.resolve() / info.name}/{{train,test}}/<class>/, "
+            f"torchvision's archive is not in {data.resolve() / archive.folder}, and its download failed ({reason}); put "
+            f"either of them there, set BENCH_DATA to a folder that has one, or run again with a network"
         ) from None
 
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """A limit, since torchvision sets none, and a machine behind a firewall would wait for minutes."""
+    """Sets a timeout: torchvision sets none, and behind a firewall a download would wait for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
