@@ -1,16 +1,17 @@
 """What of each architecture can be pruned, where does the method fail, and why?
 
-One method (`gradual`, or the one that is named) at 80 % on the smallest member of many families of timm: residual,
-mobile, plain and dense CNNs, ConvNeXt, transformers with and without windows, MLPs, mixed ones. A family that cannot be
-built for the images, or where the method cannot act, is a recorded failure with its reason. The figure shows, of all
-parameters, those that are prunable, the classifier's, and the norms, biases, embeddings and tables that no method here
-removes. Fixed: epochs, recipe, seeds; nothing is tuned, so accuracies compare a model with its own dense control only.
+One method (`gradual`, or another that is named) at 80 % on the smallest member of many families of timm: residual,
+mobile, plain and dense CNNs, ConvNeXt, transformers with and without windows, MLPs, and mixed architectures. A family
+that cannot be built for the images, or where the method cannot act, is recorded as a failure with its reason. The
+figure shows how the parameters divide into prunable ones, those of the classifier, and norms, biases, embeddings and
+tables, which no method removes here. Epochs, recipe and seeds are fixed and nothing is tuned: an accuracy is comparable
+with that of the same model's dense control only.
 
     bench study --study architectures --gpus 0 --jobs 4
     bench study rigl --study architectures sparsity=0.9 --gpus 0 --jobs 4
 
-Full size is CIFAR-10; each model is fed 32 x 32 pixels where it takes them, and more where it needs them. ``--smoke``: timm's
-tiny test models and a small MLP on the digits.
+Full size is CIFAR-10; each model is fed 32 x 32 pixels where it takes them, and more where it needs them. ``--smoke``:
+timm's tiny test models and a small MLP on the digits.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ SPARSITY = 0.8
 
 
 def variant(method: str, settings: tuple[str, ...]) -> Variant:
-    """The method at `SPARSITY`, if it has a target and the command line sets none."""
+    """Returns the method at `SPARSITY`, if it has a target and the command line sets none."""
     target = registry.load(registry.METHODS, method).METHOD.target
-    free = target is not None and target not in map(key_of, settings)
-    return Variant("", method, (f"{target}={SPARSITY}",) if free else ())
+    if target is None or target in map(key_of, settings):
+        return Variant("", method)
+    return Variant("", method, (f"{target}={SPARSITY}",))
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration for given methods (`gradual`), with whatever the command line changes."""
+    """Returns the declaration for given methods (default: `gradual`), with the command line's changes."""
     methods = methods or ("gradual",)
     declared: dict[str, Any] = {
         "kind": Grid(),

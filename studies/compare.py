@@ -1,20 +1,21 @@
 """Which method keeps the most accuracy at a given size, for equal cost, equal tuning and from the same dense model?
 
-The fair comparison, as one frozen study: methods x models x budgets x seeds. For each architecture and seed one dense model is
-trained; everything else starts from it, with the same steps, recipe and seeds, and is charged to a ledger. Budgets are shares
-of the weights: unstructured methods mask that share of the convolution and linear weights without the classifier's, structured
-ones remove that share of all parameters (`budget=params`).
+The fair comparison is one frozen study: methods x models x budgets x seeds. One dense model is trained for each
+architecture and seed. All other runs start from it, with the same steps, recipe and seeds; a ledger counts the steps of
+each method. A budget is a share of the weights: unstructured methods mask that share of the convolution and linear
+weights without the classifier's, structured ones remove that share of all parameters (`budget=params`).
 
-Besides the methods run, unasked: the dense model, the same trained on for as many steps, random and magnitude pruning (layer by
-layer, and over all), a smaller dense model trained for all steps from the start, and for each finished run the same number of
-zeros in each layer in random places. ``--sanity shuffled,reinit,scratch`` adds fresh weights and training from scratch.
+Controls and baselines are added to the methods: the dense model; the same model trained for as many steps more; random
+and magnitude pruning (layer by layer, and over all layers); a smaller dense model trained for all steps from its
+initialisation; and for each finished run a model with as many zeros in each layer, in random places. ``--sanity
+shuffled,reinit,scratch`` adds new weights in the same shape, and training from scratch.
 
     bench compare                                              # the embedded default, in minutes, without tuning
     bench compare gradual,sap --trials 20 --task cifar10 --models cifar_resnet20 epochs=60 dense.epochs=60 lr=0.1
 
-Without ``--trials`` methods run as they are set: at their defaults but for what a trained start and few steps demand (`OWN`).
-A setting of one method is written with its name, ``sap.rounds=3``, one of the dense training ``dense.epochs=20``; others are
-for all. ``--smoke``: two methods, one architecture, one budget, one seed.
+Without ``--trials`` nothing is tuned: methods run at their defaults, but for what a trained start and few steps need
+(`OWN`). The setting of one method has its name in front, as in ``sap.rounds=3``; that of the dense training is
+``dense.epochs=20``; other settings are for all runs. ``--smoke``: two methods, one architecture, one budget, one seed.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from typing import Any
 from bench.errors import one_of
 from bench.study.kinds import Ladder
 from bench.study.study import Baseline, Study
-from studies._embedded import MODELS, ONE_SEED, merged
+from studies._embedded import MODELS, ONE_SEED, merged, on_digits
 
 METHODS = ("gradual", "sap", "drop", "adaptive", "lottery", "depgraph", "otov2")
+SMALL = ("gradual", "depgraph")
 
 OWN = {
     "gradual": ("end=0.5",),
@@ -42,9 +44,9 @@ OWN = {
     "decay": ("budget=params",),
     "small_dense": ("start=",),
 }
-"""What is not at its default. Each starts from trained weights, so none trains densely first; rounds are few, so that each has
-steps enough; the weights that may be pruned are the same for all; `rigl` and `small_dense` cannot use the dense model, and get
-its steps besides."""
+"""What is not at its default. Methods start from trained weights, so none trains densely first. There are few rounds, so that
+each has enough steps. The same weights may be pruned by all. `rigl` and `small_dense` cannot use the dense model, and get
+its steps in addition to their own."""
 
 BASELINES = (
     Baseline("dense_on", "dense"),
@@ -68,10 +70,9 @@ FIGURES = (
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, for the default methods or for given ones, with whatever the command line changes."""
-    chosen = methods or METHODS[:1] + METHODS[5:6] if smoke else methods or METHODS
+    """Returns the declaration, for the default methods or for given ones, with the command line's changes."""
+    chosen = methods or (SMALL if smoke else METHODS)
     shared, own, dense = _sorted(changes.pop("settings", ()), chosen)
-    digits = changes.get("task", "digits") == "digits"
     declared: dict[str, Any] = {
         "kind": Ladder(),
         "topic": "compare",
@@ -81,9 +82,9 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "models": MODELS,
         "task": "digits",
         "targets": (0.5, 0.8, 0.9),
-        "settings": ("epochs=6", "batch=64", "lr=0.05") if digits else (),
+        "settings": on_digits(changes, ("epochs=6", "batch=64", "lr=0.05")),
         "own": {name: (*OWN.get(name, ()), *own[name]) for name in chosen if OWN.get(name) or own[name]},
-        "dense": (*(("epochs=10",) if digits else ()), *dense),
+        "dense": (*on_digits(changes, ("epochs=10",)), *dense),
         "trials": 0,
         "controls": ("dense",),
         "derived": ("random_ratios",),
@@ -101,7 +102,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
 def _sorted(
     settings: tuple[str, ...], methods: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Settings for all, those of single methods, and those of the dense training, by the name before the first dot."""
+    """Settings for all runs, those of single methods, and those of the dense training, told apart by the name before a dot."""
     shared, own, dense = list[str](), {name: tuple[str, ...]() for name in methods}, list[str]()
     for setting in settings:
         name, dot, rest = setting.partition("=")[0].partition(".")

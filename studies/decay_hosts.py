@@ -1,13 +1,15 @@
 """What do smooth pruning and self-rectifying add to each host, at the same budget and from the same start?
 
-The design of the Decay Pruning Method's first table (arXiv:2406.03879) on CIFAR-10: each host alone, with smooth pruning
-(+SP), and with self-rectifying too (+SR, a reconstruction). DepGraph, with and without sparse learning, prunes ResNet-56;
-OTOv2 and Gate Decorator prune VGG-16 with batch norm. The seeds are the same for all, so differences are paired.
+The design of the first table of the Decay Pruning Method (arXiv:2406.03879) on CIFAR-10: each host alone, with smooth
+pruning (+SP), and with self-rectifying too (+SR, a reconstruction). DepGraph, with and without sparse learning, prunes
+ResNet-56; OTOv2 and Gate Decorator prune VGG-16 with batch norm. The seeds are the same for all, so differences are
+paired.
 
-Hosts are at their defaults but for the budget, the paper's share of the MACs, met within 1 %; a decay takes 50 steps, and
-releases at the default thresholds. Each finished model's shape is also trained from an initialisation, for the same epochs
-and for the same arithmetic (Liu et al. 2019, arXiv:1810.05270). Without `start` all begin at an initialisation; better,
-take one model at a time and give its trained weights; all hosts then prune that model, to half its MACs:
+Hosts have their default settings, except for the budget: the paper's share of the MACs, met within 1 %. A decay takes
+50 steps, and releases channels at the default thresholds. The shape of each finished model is also trained from an
+initialisation, for the same epochs and for the same arithmetic (Liu et al. 2019, arXiv:1810.05270). Without `start` all
+hosts begin at an initialisation. It is better to take one model at a time and to give its trained weights; all hosts
+then prune that model to half its MACs:
 
     bench study --study decay_hosts --models cifar_resnet56 start=cifar10_resnet56.safetensors epochs=40 lr=0.01
 
@@ -38,18 +40,23 @@ POLICIES = {"": (), "+SP": ("leave.how=decay",), "+SR": ("leave.how=decay", "lea
 
 
 def variants(methods: Iterable[str], paper: bool, steps: int = STEPS) -> Iterator[Variant]:
-    """Each host with each way of leaving, in N = ``steps``: on the paper's model at its share, or on any at half the MACs."""
+    """Yields each host with each policy, of ``steps`` steps; ``paper``: on the paper's model at the paper's share of the MACs,
+    else on any model at half of them."""
     for name, (method, settings, model, removed) in HOSTS.items():
-        final = removed if paper else HALF
+        if method not in methods:
+            continue
+        if not paper:
+            model, removed = "", HALF
         for policy, leave in POLICIES.items():
             label = f"{name.removeprefix(method).strip()} {policy}".strip() or "alone"
-            set_to = (f"final={final:g}", *settings, *leave, *([f"leave.steps={steps}"] if leave else []))
-            if method in methods:
-                yield Variant(label, method, set_to, name, {"macs_left": round(1 - final, 4)}, model if paper else "")
+            own = (f"final={removed:g}", *settings, *leave)
+            if leave:
+                own = (*own, f"leave.steps={steps}")
+            yield Variant(label, method, own, name, {"macs_left": round(1 - removed, 4)}, model)
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, for all hosts or for some, with whatever the command line changes."""
+    """Returns the declaration, for all hosts or for some, with the command line's changes."""
     chosen = among(methods, METHODS, "decay_hosts")
     paper = not smoke and "models" not in changes
     models = tuple(dict.fromkeys(HOSTS[name][2] for name in HOSTS if HOSTS[name][0] in chosen))

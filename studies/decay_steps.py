@@ -34,7 +34,7 @@ LENGTHS: dict[str, tuple[float, ...]] = {
 
 
 def steps(values: tuple[int, ...]) -> Iterator[Variant]:
-    """Both policies at each N."""
+    """Yields both policies at each N."""
     for policy, rectify in (("SP", "false"), ("SR", "true")):
         for n in values:
             settings = (*BASE, f"leave.steps={n}", f"leave.rectify={rectify}")
@@ -42,7 +42,7 @@ def steps(values: tuple[int, ...]) -> Iterator[Variant]:
 
 
 def release(rates: tuple[float, ...], lengths: dict[str, tuple[float, ...]]) -> Iterator[Variant]:
-    """Each threshold of C_rate with the least of C_len, and the other way round."""
+    """Yields each threshold of C_rate with the smallest of C_len, and each of C_len with the smallest of C_rate."""
     for variant, values in lengths.items():
         pairs = [(rate, values[0]) for rate in rates] + [(rates[0], length) for length in values[1:]]
         for rate, length in pairs:
@@ -53,9 +53,8 @@ def release(rates: tuple[float, ...], lengths: dict[str, tuple[float, ...]]) -> 
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, with whatever the command line changes."""
-    rates: tuple[float, ...] = (0.0, 0.1) if smoke else RATES
-    lengths: dict[str, tuple[float, ...]] = {"gain": (0.01,)} if smoke else LENGTHS
+    """Returns the declaration, with the command line's changes."""
+    variants = (*steps(STEPS), *release(RATES, LENGTHS))
     declared: dict[str, Any] = {
         "kind": Grid(),
         "topic": "decay_steps",
@@ -63,12 +62,13 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "methods": only(methods, (HOST,), "decay_steps"),
         "models": ("cifar_resnet20",),
         "task": "cifar10",
-        "variants": (*steps((1, 10, 50) if smoke else STEPS), *release(rates, lengths)),
+        "variants": variants,
         "settings": ("prune=0.3", "epochs=60", "lr=0.1", "batch=128", "precision=bf16"),
         "controls": ("dense",),
         "figures": ("decay",),
     }
     if smoke:
         small = {"task": "digits", "models": ("test_resnet",), "final_seeds": ONE_SEED}
-        declared |= {**small, "settings": ("prune=0.4", "epochs=10", "lr=0.05", "batch=64")}
+        few = (*steps((1, 10, 50)), *release((0.0, 0.1), {"gain": (0.01,)}))
+        declared |= {**small, "variants": few, "settings": ("prune=0.4", "epochs=10", "lr=0.05", "batch=64")}
     return merged(declared, changes)

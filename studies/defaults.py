@@ -1,15 +1,15 @@
 """What does each method keep at its defaults, from the same start and in the same few epochs?
 
-A quick look at all unstructured methods side by side, without tuning: every method gets the same start, epochs, recipe and
-seeds. Without `start` all of them begin at an initialisation; better, give trained weights (a file, or run:ID of a dense
-run):
+A quick comparison of all unstructured methods, without tuning: every method has the same start, epochs, recipe and
+seeds. Without `start` all begin at an initialisation. It is better to give trained weights (a file, or run:ID of a
+dense run):
 
     bench study --study defaults start=cifar10_resnet20.safetensors
 
-From a trained start some fields are not at their defaults: `oneshot` prunes at once (when=0), `drop` too (dense=0), and
-the thresholds of `adaptive` move at the absolute rate of its official code, 0.001, although the recipe's rate is ten times
-lower than there (threshold_lr=0.1). `small_dense` and `rigl` cannot use trained weights as they are: the one trains its
-smaller model from scratch, the other masks at random first; in few epochs both are at a disadvantage.
+With trained weights some fields are not at their defaults: `oneshot` prunes at once (when=0), and so does `drop`
+(dense=0); the thresholds of `adaptive` move at the rate of its official code, 0.001, although the recipe's rate is a
+tenth of the rate there (threshold_lr=0.1). `small_dense` and `rigl` cannot use trained weights: the first trains its
+smaller model from scratch, the second begins with a random mask. In few epochs both are at a disadvantage.
 
 ``--smoke``: one sparsity, on the digits.
 """
@@ -32,8 +32,14 @@ TRAINED = {
 TARGETS = (0.8, 0.9)
 
 
+def variant(method: str, target: float, started: bool) -> Variant:
+    """Returns a method at a target; ``started``: from trained weights."""
+    own = TRAINED.get(method, ()) if started else ()
+    return Variant(f"{target:g}", method, (f"final={target}", *own), f"{target:g}", {"target": target})
+
+
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, for all unstructured methods or for given ones, with whatever the command line changes."""
+    """Returns the declaration, for all unstructured methods or for given ones, with the command line's changes."""
     chosen, targets = methods or METHODS, changes.pop("targets", TARGETS[:1] if smoke else TARGETS)
     started = any(s.startswith("start=") for s in changes.get("settings", ()))
     declared: dict[str, Any] = {
@@ -43,17 +49,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "methods": chosen,
         "models": ("cifar_resnet20",),
         "task": "cifar10",
-        "variants": tuple(
-            Variant(
-                f"{target:g}",
-                m,
-                (f"final={target}", *(TRAINED.get(m, ()) if started else ())),
-                f"{target:g}",
-                {"target": target},
-            )
-            for target in targets
-            for m in chosen
-        ),
+        "variants": tuple(variant(method, target, started) for target in targets for method in chosen),
         "settings": ("epochs=3", "lr=0.01", "batch=128", "precision=bf16"),
         "controls": ("dense",),
     }

@@ -31,7 +31,7 @@ AWAY, FRACTION, TARGET = 0.5, 0.3, 0.9
 
 
 def parts(targets: tuple[float, ...]) -> Iterator[Variant]:
-    """Each part alone and both together, at each target."""
+    """Yields each part alone and both together, at each target."""
     for target in targets:
         for part, label in PARTS.items():
             settings = (f"parts={part}", f"final={target}")
@@ -39,9 +39,9 @@ def parts(targets: tuple[float, ...]) -> Iterator[Variant]:
 
 
 def equilibrium(backs: tuple[float, ...]) -> Iterator[Variant]:
-    """Constant probabilities left to themselves, with the sparsity that they should settle at.
+    """Yields constant probabilities without a projection, with the sparsity at which they should settle.
 
-    Weights come back with their last value: one that came back as 0 where no gradient ever arrives would count as pruned.
+    Weights come back with their last value: a weight that came back as 0 and never got a gradient would count as pruned.
     """
     always = (f"away={AWAY}", f"fraction={FRACTION}", f"final={TARGET}", "back_schedule=constant", "recover=last")
     for rule, name in RULES.items():
@@ -56,7 +56,7 @@ def equilibrium(backs: tuple[float, ...]) -> Iterator[Variant]:
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, with whatever the command line changes."""
+    """Returns the declaration, with the command line's changes."""
     targets, backs = ((0.9,), (0.02, 0.1)) if smoke else ((0.8, 0.9, 0.95), BACKS)
     declared: dict[str, Any] = {
         "kind": Grid(),

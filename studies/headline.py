@@ -1,14 +1,15 @@
 """Which unstructured method keeps the most accuracy at 80, 90, 95 and 98 %, for equal cost and equal tuning?
 
-CIFAR-10 with ResNet-20. The same for all methods: the epochs (dense training and fine-tuning counted in), the recipe, the
-trials at each sparsity, the sampler, and the three seeds of the finals; `small_dense` is the smaller model of the same
-parameter count, and dense training of the whole one is the control. Tuned are each method's own fields.
+CIFAR-10 with ResNet-20. The same for all methods: the epochs (dense training and fine-tuning included), the recipe, the
+trials at each sparsity, the sampler, and the three seeds of the finals. `small_dense` is a smaller model with as many
+parameters; dense training of the whole model is the control. Each method's own fields are tuned.
 
     bench study --study headline --gpus 0 --jobs 8
 
-Full size: 8 methods x 4 sparsities x (20 trials + 3 finals) of 60 epochs, where `small_dense` has nothing to tune;
-``--dry-run`` tells what that costs here, and ``bench study gradual,rigl --study headline`` compares fewer. ``--smoke``: one
-trial of each at 80 % on the digits, to see that everything works; six epochs are too few for methods that rewind.
+Full size: 8 methods x 4 sparsities x (20 trials + 3 finals) of 60 epochs; `small_dense` has nothing to tune.
+``--dry-run`` prints the cost on this machine, and ``bench study gradual,rigl --study headline`` compares fewer methods.
+``--smoke``: one trial of each at 80 % on the digits, as a test of the installation; six epochs are too few for methods
+that rewind.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ METHODS = ("gradual", "sap", "drop", "adaptive", "lottery", "oneshot", "rigl", "
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, for all unstructured methods or for given ones, with whatever the command line changes."""
+    """Returns the declaration, for all unstructured methods or for given ones, with the command line's changes."""
     declared: dict[str, Any] = {
         "kind": Ladder(),
         "topic": "headline",

@@ -1,13 +1,13 @@
 """At the same number of weights, is a large model pruned better than a small one trained dense? (Zhu and Gupta 2017)
 
-The question of arXiv:1710.01878 on two timm families, MobileNetV3 and ResNet, on CIFAR-10 at 64 x 64 pixels: one road goes
-from the large model to fewer weights by `gradual` pruning, the other by `small_dense`, a narrower or shallower model of the
-family with as many parameters. Both get the same epochs, the same recipe and the same trials at each size. The figure draws
-both roads over non-zero weights and over bytes with the mask counted, the paper's table 2 (MobileNetV1, ImageNet) beside it.
+The question of arXiv:1710.01878 on two timm families, MobileNetV3 and ResNet, on CIFAR-10 at 64 x 64 pixels. The large
+model gets fewer weights either by `gradual` pruning, or by `small_dense`: a narrower or shallower model of the family
+with as many parameters. Both get the same epochs, the same recipe and the same trials at each size. The figure shows
+both over non-zero weights and over bytes, those of the mask included, with the paper's table 2 (MobileNetV1, ImageNet).
 
     bench study --study large_sparse_small_dense --gpus 0 --jobs 4
 
-Another method takes the place of `gradual` if it is named: ``bench study rigl --study large_sparse_small_dense``.
+Another method that is named replaces `gradual`: ``bench study rigl --study large_sparse_small_dense``.
 ``--smoke``: two small timm models on the digits at two sizes.
 """
 
@@ -23,7 +23,7 @@ SMALL = "small_dense"
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration for the given pruning methods (`gradual`) and `small_dense`, with the command line's changes."""
+    """Returns the declaration for given methods (default: `gradual`) and `small_dense`, with the command line's changes."""
     declared: dict[str, Any] = {
         "kind": Ladder(),
         "topic": "large_sparse_small_dense",

@@ -1,16 +1,17 @@
 """How much of the MACs that are removed is time saved, on which architectures, and does a round number of channels help?
 
-DepGraph removes channels until a share of the MACs is gone, leaving multiples of `round_to` channels where that can be met.
-Then each model is timed against its dense one in turns: one image, and the batch at which the dense model computes the most
-images per second; eager and compiled, fp32, and bf16 where the hardware computes in it. Training is not the question, so
-there is one short epoch, and accuracies say nothing. 64 pixels are a compromise that all of these process: CIFAR's networks
-are made for 32, the others for 224. At their usual size, on a GPU:
+DepGraph removes channels until a share of the MACs is gone, and leaves multiples of `round_to` channels where it can.
+Then each model and its dense model are timed in turns: with one image, and with the batch at which the dense model
+computes the most images per second; eager and compiled; in fp32, and in bf16 where the hardware computes in it. There
+is one short epoch, as training is not the question: accuracies mean nothing here. All of these models take 64 pixels;
+CIFAR's networks are made for 32, the others for 224. At their usual size, on a GPU:
 
     bench study --study real_speed --gpus 0 image_size=224
     bench speed --two-four                                  # the kernels that use zeros
 
-Where a round number cannot be met within the method's tolerance (three widths of 16 to 64 channels and round_to=32) single
-channels are taken. A masked model is not in this study: it is not faster. ``--smoke``: one small model, eager only.
+Where the method's tolerance does not allow a round number (three widths of 16 to 64 channels and round_to=32), single
+channels are removed. A masked model is not in this study, as it is not faster. ``--smoke``: one small model, eager
+only.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ REMOVED = (0.25, 0.5, 0.75)
 
 
 def variants(removed: tuple[float, ...], rounds: tuple[int, ...]) -> tuple[Variant, ...]:
-    """Each share of the MACs with each rounding; curves are of one rounding."""
+    """Returns each share of the MACs with each rounding; a curve is of one rounding."""
     return tuple(
         Variant(
             f"round_to={number} final={share}",
@@ -44,7 +45,7 @@ def variants(removed: tuple[float, ...], rounds: tuple[int, ...]) -> tuple[Varia
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, with whatever the command line changes."""
+    """Returns the declaration, with the command line's changes."""
     declared: dict[str, Any] = {
         "kind": Grid(),
         "topic": "real_speed",

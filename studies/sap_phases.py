@@ -1,14 +1,16 @@
 """How do the PQ index and accuracy go over SAP's rounds, and what do (p, q), eta, gamma, beta and the scope change?
 
-The ablations of the SAP paper (arXiv:2302.05601) on its four-layer CNN and CIFAR-10, one variant each, the rest as in its
-figures: (p, q) = (0.5, 1), eta 0, gamma 1, beta 0.9, global scope, rewinding to the initialisation. The hypothesis to look
-at: regularisation (the index falls, accuracy holds), compression (the index rises, accuracy falls a little), collapse (both
-fall). Fixed: recipe and three seeds; nothing is tuned, and SAP decides how much goes, without a target.
+The ablations of the SAP paper (arXiv:2302.05601) on its four-layer CNN and CIFAR-10. Each variant changes one
+parameter; the others are as in the paper's figures: (p, q) = (0.5, 1), eta 0, gamma 1, beta 0.9, global scope,
+rewinding to the initialisation. The paper's hypothesis has three phases: regularisation (the index falls, accuracy
+holds), compression (the index rises, accuracy falls a little), collapse (both fall). Recipe and three seeds are fixed
+and nothing is tuned. SAP itself decides how much it prunes.
 
     bench study --study sap_phases --gpus 0 --jobs 4
 
-Scaled down from the paper: 15 prunings and 16 trainings of 15 epochs, where the paper has 30 prunings and 200 epochs to a
-training; ``rounds=30 epochs=6200`` would be its size. ``--smoke``: four variants, four prunings, on the digits.
+This is smaller than in the paper: 15 prunings and 16 trainings of 15 epochs, against 30 prunings and trainings of 200
+epochs there; ``rounds=30 epochs=6200`` gives the paper's size. ``--smoke``: four variants, four prunings, on the
+digits.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ SMOKE = ("p=0.5 q=1", "p=1 q=2", "eta=0.1", "gamma=3")
 
 
 def variants() -> Iterator[Variant]:
-    """Each ablation's values; what two ablations share (the paper's own point) is the same run."""
+    """Yields the values of each ablation. The paper's own point is in each of them, and is one run."""
     for p, q in ORDERS:
         yield Variant(f"p={p} q={q}", "sap", (f"p={p}", f"q={q}"), "pq")
     for name, values in SINGLE.items():
@@ -35,7 +37,7 @@ def variants() -> Iterator[Variant]:
 
 
 def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> Study:
-    """The declaration, with whatever the command line changes."""
+    """Returns the declaration, with the command line's changes."""
     recipe = ("lr=0.1", "weight_decay=5e-4", "batch=250", "clip=1", "precision=bf16")
     declared: dict[str, Any] = {
         "kind": Grid(),
