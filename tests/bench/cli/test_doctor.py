@@ -107,7 +107,11 @@ def test_broken_records_and_methods_are_wrong(monkeypatch: pytest.MonkeyPatch) -
     ((good, text),) = doctor._records(Home())
     assert not good
     assert "record.json" in text
-    methods = (MethodFacts("good"), MethodFacts("bad", error="No module named 'x'"), MethodFacts("odd", problem="space"))
+    methods = (
+        MethodFacts("good"),
+        MethodFacts("bad", error="No module named 'x'"),
+        MethodFacts("odd", problem="space"),
+    )
     installed = Catalogue(methods, (), (), (), (), (), ())
     assert doctor._methods(installed) == [(False, "method bad: No module named 'x'"), (False, "method odd: space")]
 
