@@ -86,7 +86,7 @@ def compute(study: Study, execution: Execution, engine: Engine | None = None) ->
             watch=display,
             device=device,
         )
-        result = Coordinator(study, home, pool, display.expect, display.say, engine).conduct()
+        result = Coordinator(study, home, pool, display.expect, display.say, engine).run()
     if study.speed:  # only now, because other runs would disturb the timing
         request = speed_record.SpeedRequest(modes=study.speed, device=device or "auto")
         speed.measure(console, home, speed.of_study(home, study.name), request)

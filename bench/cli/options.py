@@ -11,14 +11,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.scheduler.engines.base import Engine
+from bench.scheduler.engines import ENGINES, Engine, Resources, engine
 
 MOST_JOBS = 4  # runs side by side by default on a CPU
 
@@ -69,7 +67,9 @@ class Workers:
 
     on: Annotated[
         str,
-        typer.Option(help="who starts workers: local (this process), ray or slurm", rich_help_panel="Workers"),
+        typer.Option(
+            help=f"who starts workers: local (this process), {' or '.join(ENGINES)}", rich_help_panel="Workers"
+        ),
     ] = "local"
     workers: Annotated[
         int, typer.Option(min=1, help="on ray and slurm: number of workers, one run each", rich_help_panel="Workers")
@@ -112,11 +112,9 @@ class Workers:
         """
         if self.on == "local":
             return None
-        from bench.scheduler import engines  # here, because local studies need none
-
         options = dict(option.partition("=")[::2] for option in self.sbatch or ())
         partition = options.pop("partition", "")
-        resources = engines.Resources(
+        resources = Resources(
             self.workers,
             self.cpus,
             self.gpus_each,
@@ -126,7 +124,7 @@ class Workers:
             partition,
             tuple(f"{key}={value}" for key, value in options.items()),
         )
-        return engines.engine(self.on, resources)
+        return engine(self.on, resources)
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

@@ -81,12 +81,12 @@ def proxy_command(
     port: Port = 13000,
 ) -> None:
     """Serve the database of $BENCH_OPTUNA to many workers through Optuna's gRPC proxy; Ctrl-C stops it."""
-    from bench.scheduler import storages  # here, because Optuna takes seconds to import
+    from bench.scheduler.storage_errors import EXTRA  # here, because it imports SQLAlchemy
 
     try:
         from bench.scheduler.servers import proxy as serving  # here, because gRPC is an extra
     except ImportError:
-        raise BenchError(f"the proxy needs gRPC, which is not installed; {storages.EXTRA}") from None
+        raise BenchError(f"the proxy needs gRPC, which is not installed; {EXTRA}") from None
     serving.serve(console, host, port)
 
 

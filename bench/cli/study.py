@@ -214,12 +214,14 @@ def work_command(
     machine: SideBySide,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of each run; 0: its share of the cores")] = 0,
 ) -> None:
-    """Start a worker: it claims jobs of a study that was begun, computes them and stores their results until none is left.
+    """Start a worker: it leases jobs of a study that was begun, computes them and reports their results until none is left.
 
-    The storage is $BENCH_OPTUNA's, records go to $BENCH_HOME (or $BENCH_STORE). Workers may join, leave and die at any time.
+    The storage is $BENCH_OPTUNA's, records go to $BENCH_HOME (or $BENCH_STORE). Workers may join and leave at any time, and may
+    be killed.
     """
     from bench.records.home import Home
-    from bench.scheduler.worker import WorkerConfig, serve  # here, because torch takes seconds to import
+    from bench.scheduler.worker import serve  # here, because torch takes seconds to import
+    from bench.scheduler.worker_config import WorkerConfig
 
     home = Home()
     config = WorkerConfig(
@@ -233,5 +235,5 @@ def work_command(
         machine.checkpoint_every,
         threads,
     )
-    told = serve(config, lambda line: console.print(line, markup=False, soft_wrap=True))
-    console.print(f"{told} results stored; no job is left for this worker")
+    reported = serve(config, lambda line: console.print(line, markup=False, soft_wrap=True))
+    console.print(f"{reported} jobs reported; no job is left for this worker")

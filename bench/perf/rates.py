@@ -1,5 +1,7 @@
-"""How much of the suite's own work gets done in a second: reports, MLflow, tasks of a study, and what a trial costs besides
-training. Each function measures once, here and now; `bench.perf.scale` is the program that asks and writes down."""
+"""How fast the suite's own work is: reports, MLflow, a study's job queue, and what a trial costs besides training.
+
+Each function measures once; `bench.perf.scale` is the program that calls them and writes the numbers down.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ from bench.errors import BenchError
 from bench.records.folder import Folder
 from bench.records.home import Home
 from bench.records.run_record import RunRecord
-from bench.scheduler.job_queue import JobQueue, token
+from bench.scheduler.job_queue import JobQueue, worker_name
 from bench.scheduler.storages import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-MORE = 1_000_000  # tasks, than can be told while rates are measured
+MORE = 1_000_000  # jobs: more than can be reported while rates are measured
 STARTING = 900  # seconds that many workers may take to start on a small machine
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -158,9 +160,10 @@ def _timed(action: Callable[[], Any]) -> float:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Empty trials that were claimed and told: how many, how many a second by all workers together, and the milliseconds of its
-    processor that a worker spent on one. ``opening``: seconds until a worker knew what was told before, the median."""
+class QueueRate:
+    """Empty trials that were leased and reported: how many, how many per second by all workers together, and how many
+    milliseconds of processor time a worker spent on one. ``opening``: seconds until a worker had read the earlier trials, the
+    median."""
 
     trials: int
     rate: float
@@ -169,22 +172,22 @@ class Told:
 
 
 def fill(url: str | None, journal: Path, trials: int) -> int:
-    """Have a list of tasks, named after ``journal``, in which so many were told already; returns how many there were."""
+    """Make a job queue, named after ``journal``, with at least so many reported trials; returns how many it has."""
     queue = JobQueue(open_storage(url, journal), journal.stem, MORE)
-    attributes = {"owner": token(), "run": "empty", "reason": ""}
-    told = create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes)
+    attributes = {"owner": worker_name(), "run": "empty", "reason": ""}
+    reported = create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes)
     before = len(queue.trials())
     for _ in range(before, trials):
-        queue.storage.create_new_trial(queue.id, told)
+        queue.storage.create_new_trial(queue.id, reported)
     return max(before, trials)
 
 
-def ask_tell(url: str | None, journal: Path, workers: int, seconds: float) -> Told:
-    """Let workers, each a process of its own, claim and tell empty trials for some seconds.
+def queue_rate(url: str | None, journal: Path, workers: int, seconds: float) -> QueueRate:
+    """Let workers, each a process of its own, lease and report empty trials for some seconds.
 
     Args:
         url: of the storage, see `bench.scheduler.storages.open_storage`; None: the file ``journal``.
-        journal: named after it is the list of tasks, see `fill`.
+        journal: the queue is named after it, see `fill`.
         workers: how many processes.
         seconds: that they work.
     """
@@ -198,23 +201,24 @@ def ask_tell(url: str | None, journal: Path, workers: int, seconds: float) -> To
     each = [found.get(timeout=seconds + STARTING) for _ in processes]
     for process in processes:
         process.join()
-    told, spent, took, opening = zip(*each, strict=True)
-    rate = sum(t / s for t, s in zip(told, took, strict=True))
-    return Told(sum(told), rate, 1e3 * sum(spent) / max(1, sum(told)), statistics.median(opening))
+    reported, spent, took, opening = zip(*each, strict=True)
+    rate = sum(count / seconds for count, seconds in zip(reported, took, strict=True))
+    return QueueRate(sum(reported), rate, 1e3 * sum(spent) / max(1, sum(reported)), statistics.median(opening))
 
 
 def _work(url: str | None, journal: Path, seconds: float, begin: Any, found: Any) -> None:
-    """Puts how many were told, the seconds of the processor and of the clock, and those of opening."""
+    """Puts the number of reported trials, the seconds of the processor and of the clock, and those of opening."""
     opened = time.monotonic()
-    queue, owner, told = JobQueue(open_storage(url, journal), journal.stem, MORE), token(), 0
+    queue, owner, reported = JobQueue(open_storage(url, journal), journal.stem, MORE), worker_name(), 0
     queue.trials()
     opening = time.monotonic() - opened
     begin.wait(STARTING)
     began, busy = time.monotonic(), time.process_time()
     while time.monotonic() < began + seconds:
-        claim = queue.claim(owner)
-        told += claim is not None and queue.tell(claim, [0.5], {"run": "empty", "reason": ""})
-    found.put((told, time.process_time() - busy, time.monotonic() - began, opening))
+        lease = queue.lease(owner)
+        if lease is not None and queue.tell(lease, [0.5], {"run": "empty", "reason": ""}):
+            reported += 1
+    found.put((reported, time.process_time() - busy, time.monotonic() - began, opening))
 
 
 @dataclass(frozen=True)
@@ -231,8 +235,8 @@ class Overhead:
 def overhead(words: Sequence[str], environment: dict[str, str]) -> Overhead:
     """Carry out ``bench`` with these words, a study of one worker, and see how far apart its runs ended.
 
-    Claims, starting a process, data, the model, the first step, evaluations, measuring, records and telling are in it, whoever
-    starts the worker; what happens before the first run and after the last is not.
+    It includes leasing, starting a process, data, the model, the first step, evaluations, measuring, records and reporting, on
+    every engine; it excludes what happens before the first run and after the last.
     """
     home = Path(environment["BENCH_HOME"])
     done = subprocess.run([sys.executable, "-m", "bench", *words], env=environment, capture_output=True, text=True)

@@ -2,8 +2,8 @@
 
 1. The report of many runs: time, memory, the page's size, and how long a browser takes to show it.
 2. MLflow: runs and numbers a second into a new store, and what a look costs at which there is nothing to do.
-3. Tasks of a study: empty trials claimed and told a second, by more and more workers, beside more and more that were told
-   before, on each kind of storage.
+3. The job queue of a study: empty trials leased and reported per second, by more and more workers, beside more and more that
+   were reported before, on each kind of storage.
 4. What a trial costs besides training, started by each engine.
 
 Runs are made up after real ones, for timing only (`bench.perf.synthetic`). The servers of 2 and 3 are started for it
@@ -119,10 +119,10 @@ def asking(request: ScaleRequest) -> Iterator[Line]:
             for trials, workers in itertools.product(request.trials, request.workers):
                 journal = request.own / f"{store}-{trials}.journal"
                 before = rates.fill(url, journal, trials)  # more than that, from the second round on
-                found = rates.ask_tell(url, journal, workers, request.seconds)
-                size = f"{before:,} told before, {workers} worker{'s' if workers > 1 else ''}"
-                yield _line("claim and tell", where, size, found.rate, "/s")
-                yield _line("claim and tell, a worker's processor", where, size, found.work, "ms")
+                found = rates.queue_rate(url, journal, workers, request.seconds)
+                size = f"{before:,} reported before, {workers} worker{'s' if workers > 1 else ''}"
+                yield _line("lease and report", where, size, found.rate, "/s")
+                yield _line("lease and report, a worker's processor", where, size, found.work, "ms")
                 yield _line("a worker's first look", where, size, found.opening, "s")
 
 
@@ -223,12 +223,14 @@ def scale(
     parts: Annotated[str, typer.Option(help=f"with commas: {', '.join(PARTS)}")] = ",".join(PARTS),
     runs: Annotated[str, typer.Option(help="of a report, with commas")] = "100,1000,10000",
     entries: Annotated[str, typer.Option(help="of a study that MLflow is to show, with commas")] = "1000",
-    trials: Annotated[str, typer.Option(help="told before, of a study of empty ones; with commas")] = "100,1000,10000",
-    workers: Annotated[str, typer.Option(help="that claim and tell more of them, with commas")] = "1,8,64",
+    trials: Annotated[
+        str, typer.Option(help="reported before, of a study of empty ones; with commas")
+    ] = "100,1000,10000",
+    workers: Annotated[str, typer.Option(help="that lease and report more of them, with commas")] = "1,8,64",
     stores: Annotated[str, typer.Option(help=f"with commas: {', '.join(STORES)}; two need a PostgreSQL")] = "file",
     engines: Annotated[str, typer.Option(help="with commas: local, ray, slurm")] = "local",
     empty: Annotated[int, typer.Option(min=4, help="trials that an engine is measured by")] = 12,
-    seconds: Annotated[float, typer.Option(min=1, help="of each measurement of claims")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=1, help="of each measurement of a queue")] = 10.0,
     records: Annotated[Path, typer.Option(help="real runs to make others after")] = GOLDEN,
 ) -> None:
     """Measure; prints a table and writes scale.csv, scale.md and scale.json into the folder of results."""

@@ -1,15 +1,15 @@
-"""Lists of numbered tasks on the Optuna storage that workers share: each is computed by one worker at a time, and told once.
+"""Queues of numbered jobs on the Optuna storage that workers share: one worker computes a job at a time, and reports it once.
 
-Task k of a list is the trial of number k of an Optuna study:
+Job k of a queue is the trial with number k of an Optuna study:
 
-    WAITING -> RUNNING      by the worker that claims it; the storage lets one pass
-    RUNNING -> COMPLETE     told, once; or FAIL, with the reason
-    RUNNING -> WAITING      given back by its owner, or taken from an owner that is gone
+    WAITING -> RUNNING      a worker leases it; the storage lets only one succeed
+    RUNNING -> COMPLETE     reported, once; or FAIL, with the reason
+    RUNNING -> WAITING      released by its owner, or taken from an owner that is dead or silent
 
-A claim is a lease. Its owner gives signs of life: Optuna's heartbeats, which the database's own clock stamps, where the storage
-has them, and else a counter that the others see standing still by their own clocks. So nobody compares two machines' clocks.
-Who cannot give a sign of life for as long as the lease lasts stops computing (`bench.scheduler.worker`), before
-another may take over.
+The owner of a lease sends heartbeats: Optuna's, which the database stamps with its own clock, where the storage has them;
+otherwise a counter, and other workers measure with their own clocks how long it has not changed. So the clocks of two machines
+are never compared. A worker whose heartbeats fail for as long as the lease lasts stops its runs (`bench.scheduler.heartbeat`)
+before another worker may take its jobs.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from bench.scheduler.storages import lease
+from bench.scheduler.storages import lease_times
 
-OWNER, BEAT = "owner", "beat"
+OWNER, BEAT = "owner", "beat"  # attributes of a trial on the storage
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
 
 
-def token() -> str:
-    """A name for one worker that no other has: its machine, its process and its start, and a random part."""
+def worker_name() -> str:
+    """A unique name for a worker: its machine, process number, start of the process, and a random part."""
     process = psutil.Process()
     return f"{_machine()} {process.pid} {process.create_time():.2f} {secrets.token_hex(4)}"
 
 
 def _machine() -> str:
-    """The machine since its start, as far as process numbers mean the same (containers have their own)."""
+    """The machine, its last boot and the process namespace: within these a process number means one process."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 
 
-def gone(owner: str) -> bool:
-    """Whether a worker of this machine is surely dead: then nobody waits for its lease to run out."""
+def is_dead(owner: str) -> bool:
+    """Whether the process of a worker on this machine has ended. False for workers of other machines."""
     machine, _, rest = owner.partition(" ")
     parts = rest.split()
     if machine != _machine() or len(parts) != 3:
@@ -65,22 +65,31 @@ def gone(owner: str) -> bool:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to compute one task: its number in its list, and the name of the worker that has it."""
+    """The right to compute one job: its number in its queue, its trial's id on the storage, and the worker's name."""
 
     number: int
     trial: int
     owner: str
 
 
+@dataclass(frozen=True)
+class _Sign:
+    """What is known of a running trial's owner, and since when (monotonic seconds) it has not changed."""
+
+    owner: str
+    heartbeat: Any  # the counter; where the storage has heartbeats: whether the last one is stale
+    since: float
+
+
 @dataclass
 class JobQueue:
-    """One list of ``total`` tasks. Methods raise whatever the storage raises while its server is away."""
+    """A queue of ``total`` jobs. Jobs with higher numbers, which a study with more trials had, are ignored."""
 
     storage: BaseStorage
     name: str
     total: int
     directions: Sequence[Literal["minimize", "maximize"]] = ("maximize",)
-    _seen: dict[int, tuple[Any, float]] = field(default_factory=dict)
+    _signs: dict[int, _Sign] = field(default_factory=dict)
     _over: bool = False
 
     def __post_init__(self) -> None:
@@ -90,22 +99,22 @@ class JobQueue:
         self.id: int = self.study._study_id
 
     def trials(self) -> list[FrozenTrial]:
-        """The tasks that anybody has claimed so far, by number."""
+        """The trials of all jobs that were leased so far, by number."""
         found = self.storage.get_all_trials(self.id, deepcopy=False)
         return [trial for trial in found if trial.number < self.total]
 
     def ended(self) -> dict[int, FrozenTrial]:
-        """The tasks that were told, by number."""
+        """The trials of the jobs that were reported, by number."""
         return {trial.number: trial for trial in self.trials() if trial.state in ENDED}
 
-    @property
-    def over(self) -> bool:
-        """Whether all were told."""
-        self._over = self._over or len(self.ended()) >= self.total
+    def is_over(self) -> bool:
+        """Whether all jobs were reported."""
+        if not self._over:
+            self._over = len(self.ended()) >= self.total
         return self._over
 
-    def claim(self, owner: str, end: int | None = None) -> Lease | None:
-        """The lowest number below ``end`` that no worker has, for ``owner``; None where there is none now."""
+    def lease(self, owner: str, end: int | None = None) -> Lease | None:
+        """Lease the free job with the lowest number below ``end`` to ``owner``; returns None if no job is free."""
         if self._over:
             return None
         end = self.total if end is None else min(end, self.total)
@@ -116,7 +125,7 @@ class JobQueue:
         for _ in range(len(known), end):
             made = self.storage.create_new_trial(self.id, create_trial(state=TrialState.WAITING))
             trial = self.storage.get_trial(made)
-            if trial.number >= end:  # others were faster; it waits until its turn comes
+            if trial.number >= end:  # other workers made trials meanwhile; this one stays for later
                 return None
             if self._take(trial, owner):
                 return Lease(trial.number, made, owner)
@@ -125,7 +134,7 @@ class JobQueue:
     def _take(self, trial: FrozenTrial, owner: str) -> bool:
         number = trial._trial_id
         with contextlib.suppress(UpdateFinishedTrialError):
-            if trial.user_attrs.get(OWNER):  # the former one's name would make us look dead
+            if trial.user_attrs.get(OWNER):  # a dead former owner's name would make others free the job at once
                 self.storage.set_trial_user_attr(number, OWNER, owner)
             if isinstance(self.storage, BaseHeartbeat):
                 self.storage.record_heartbeat(number)
@@ -134,61 +143,69 @@ class JobQueue:
                 return True
         return False
 
-    def owns(self, claim: Lease) -> bool:
-        """Whether a claim still holds."""
-        trial = self.storage.get_trial(claim.trial)
-        return trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == claim.owner
+    def owns(self, lease: Lease) -> bool:
+        """Whether a lease is still valid."""
+        trial = self.storage.get_trial(lease.trial)
+        return trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == lease.owner
 
-    def beat(self, claim: Lease, count: int) -> bool:
-        """A sign of life, the ``count``-th; False where the claim does not hold any more."""
-        if not self.owns(claim):
+    def beat(self, lease: Lease, count: int) -> bool:
+        """Send the heartbeat with number ``count``; returns False if the lease is no longer valid."""
+        if not self.owns(lease):
             return False
         if isinstance(self.storage, BaseHeartbeat):
-            self.storage.record_heartbeat(claim.trial)
+            self.storage.record_heartbeat(lease.trial)
         else:
-            self.storage.set_trial_user_attr(claim.trial, BEAT, f"{claim.owner} {count}")
+            self.storage.set_trial_user_attr(lease.trial, BEAT, f"{lease.owner} {count}")
         return True
 
-    def tell(self, claim: Lease, values: Sequence[float] | None, attributes: Mapping[str, Any]) -> bool:
-        """What a task came to (None: it failed); False where it was told before, or is another's now."""
-        if not self.owns(claim):
+    def tell(self, lease: Lease, values: Sequence[float] | None, attributes: Mapping[str, Any]) -> bool:
+        """Report a job's values (None: it failed); returns False if the lease is no longer valid."""
+        if not self.owns(lease):
             return False
         with contextlib.suppress(UpdateFinishedTrialError):
             for key, value in attributes.items():
-                self.storage.set_trial_user_attr(claim.trial, key, value)
+                self.storage.set_trial_user_attr(lease.trial, key, value)
             state = TrialState.FAIL if values is None else TrialState.COMPLETE
-            return self.storage.set_trial_state_values(claim.trial, state, values)
+            return self.storage.set_trial_state_values(lease.trial, state, values)
         return False
 
-    def release(self, claim: Lease) -> None:
-        """Give a task back, so that another can go on with it."""
-        if self.owns(claim):
-            self._free(claim.trial)
+    def release(self, lease: Lease) -> None:
+        """Give a job back to the queue, if the lease is still valid."""
+        if self.owns(lease):
+            self._free(lease.trial)
 
     def _free(self, trial: int) -> None:
         with contextlib.suppress(UpdateFinishedTrialError):
             self.storage.set_trial_state_values(trial, TrialState.WAITING)
 
     def expire(self, own: str) -> list[int]:
-        """Take the tasks of workers that are gone from them; returns their numbers. Call it about as often as hearts beat.
+        """Free the jobs of dead or silent workers other than ``own``; returns their numbers. Call it once per heartbeat.
 
-        A worker is gone if it ran on this machine and is dead, or if its lease has run out; and that must have been so for a
-        while, in case the storage itself was away and the owner has not had its chance yet.
+        A worker of this machine is dead if its process has ended. Any other is silent if its lease has expired, and that was
+        seen for two heartbeats: if the storage itself was away, its owner must first get the chance to send one.
         """
-        every, grace = lease()
+        times = lease_times()
         beating = isinstance(self.storage, BaseHeartbeat)
+        patience = 2 * times.heartbeat if beating else times.expiry + 2 * times.heartbeat
         running = [t for t in self.trials() if t.state == TrialState.RUNNING and t.user_attrs.get(OWNER) != own]
-        stale = set(self.storage._get_stale_trial_ids(self.id)) if beating and running else set()  # type: ignore[attr-defined]
-        freed, seen, now = list[int](), dict[int, tuple[Any, float]](), time.monotonic()
+        stale = set[int]()
+        if beating and running:
+            stale = set(self.storage._get_stale_trial_ids(self.id))  # type: ignore[attr-defined]
+        freed, signs, now = list[int](), dict[int, _Sign](), time.monotonic()
         for trial in running:
-            owner = trial.user_attrs.get(OWNER, "")
-            sign = (owner, trial._trial_id in stale if beating else trial.user_attrs.get(BEAT))
-            before, since = self._seen.get(trial.number, (None, now))
-            seen[trial.number] = sign, since if before == sign else now
-            still = now - seen[trial.number][1]
-            out = (sign[1] is True and still > 2 * every) if beating else still > grace + 2 * every
-            if (owner and gone(owner)) or out:
+            sign = self._sign(trial, trial._trial_id in stale if beating else trial.user_attrs.get(BEAT), now)
+            signs[trial.number] = sign
+            silent = now - sign.since > patience
+            if beating:
+                silent = silent and trial._trial_id in stale
+            if silent or (sign.owner and is_dead(sign.owner)):
                 self._free(trial._trial_id)
                 freed.append(trial.number)
-        self._seen = seen
+        self._signs = signs
         return freed
+
+    def _sign(self, trial: FrozenTrial, heartbeat: Any, now: float) -> _Sign:
+        owner = trial.user_attrs.get(OWNER, "")
+        before = self._signs.get(trial.number)
+        unchanged = before is not None and (before.owner, before.heartbeat) == (owner, heartbeat)
+        return before if before is not None and unchanged else _Sign(owner, heartbeat, now)

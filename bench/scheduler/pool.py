@@ -1,6 +1,6 @@
-"""Runs side by side, each in a process of its own: memory goes with it, and a crash is a result and not the end.
+"""Several runs in parallel, each in a trial process of its own, which frees its memory and whose crash fails only its run.
 
-A fork server that has torch and timm imported already starts a process in milliseconds.
+Processes are forked from a server that has imported torch and timm, so each starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.records.run_record import Attempt
 from bench.run import Run
-from bench.scheduler.trial_process import CRASHED, DISK_FULL, ELSEWHERE, HUNG, OUT_OF_MEMORY, REFUSED, Options, work
+from bench.scheduler.failures import CRASHED, DISK_FULL, ELSEWHERE, HUNG, REFUSED, describe_exit, retry
+from bench.scheduler.trial_process import Options, work
+from bench.training.execute import failed
 
-CRASH_RETRIES = 2
-MOST_MICRO_BATCHES = 16
+LISTEN = 0.5  # seconds that `Pool.poll` waits for messages
+STOPPING = 20.0  # seconds for a process to write its checkpoint before it is killed
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class Outcome:
 
     run: Run
     state: str  # "finished" or "failed"
-    kind: str = ""
+    kind: str = ""  # of failure, see `bench.scheduler.failures`
     reason: str = ""
-    cached: bool = False
+    cached: bool = False  # it was on record before
 
 
 Watcher = Callable[[str, str, Any], None]
-"""Told (label, kind, value): ("started", run id), ("progress", dict), ("decoding", (done, total)), ("retry", reason),
+"""Called with (label, kind, value): ("started", run id), ("progress", dict), ("decoding", (done, total)), ("retry", reason),
 ("ended", Outcome)."""
 
 
@@ -48,16 +50,17 @@ class _Child:
     label: str
     run: Run
     slot: int
-    keep: bool
+    keep_weights: bool
     process: ForkServerProcess
     pipe: Connection
-    heard: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)  # when the last message came
     verdict: tuple[Any, ...] | None = None
+    halted: bool = False
 
 
 @dataclass
 class Pool:
-    """``jobs`` runs at a time; ``gpus`` are dealt out to the slots in turn, and several may share one."""
+    """``jobs`` runs at a time; ``gpus`` are assigned to the slots in turn, and several slots may share one."""
 
     home: Home
     jobs: int = 1
@@ -75,7 +78,7 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """How many more runs can start."""
+        """The number of free slots."""
         return self.jobs - len(self._children)
 
     @property
@@ -84,18 +87,16 @@ class Pool:
         return {child.run.id for child in self._children}
 
     def run(self, work_list: Sequence[tuple[str, Run]], *, keep_weights: bool = False) -> dict[str, Outcome]:
-        """Compute labelled runs and return how each ended; finished ones are read, not computed again.
+        """Compute labelled runs and return their outcomes by label; finished runs are read from their records.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C, once every child has written its checkpoint.
+            KeyboardInterrupt: after Ctrl-C, once every process has written its checkpoint.
             BenchError: the disk is full, or another process computes one of these runs.
         """
         waiting, outcomes = list(reversed(work_list)), dict[str, Outcome]()
         try:
             while waiting or self._children:
-                while self.free and (item := _next(waiting, self.busy)) is not None:
-                    if (cached := self.start(*item, keep_weights=keep_weights)) is not None:
-                        outcomes[item[0]] = cached
+                self._fill(waiting, outcomes, keep_weights)
                 ended = self.poll()
                 for outcome in ended.values():
                     if outcome.kind == ELSEWHERE:
@@ -105,16 +106,33 @@ class Pool:
             self.stop()
         return outcomes
 
+    def _fill(self, waiting: list[tuple[str, Run]], outcomes: dict[str, Outcome], keep_weights: bool) -> None:
+        """Start waiting runs in all free slots."""
+        while self.free:
+            item = _take_next(waiting, self.busy)
+            if item is None:
+                return
+            label, run = item
+            cached = self.start(label, run, keep_weights=keep_weights)
+            if cached is not None:
+                outcomes[label] = cached
+
     def start(self, label: str, run: Run, *, keep_weights: bool = False) -> Outcome | None:
-        """Start one run in a free slot; if it is on record, return how it ended instead."""
-        if (cached := self._cached(run, keep_weights)) is not None:
+        """Start a run in a free slot; if it is on record, start nothing and return its outcome."""
+        cached = self._cached(run, keep_weights)
+        if cached is not None:
             return self._ended(label, cached)
         slot = min(set(range(self.jobs)) - {child.slot for child in self._children})
         self._children.append(self._begin(label, run, slot, keep_weights))
         return None
 
     def poll(self) -> dict[str, Outcome]:
-        """Take in messages for half a second at most; return how runs ended meanwhile, by label."""
+        """Receive messages for half a second at most; return the outcomes of the runs that ended meanwhile, by label.
+
+        Raises:
+            KeyboardInterrupt: a process was told to stop, but not by `halt`.
+            BenchError: the disk is full.
+        """
         outcomes = dict[str, Outcome]()
         if not self._children:
             time.sleep(0.1)
@@ -122,23 +140,24 @@ class Pool:
             self._children.remove(child)
             again = self._judge(child, outcomes)
             if again is not None:
-                self._children.append(self._begin(child.label, again, child.slot, child.keep))
+                self._children.append(self._begin(child.label, again, child.slot, child.keep_weights))
         return outcomes
 
     def cancel(self, label: str) -> None:
-        """End the run of a label, with a checkpoint; nothing is told of it."""
+        """End the run of a label after a checkpoint, without an outcome."""
         ended = [child for child in self._children if child.label == label]
         self._children = [child for child in self._children if child.label != label]
         _end(ended)
 
     def halt(self) -> None:
-        """Ask all runs to write a checkpoint and end, without waiting; `cancel` them before the next `poll`."""
+        """Ask all runs to write a checkpoint and end, without waiting and without outcomes. Another thread may call it."""
         for child in list(self._children):
+            child.halted = True
             with contextlib.suppress(OSError):
                 child.pipe.send("stop")
 
     def stop(self) -> None:
-        """End all runs, each with a checkpoint."""
+        """End all runs after a checkpoint."""
         ended, self._children = self._children, []
         _end(ended)
 
@@ -169,10 +188,10 @@ class Pool:
         return _Child(label, run, slot, keep_weights, process, ours)
 
     def _listen(self, children: list[_Child]) -> list[_Child]:
-        """Take in messages for a moment; return the children that have ended (or hang, and were killed)."""
+        """Receive messages for a moment, kill what hangs, and return the children that have ended."""
         by_pipe = {c.pipe: c for c in children if c.verdict is None}
         handles: list[Any] = [*by_pipe, *(c.process.sentinel for c in children)]
-        for handle in connection.wait(handles, timeout=0.5):
+        for handle in connection.wait(handles, timeout=LISTEN):
             if isinstance(handle, Connection):
                 self._receive(by_pipe[handle])
         now = time.monotonic()
@@ -202,12 +221,14 @@ class Pool:
         return True
 
     def _judge(self, child: _Child, outcomes: dict[str, Outcome]) -> Run | None:
-        """Note how a child ended; return a run to try again, or None."""
-        verdict = child.verdict or ("failed", CRASHED, _death(child.process.exitcode))
+        """Add the outcome of a child that has ended; returns the run to try again, or None."""
+        verdict = child.verdict or ("failed", CRASHED, describe_exit(child.process.exitcode))
         if verdict[0] == "done":
             outcomes[child.label] = self._ended(child.label, Outcome(child.run, "finished"))
             return None
         if verdict[0] == "stopped":
+            if child.halted:
+                return None
             raise KeyboardInterrupt
         _, kind, reason = verdict
         if kind == ELSEWHERE:
@@ -215,20 +236,21 @@ class Pool:
             return None
         if kind == DISK_FULL:
             raise BenchError(reason)
-        if (
-            kind == REFUSED and self._cached(child.run, child.keep) is not None
-        ):  # only its sending to the remote home failed
+        if kind == REFUSED and self._cached(child.run, child.keep_weights) is not None:
+            # it finished, and only sending it to the remote home failed
             outcomes[child.label] = self._ended(child.label, Outcome(child.run, "finished", reason=reason))
             return None
+        return self._fail(child, kind, reason, outcomes)
+
+    def _fail(self, child: _Child, kind: str, reason: str, outcomes: dict[str, Outcome]) -> Run | None:
+        """Record a failed attempt; returns the run to try again, or None after adding the outcome."""
         folder = RunFolder(self.home.records.run(child.run.id))
         folder.fail(Attempt(kind, reason, time.time()))
-        again = _retry(child.run, kind, len(folder.attempts()))
+        again = retry(child.run, kind, len(folder.attempts()))
         if again is not None:
             self.watch(child.label, "retry", reason)
             return again
         if kind != REFUSED:
-            from bench.training.execute import failed
-
             failed(child.run, self.home, f"{kind}: {reason}")
         outcomes[child.label] = self._ended(child.label, Outcome(child.run, "failed", kind, reason))
         return None
@@ -239,13 +261,13 @@ class Pool:
 
 
 def _end(children: Sequence[_Child]) -> None:
-    """Ask children to write a checkpoint and end; those that do not within 20 s are killed."""
+    """Ask children to write a checkpoint and end; kills those that do not within `STOPPING` seconds."""
     for child in children:
         try:
             child.pipe.send("stop")
         except OSError:
             continue
-    until = time.monotonic() + 20
+    until = time.monotonic() + STOPPING
     for child in children:
         child.process.join(max(0.0, until - time.monotonic()))
         if child.process.is_alive():
@@ -253,26 +275,9 @@ def _end(children: Sequence[_Child]) -> None:
             child.process.join()
 
 
-def _next(waiting: list[tuple[str, Run]], busy: set[str]) -> tuple[str, Run] | None:
-    """The next run that no child is computing already (two labels may stand for one run)."""
+def _take_next(waiting: list[tuple[str, Run]], busy: set[str]) -> tuple[str, Run] | None:
+    """Remove and return the last run that no child computes already: two labels may stand for one run."""
     for position in reversed(range(len(waiting))):
         if waiting[position][1].id not in busy:
             return waiting.pop(position)
     return None
-
-
-def _retry(run: Run, kind: str, attempts: int) -> Run | None:
-    if kind == OUT_OF_MEMORY:
-        parts = 2 * run.recipe.micro_batches
-        if parts <= min(MOST_MICRO_BATCHES, run.recipe.batch):
-            return replace(run, recipe=replace(run.recipe, micro_batches=parts))
-    if kind in (CRASHED, HUNG) and attempts <= CRASH_RETRIES:
-        return run
-    return None
-
-
-def _death(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        hint = " (often the system, when memory runs out)" if exitcode == -9 else ""
-        return f"the process was ended by signal {-exitcode}{hint}"
-    return f"the process ended with exit code {exitcode} and without a word"

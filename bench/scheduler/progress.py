@@ -1,4 +1,4 @@
-"""What a person sees of long work: bars with the time left, accuracy and sparsity; without a terminal, plain lines."""
+"""Progress of runs for the user: bars with the time left, accuracy and sparsity; without a terminal, plain lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LINE_EVERY = 10.0  # seconds between two plain lines of one run
 
 
 class Display:
-    """A watcher of a `Pool`. Use as a context manager; ``total`` is how many runs there will be, if that is known.
+    """A watcher of a `Pool`, used as a context manager. ``total`` is the number of runs, if it is known.
 
-    ``failures=False`` leaves it to the caller to tell of a run that failed.
+    With ``failures=False`` it prints no failed run: the caller does.
     """
 
     def __init__(self, console: Console, total: int | None = None, *, failures: bool = True) -> None:
         self.console, self.total, self.failures = console, total, failures
         self.live = console.is_terminal
-        columns = ("[progress.description]{task.description}", "{task.fields[note]}")
+        columns = ("[progress.description]{task.description}", "{task.fields[status]}")
         self.bars = Progress(
             TextColumn(columns[0]),
             BarColumn(bar_width=24),
@@ -42,7 +42,7 @@ class Display:
 
     def __enter__(self) -> Self:
         self.bars.start()
-        self.whole = self.bars.add_task("runs", total=self.total, note="")
+        self.whole = self.bars.add_task("runs", total=self.total, status="")
         return self
 
     def __exit__(
@@ -51,18 +51,18 @@ class Display:
         self.bars.stop()
 
     def expect(self, more: int) -> None:
-        """More runs than known so far."""
+        """Expect so many more runs."""
         self.total = (self.total or 0) + more
         self.bars.update(self.whole, total=self.total)
 
     def __call__(self, label: str, kind: str, value: Any) -> None:
-        """One message of the pool."""
+        """Show one message of the pool."""
         if kind == "started":
             self.printed[label] = time.monotonic()
-            self.tasks[label] = self.bars.add_task(escape(label), total=None, note="starting")
+            self.tasks[label] = self.bars.add_task(escape(label), total=None, status="starting")
         elif kind == "decoding":
             done, total = value
-            self._update(label, completed=done, total=total, note="decoding images")
+            self._update(label, completed=done, total=total, status="decoding images")
         elif kind == "progress":
             self._progress(label, value)
         elif kind == "retry":
@@ -74,13 +74,13 @@ class Display:
     def _progress(self, label: str, value: dict[str, Any]) -> None:
         if value["row"]:
             self.rows[label] = value["row"]
-        row, note = self.rows.get(label), value["phase"]
+        row, status = self.rows.get(label), value["phase"]
         if row:
-            note += f" · {row['val/top1']:.1f} % · sparsity {row['sparsity']:.3f}"
-        self._update(label, completed=value["step"], total=value["steps"], note=note)
+            status += f" · {row['val/top1']:.1f} % · sparsity {row['sparsity']:.3f}"
+        self._update(label, completed=value["step"], total=value["steps"], status=status)
         if not self.live and value["row"] and time.monotonic() - self.printed.get(label, 0.0) >= LINE_EVERY:
             self.printed[label] = time.monotonic()
-            self.say(f"{label}: step {value['step']} of {value['steps']} · {note}")
+            self.say(f"{label}: step {value['step']} of {value['steps']} · {status}")
 
     def _update(self, label: str, **values: Any) -> None:
         if label in self.tasks:
@@ -94,7 +94,7 @@ class Display:
         self._remove(label)
         self.ended += 1
         self.cached += outcome.cached
-        self.bars.update(self.whole, advance=1, note=f"{self.ended} ended")
+        self.bars.update(self.whole, advance=1, status=f"{self.ended} ended")
         row = self.rows.pop(label, None)
         if outcome.state == "failed" and self.failures:
             self.say(f"{label}: {outcome.kind or 'failed'}: {outcome.reason}", style="red")
@@ -104,5 +104,5 @@ class Display:
             self.say(f"{count}{label}: {what} ({outcome.run.id})")
 
     def say(self, text: str, style: str = "") -> None:
-        """One line above the bars."""
+        """Print one line above the bars."""
         self.console.print(escape(text), style=style, highlight=False, soft_wrap=True)

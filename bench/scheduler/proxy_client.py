@@ -1,4 +1,4 @@
-"""The client of Optuna's gRPC proxy, with a deadline on every call."""
+"""The client of Optuna's gRPC proxy, with a time limit for every call."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from optuna.storages import GrpcStorageProxy
 from optuna.storages._grpc.auto_generated import api_pb2_grpc
 from optuna.storages._grpc.client import GrpcClientCache
 
-DEADLINE = 60.0  # seconds for one answer; without one, a call over a cut network would wait for ever
+DEADLINE = 60.0  # seconds for an answer; without a limit, a call over a cut network would never return
 
 
 class Proxy(GrpcStorageProxy):
-    """Optuna's client with a deadline on every call."""
+    """Optuna's client with a time limit for every call."""
 
     def _setup(self) -> None:
         super()._setup()

@@ -1,7 +1,7 @@
-"""A trial's own process: computes one run, tells its parent how it goes, and dies with its memory.
+"""The trial process: computes one run, sends its progress to the parent, and frees its memory by ending.
 
-The parent (`bench.scheduler.pool`) and the child speak over a pipe. The child sends ("progress", {...}), and at last one of
-("done",), ("stopped",) or ("failed", kind, reason). The parent sends "stop"; if the parent is gone, the child ends.
+The parent (`bench.scheduler.pool`) and the child communicate over a pipe. The child sends ("progress", {...}), and at last one
+of ("done",), ("stopped",) or ("failed", kind, reason). The parent sends "stop". If the parent has ended, the child ends too.
 """
 
 from __future__ import annotations
@@ -23,20 +23,16 @@ from bench.environment import mask_secrets
 from bench.errors import BenchError, Diverged, Held, Ineffective
 from bench.records.home import Home
 from bench.run import Run
+from bench.scheduler.failures import CRASHED, DISK_FULL, DIVERGED, ELSEWHERE, INEFFECTIVE, OUT_OF_MEMORY, REFUSED
 from bench.training.execute import execute
 from bench.training.loop import Event, Stopped
 
-TELL_EVERY = 0.25  # seconds between two progress messages
-
-# Kinds of failure. Only these two can go away by trying again.
-OUT_OF_MEMORY, CRASHED = "out of memory", "crashed"
-DIVERGED, INEFFECTIVE, REFUSED, DISK_FULL, HUNG = "diverged", "missed its target", "refused", "disk full", "hung"
-ELSEWHERE = "held by another"  # no failure: another process computes this run now
+PROGRESS_EVERY = 0.25  # seconds between two progress messages
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a child works; nothing here can change a result."""
+    """How a trial process works; nothing here can change a result."""
 
     checkpoint_seconds: float = 30.0
     keep_weights: bool = True
@@ -46,8 +42,8 @@ class Options:
 
 
 def work(run: dict[str, Any], home: Home, options: Options, pipe: Connection) -> None:
-    """The child's main function."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    """The main function of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the parent decides
     if options.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
     stop = threading.Event()
@@ -69,7 +65,7 @@ def _compute(
         execute(
             run,
             home,
-            observers=[_Teller(pipe)],
+            observers=[_Reporter(pipe)],
             stop=stop.is_set,
             checkpoint_seconds=options.checkpoint_seconds,
             keep_weights=options.keep_weights,
@@ -81,28 +77,27 @@ def _compute(
     return ("done",)
 
 
-class _Teller:
-    """An observer that sends progress at most every `TELL_EVERY` seconds, and every row of the curves."""
+class _Reporter:
+    """An observer that sends progress at most every `PROGRESS_EVERY` seconds, and every row of the curves."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.last = pipe, 0.0
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic()
-        if event.kind == "step" and now - self.last < TELL_EVERY:
+        if event.kind == "step" and now - self.last < PROGRESS_EVERY:
             return
         self.last = now
         row = event.row if event.kind == "epoch" else {}
-        _send(
-            self.pipe, ("progress", {"step": event.step, "steps": event.steps, "phase": event.phase, "row": dict(row)})
-        )
+        progress = {"step": event.step, "steps": event.steps, "phase": event.phase, "row": dict(row)}
+        _send(self.pipe, ("progress", progress))
 
 
 def _send(pipe: Connection, message: tuple[Any, ...]) -> None:
     try:
         pipe.send(message)
     except OSError:
-        os._exit(1)  # nobody listens: the parent is gone, and the next command goes on from the checkpoint
+        os._exit(1)  # the parent has ended; the next command continues from the checkpoint
 
 
 def _listen(pipe: Connection, stop: threading.Event) -> None:
@@ -115,20 +110,14 @@ def _listen(pipe: Connection, stop: threading.Event) -> None:
 
 
 def explain(error: BaseException, home: Home, run: dict[str, Any]) -> tuple[str, str]:
-    """The kind of a failure and one line about it; what nobody foresaw leaves its traceback in a file."""
-    if isinstance(error, Diverged):
-        return DIVERGED, str(error)
-    if isinstance(error, Ineffective):
-        return INEFFECTIVE, str(error)
-    if isinstance(error, Held):
-        return ELSEWHERE, str(error)
-    if isinstance(error, BenchError):
-        return REFUSED, str(error)
+    """The kind of a failure (`bench.scheduler.failures`) and one line about it. The traceback of an unexpected error goes to a
+    file in the home."""
+    for expected, kind in EXPECTED:
+        if isinstance(error, expected):
+            return kind, str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            DISK_FULL,
-            f"files must fit on the disk, but {home.path} is full; free some space and run the same command",
-        )
+        reason = f"files must fit on the disk, but {home.path} is full; free some space and run the same command"
+        return DISK_FULL, reason
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
         return OUT_OF_MEMORY, f"the run must fit in memory, but: {_line(error)}; lower `batch` or raise `micro_batches`"
     where = home.path / "errors" / f"{os.getpid()}.txt"
@@ -138,6 +127,14 @@ def explain(error: BaseException, home: Home, run: dict[str, Any]) -> tuple[str,
     except OSError:
         return CRASHED, _line(error)
     return CRASHED, f"{_line(error)} (details in {where})"
+
+
+EXPECTED: tuple[tuple[type[BenchError], str], ...] = (
+    (Diverged, DIVERGED),
+    (Ineffective, INEFFECTIVE),
+    (Held, ELSEWHERE),
+    (BenchError, REFUSED),  # last: the others are BenchErrors, too
+)
 
 
 def _line(error: BaseException) -> str:

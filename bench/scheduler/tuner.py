@@ -1,8 +1,8 @@
-"""Tuning with Optuna: spaces that are checked, configurations that are reproducible, importances.
+"""The trials of a study's cells: their configurations, which are reproducible, their results, and importances.
 
-Trials come in generations: those of a generation know the results of earlier generations only, and each configuration seeds its
-sampler from (study seed, cell, trial number). So configurations depend neither on how many runs go side by side, nor on the
-order in which they end, nor on a kill in between.
+Trials are grouped in generations: a trial uses the results of earlier generations only, and its sampler is seeded with (study
+seed, cell, trial number). So a configuration depends neither on how many runs are computed in parallel, nor on the order in
+which they end, nor on interruptions.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 @dataclass
 class Tuner:
-    """The trials of one cell of a study: which configuration each number has, and what they came to.
+    """The trials of one cell of a study: the configuration of each number, and the results.
 
-    A configuration is a function of the cell's seed, the trial's number and the results of earlier generations: it depends
-    neither on who asks, nor on how many ask at once, nor on which trials of its own generation have ended.
+    A configuration is a function of the cell's seed, the trial's number and the results of earlier generations (``size`` trials
+    each).
     """
 
     storage: BaseStorage
@@ -52,30 +52,32 @@ class Tuner:
         self.queue = JobQueue(self.storage, self.name, self.trials, self.directions)
         self._memory: tuple[int, optuna.Study | None] = (-1, None)
 
-    def claim(self, owner: str) -> tuple[Lease, dict[str, Any]] | None:
-        """The next trial that no worker has, with its configuration; None where there is none now."""
-        claim = self.queue.claim(owner, self._end())
-        return None if claim is None else (claim, self.configuration(claim))
+    def lease(self, owner: str) -> tuple[Lease, dict[str, Any]] | None:
+        """Lease the next free trial; returns the lease and the trial's configuration, or None if no trial is free now."""
+        lease = self.queue.lease(owner, self._generation_end())
+        if lease is None:
+            return None
+        return lease, self.configuration(lease)
 
-    def _end(self) -> int:
-        """The end of the generation that is open: block k*size ... (k+1)*size - 1. Only TPE looks at results at all."""
+    def _generation_end(self) -> int:
+        """One past the last trial of the open generation. Only TPE uses results; other samplers have one generation."""
         if self.sampler != "tpe":
             return self.trials
-        told, block = self.queue.ended(), 0
-        while block < self.trials and all(n in told for n in range(block, min(block + self.size, self.trials))):
-            block += self.size
-        return min(block + self.size, self.trials)
+        ended, start = self.queue.ended(), 0
+        while start < self.trials and all(n in ended for n in range(start, min(start + self.size, self.trials))):
+            start += self.size
+        return min(start + self.size, self.trials)
 
-    def configuration(self, claim: Lease) -> dict[str, Any]:
-        """The configuration of a claimed trial; it is written down there, unless a former owner has done so."""
-        known = self.storage.get_trial(claim.trial).params
+    def configuration(self, lease: Lease) -> dict[str, Any]:
+        """The configuration of a leased trial; writes it to the storage, unless a former owner has done so."""
+        known = self.storage.get_trial(lease.trial).params
         if set(known) == set(self.space):
             return {name: known[name] for name in self.space}
-        asked = self._ask(claim.number)
+        asked = self._ask(lease.number)
         for name, distribution in self.space.items():
             if name not in known:
                 inner = distribution.to_internal_repr(asked[name])
-                self.storage.set_trial_param(claim.trial, name, inner, distribution)
+                self.storage.set_trial_param(lease.trial, name, inner, distribution)
         return asked
 
     def _ask(self, number: int) -> dict[str, Any]:
@@ -94,22 +96,22 @@ class Tuner:
         return {name: params[name] for name in self.space}
 
     def _history(self, end: int) -> optuna.Study:
-        """The results of the trials before ``end``, by themselves."""
+        """A study in memory with the results of the trials before ``end``."""
         if self._memory[0] != end or self._memory[1] is None:
             study = optuna.create_study(directions=list(self.directions))
-            told = [t for n, t in sorted(self.queue.ended().items()) if n < end]
-            study.add_trials([t for t in told if t.state == TrialState.COMPLETE])
+            ended = [t for n, t in sorted(self.queue.ended().items()) if n < end]
+            study.add_trials([t for t in ended if t.state == TrialState.COMPLETE])
             self._memory = (end, study)
         assert self._memory[1] is not None
         return self._memory[1]
 
     def results(self) -> list[tuple[int, dict[str, Any], list[float]]]:
-        """Number, configuration and values of the trials that did not fail, by number."""
-        told = [(n, t) for n, t in sorted(self.queue.ended().items()) if t.state == TrialState.COMPLETE]
-        return [(n, {name: t.params[name] for name in self.space}, list(t.values)) for n, t in told]
+        """Number, configuration and values of the trials that finished, by number."""
+        finished = [(n, t) for n, t in sorted(self.queue.ended().items()) if t.state == TrialState.COMPLETE]
+        return [(n, {name: t.params[name] for name in self.space}, list(t.values)) for n, t in finished]
 
     def importances(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Each parameter's share in explaining each objective (fANOVA); empty while there are fewer than 4 results."""
+        """The importance of each parameter for each objective (fANOVA), as shares; empty with fewer than 4 results."""
         complete = self.results()
         if len(complete) < 4 or not self.space:
             return {}

@@ -1,9 +1,9 @@
-"""A worker: it claims tasks of a study, computes a few at a time, each in a process of its own, and tells what they came to.
+"""A worker: it leases jobs of a study, computes a few runs in parallel, each in a trial process, and reports their results.
 
-    claim -> run (`bench.scheduler.pool`) -> record, entry -> tell; meanwhile signs of life
+    lease -> run (`bench.scheduler.pool`) -> record, entry -> report; heartbeats meanwhile (`bench.scheduler.heartbeat`)
 
-It may join and leave at any time, and die in any way. While the storage is away it goes on with what it has; when it could
-not give a sign of life for as long as a lease lasts, it stops its runs at a checkpoint: another may take them over soon.
+A worker may join and leave at any time, and may be killed. While the storage is away its runs continue; if no heartbeat reached
+the storage for as long as a lease lasts, it stops its runs at a checkpoint, as another worker may take them over soon.
 """
 
 from __future__ import annotations
@@ -11,277 +11,220 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
-from bench.errors import BenchError
 from bench.records.folder import Folder
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
-from bench.records.study_record import Entry
-from bench.scheduler.job_queue import token
+from bench.scheduler import shared_study
+from bench.scheduler.failures import ELSEWHERE
+from bench.scheduler.heartbeat import Heartbeat
+from bench.scheduler.held_jobs import HeldJob, HeldJobs, JobState
+from bench.scheduler.job_queue import worker_name
+from bench.scheduler.outbox import Outbox
 from bench.scheduler.pool import Outcome, Pool
-from bench.scheduler.stages import Job, Stages, declared
-from bench.scheduler.storages import lease, open_storage, transient
-from bench.scheduler.trial_process import ELSEWHERE
+from bench.scheduler.stages import Stages
+from bench.scheduler.storage_errors import TransientErrors
+from bench.scheduler.storages import lease_times, open_storage
+from bench.scheduler.worker_config import WorkerConfig
 
-IDLE = 0.5, 5.0  # seconds between two looks at a storage that has no task for us: at first, and at most
+IDLE = 0.5, 5.0  # seconds between two looks at a storage without a free job: at first, and at most
 _STOP = threading.Event()
 
 
 def ask_to_stop() -> None:
-    """Ask the worker of this process to stop: its runs write checkpoints, and others can go on with them."""
+    """Ask the worker of this process to stop: its runs write checkpoints, from which other workers can continue."""
     _STOP.set()
 
 
-@dataclass
 class Worker:
-    """A worker with as many runs at a time as its pool has slots."""
+    """A worker with as many runs at a time as its pool has slots.
 
-    stages: Stages
-    pool: Pool
-    say: Callable[[str], None] = lambda text: None
-    name: str = field(default_factory=token)
-    told: int = 0  # tasks that this worker has told
-    computed: int = 0  # of these, what was not on record before
-    _held: dict[str, Job] = field(default_factory=dict)
-    _parked: list[Job] = field(default_factory=list)
-    _untold: dict[str, Outcome] = field(default_factory=dict)
-    _lost: set[str] = field(default_factory=set)  # labels of what was taken over, by the thread that beats
-    _late: list[Job] = field(default_factory=list)  # what was held for too long without a sign of life
-    _unsent: list[Entry] = field(default_factory=list)  # entries that the remote home has not got yet
-    _alive: float = field(default_factory=time.monotonic)
-    _expired: float = 0.0
-    _away: bool = False
-    _idle: float = IDLE[0]
-    _done: threading.Event = field(default_factory=threading.Event)
-    _halted: bool = False
+    ``reported`` counts the jobs that it has reported, and ``computed`` those of them that were not on record before.
+    """
+
+    def __init__(
+        self, stages: Stages, pool: Pool, say: Callable[[str], None] = lambda text: None, name: str | None = None
+    ) -> None:
+        self.stages, self.pool, self.say = stages, pool, say
+        self.name = name or worker_name()
+        self.reported = self.computed = 0
+        self.held = HeldJobs()
+        self.heartbeat = Heartbeat(self.held.leased, pool.halt)
+        self._outbox = Outbox(stages.home, stages.study.name)
+        self._errors = TransientErrors(say, _STOP.wait)
+        self._idle = IDLE[0]
+        self._expired_at = 0.0  # when this worker last looked for dead workers
 
     def work(self) -> int:
-        """Work until nothing is left, or until it is asked to stop; returns how many tasks it told.
+        """Work until no job is left, or until `ask_to_stop`; returns the number of jobs that it has reported.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, once every run has written its checkpoint.
-            BenchError: the disk is full, or no trial of the study came to anything.
+            BenchError: the disk is full, or every trial of the study failed.
         """
-        self._remote = self.stages.home.remote
-        for thread in (self._beat, self._guard):
-            threading.Thread(target=thread, daemon=True).start()
+        self.heartbeat.start()
         try:
-            while not _STOP.is_set() and not self._over():
+            while not _STOP.is_set() and not self._is_done():
                 self._turn()
         finally:
-            self._done.set()
+            self.heartbeat.stop()
             self.pool.stop()
-            self._give_back()
-            self._send()
-        return self.told
+            self._release_all()
+            self._outbox.send()
+        return self.reported
 
-    def _over(self) -> bool:
-        if self._held or self._late:
+    def _is_done(self) -> bool:
+        if self.held:
             return False
-        over = False
-        with self._patience():
-            over = self.stages.over
-        return over
+        done = False
+        with self._errors.retried_later():
+            done = not self.stages.advance()
+        return done
 
     def _turn(self) -> None:
-        with self._patience():
-            self._tell()
-            self._lose()
+        """One turn of the loop: report, lease, and wait for messages of the runs."""
+        with self._errors.retried_later():
+            self.report()
+            self.drop_lost()
+            self.release_late()
             self._expire()
-            self._fill()
-        self._send()
-        if self._halted:
-            self._let_go()
-        self._untold |= self.pool.poll()
-        if not self._held:
+            self.fill()
+        self._outbox.send()
+        if self.heartbeat.expired:
+            self.stop_late()
+        for label, outcome in self.pool.poll().items():
+            self.held.running(label).end(outcome)
+        if not self.held.active():
             _STOP.wait(self._idle)
             self._idle = min(1.5 * self._idle, IDLE[1])
 
-    def _beat(self) -> None:
-        """A thread: signs of life for all that is held."""
-        every, count = lease()[0], 0
-        while not self._done.wait(every):
-            count, began = count + 1, time.monotonic()
-            with contextlib.suppress(Exception):  # whatever is wrong with the storage, the others meet it too
-                for label, job in list(self._held.items()):
-                    if not job.queue.beat(job.claim, count) and self._held.get(label) is job:
-                        self._lost.add(label)
-                self._alive = began
-
-    def _guard(self) -> None:
-        """A thread, as any call to a storage behind a cut network may take long: whoever reaches the storage will have our
-        tasks soon, so our runs stop before."""
-        while not self._done.wait(0.5):
-            if self._held and not self._halted and time.monotonic() - self._alive > lease()[1]:
-                self._halted = True
-                self.pool.halt()
-
-    @contextlib.contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Whatever needs the storage: what waiting mends is tried again in the next turn."""
-        try:
-            yield
-        except Exception as error:
-            if not transient(error):
-                raise
-            if not self._away:
-                self.say(f"the study's storage is away ({type(error).__name__}); runs go on, and it is tried again")
-            self._away = True
-            _STOP.wait(1.0)
-            return
-        if self._away:
-            self.say("the study's storage is back")
-        self._away = False
-
-    def _tell(self) -> None:
-        for label in list(self._untold):
-            job, outcome = self._held[label], self._untold[label]
-            if outcome.kind == ELSEWHERE:
-                self._parked.append(job)
+    def report(self) -> None:
+        """Report the outcomes of all jobs that have ended; park those that another process computes."""
+        for held in self.held.in_state(JobState.ENDED):
+            assert held.outcome is not None
+            if held.outcome.kind == ELSEWHERE:
+                held.park()
             else:
-                self._told(job, outcome)
-                del self._held[label]
-            del self._untold[label]
+                self._report(held, held.outcome)
+                self.held.remove(held)
 
-    def _told(self, job: Job, outcome: Outcome) -> None:
-        records, values = self.stages.home.records, None
+    def _report(self, held: HeldJob, outcome: Outcome) -> None:
+        planned, values = held.leased.planned, None
         if outcome.state == "finished":
-            record = records.record(outcome.run.id)
-            assert record is not None  # the outcome says so
-            values = self.stages.values(job.planned, record.metrics)
-        state, shown = "finished" if values else "failed", values if job.planned.kind == "trial" else None
-        self._note(job.planned.entry(outcome.run, state, shown, outcome.reason))
-        if job.queue.tell(job.claim, values, {"run": outcome.run.id, "reason": outcome.reason}):
-            self.told += 1
+            record = self.stages.home.records.record(outcome.run.id)
+            assert record is not None  # as the run is finished
+            values = self.stages.values(planned, record.metrics)
+        state, shown = "finished" if values else "failed", values if planned.kind == "trial" else None
+        self._outbox.write(planned.entry(outcome.run, state, shown, outcome.reason))
+        attributes = {"run": outcome.run.id, "reason": outcome.reason}
+        if held.leased.queue.tell(held.leased.lease, values, attributes):
+            self.reported += 1
             self.computed += not outcome.cached
 
-    def _lose(self) -> None:
-        """Let go what was taken over, and give back what we were late with."""
-        for label in self._lost & set(self._held):
-            self.say(f"{label}: another worker has taken it over")
-            self._drop(label)
-        self._lost.clear()
-        while self._late:
-            self._late[-1].queue.release(self._late[-1].claim)
-            self._late.pop()
+    def drop_lost(self) -> None:
+        """Cancel the runs of jobs that another worker has taken over."""
+        lost = self.heartbeat.take_lost()
+        for held in self.held.active():
+            if any(held.leased is job for job in lost):
+                self.say(f"{held.label}: another worker has taken it over")
+                self.pool.cancel(held.label)
+                self.held.remove(held)
+
+    def stop_late(self) -> None:
+        """Stop all runs, as their leases may have expired; when the storage is back, their jobs are leased again."""
+        self.say("no heartbeat reached the storage during a whole lease: runs stop at a checkpoint until it is back")
+        for held in self.held.active():
+            self.pool.cancel(held.label)
+            held.miss()
+        self.heartbeat.restart()
+
+    def release_late(self) -> None:
+        """Release the leases of stopped runs, the latest first."""
+        for held in reversed(self.held.in_state(JobState.LATE)):
+            held.leased.queue.release(held.leased.lease)
+            self.held.remove(held)
 
     def _expire(self) -> None:
-        if self._expired and time.monotonic() - self._expired < lease()[0]:
+        """Free the jobs of dead workers, once per heartbeat."""
+        if self._expired_at and time.monotonic() - self._expired_at < lease_times().heartbeat:
             return
-        self._expired = time.monotonic()
+        self._expired_at = time.monotonic()
         for queue in self.stages.queues():
             for number in queue.expire(self.name):
-                self.say(f"{queue.name} {number}: its worker is gone; another goes on with it")
+                self.say(f"{queue.name} {number}: its worker is gone; another worker continues it")
 
-    def _fill(self) -> None:
-        """Start runs in all free slots."""
-        for job in list(self._parked):
-            if self.pool.free and not self._occupied(job):
-                self._parked.remove(job)
-                self._start(job)
-        while len(self._held) < self.pool.jobs:
-            found = self.stages.claim(self.name) if not self.stages.over else None
-            if found is None:
+    def fill(self) -> None:
+        """Start runs in all free slots: parked jobs that can run now, then newly leased ones."""
+        for held in self.held.in_state(JobState.PARKED):
+            if self.pool.free and not self._is_computed(held):
+                self._start(held)
+        while len(self.held.active()) < self.pool.jobs:
+            leased = self.stages.lease(self.name) if self.stages.advance() else None
+            if leased is None:
                 return
             self._idle = IDLE[0]
-            self._held[found.planned.label] = found
-            if found.error:
-                refused = Outcome(found.planned.run, "failed", "", found.error)
-                self.pool.watch(found.planned.label, "ended", refused)
-                self._untold[found.planned.label] = refused
-            elif self._occupied(found):
-                self._parked.append(found)
-            else:
-                self._start(found)
+            held = self.held.add(leased)
+            if leased.refusal:
+                refused = Outcome(leased.planned.run, "failed", "", leased.refusal)
+                self.pool.watch(held.label, "ended", refused)
+                held.end(refused)
+            elif not self._is_computed(held):
+                self._start(held)
 
-    def _occupied(self, job: Job) -> bool:
-        """Whether some process computes the same run: two tasks may stand for one, and a former owner may not be done."""
-        run = job.planned.run.id
+    def _is_computed(self, held: HeldJob) -> bool:
+        """Whether a process computes the same run now."""
+        run = held.leased.planned.run.id
         return run in self.pool.busy or RunFolder(self.stages.home.records.run(run)).busy
 
-    def _start(self, job: Job) -> None:
-        self._note(job.planned.entry(job.planned.run, "running"))
-        cached = self.pool.start(job.planned.label, job.planned.run, keep_weights=job.keep)
-        if cached is not None:
-            self._untold[job.planned.label] = cached
+    def _start(self, held: HeldJob) -> None:
+        planned = held.leased.planned
+        self._outbox.write(planned.entry(planned.run, "running"))
+        cached = self.pool.start(held.label, planned.run, keep_weights=held.leased.keep_weights)
+        if cached is None:
+            held.run()
+        else:
+            held.end(cached)
 
-    def _note(self, entry: Entry) -> None:
-        self.stages.home.records.write_entry(self.stages.study.name, entry)
-        self._unsent.append(entry)
-
-    def _send(self) -> None:
-        """Entries to the remote home, where there is one; what it does not take now it gets later."""
-        while self._remote is not None and self._unsent:
-            try:
-                self._remote.push_entry(self.stages.study.name, self._unsent[0])
-            except BenchError:
-                return
-            self._unsent.pop(0)
-        self._unsent.clear()
-
-    def _drop(self, label: str) -> None:
-        job = self._held.pop(label)
-        self._parked = [other for other in self._parked if other is not job]
-        self._untold.pop(label, None)
-        self.pool.cancel(label)
-
-    def _let_go(self) -> None:
-        """Stop what is held; when the storage is back it is claimed again like any other task."""
-        self.say("no sign of life for as long as a lease lasts: runs stop at a checkpoint until the storage is back")
-        self._late += self._held.values()
-        for label in list(self._held):
-            self._drop(label)
-        self._halted, self._alive = False, time.monotonic()
-
-    def _give_back(self) -> None:
-        for job in self._held.values():
-            with contextlib.suppress(Exception):  # then its lease runs out
-                job.queue.release(job.claim)
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """What a worker is told when it is started: which study, where its files are, and how it runs."""
-
-    study: str
-    home: Path
-    data: Path
-    slots: int = 1
-    gpus: tuple[str, ...] = ()
-    device: str = ""
-    hang_seconds: float = 900.0
-    checkpoint_seconds: float = 30.0
-    threads: int = 0
+    def _release_all(self) -> None:
+        for held in self.held.active():
+            with contextlib.suppress(Exception):  # then the lease expires
+                held.leased.queue.release(held.leased.lease)
 
 
 def serve(config: WorkerConfig, say: Callable[[str], None] = print) -> int:
-    """Be a worker of a study in this process, until nothing is left or `ask_to_stop`; returns how many tasks it told.
+    """Be a worker in this process until no job is left or `ask_to_stop`; returns the number of jobs that it has reported.
 
     Raises:
-        MissingData: nobody has begun this study on this storage.
+        MissingData: this study was not begun on this storage.
         BenchError: the storage does not answer, or the disk is full.
     """
     home = Home(path=config.home, data=config.data)
     storage = open_storage(home.storage, journal(home.records, config.study))
-    stages = Stages(declared(storage, config.study), home, storage)
-    pool = Pool(home, config.slots, config.gpus, config.hang_seconds, config.checkpoint_seconds)
-    pool.device, pool.threads = config.device, config.threads
-    pool.watch = lambda label, kind, value: _report(say, label, kind, value)
+    stages = Stages(shared_study.find(storage, config.study), home, storage)
+    pool = Pool(
+        home,
+        config.slots,
+        config.gpus,
+        config.hang_seconds,
+        config.checkpoint_seconds,
+        watch=lambda label, kind, value: _print(say, label, kind, value),
+        device=config.device,
+        threads=config.threads,
+    )
     try:
         return Worker(stages, pool, say).work()
     finally:
-        _STOP.clear()  # another order may follow in this process; what was asked before this one counts
+        _STOP.clear()  # another worker may follow in this process; what was asked before this one counts
 
 
 def journal(records: Folder, study: str) -> Path:
-    """The file that stands for a storage where there is no server."""
+    """The file that is a study's storage where there is no server."""
     return records.home / "studies" / study / "optuna.journal"
 
 
-def _report(say: Callable[[str], None], label: str, kind: str, value: object) -> None:
+def _print(say: Callable[[str], None], label: str, kind: str, value: object) -> None:
     if isinstance(value, Outcome):
         what = "was computed before" if value.cached else value.state
         say(f"{label}: {what} ({value.run.id}) {value.reason}".rstrip())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench import environment
 from bench.errors import BenchError
 from bench.records.home import Home
-from bench.scheduler import trial_process
+from bench.scheduler import failures, trial_process
 
 CPU = torch.device("cpu")
 
@@ -168,5 +168,5 @@ def test_a_trace_that_a_run_leaves_behind_holds_no_password(tmp_path: Path, monk
     (trace,) = (tmp_path / "errors").iterdir()
     assert "ValueError: http://ada:***@host/api failed, ***" in trace.read_text()
     assert "s3cr3t" not in trace.read_text()
-    assert kind == trial_process.CRASHED
+    assert kind == failures.CRASHED
     assert "ValueError" in line

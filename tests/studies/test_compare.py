@@ -156,7 +156,7 @@ def test_a_comparison_from_declaration_to_records() -> None:
     study = replace(compared("gradual", **TINY, final_seeds=(1000,)), dense=("epochs=2",), derived=("random_ratios",))
     study = replace(study, baselines=tuple(b for b in study.baselines if b.label in ("dense_on", "magnitude_uniform")))
     assert study.name == named_before(study)
-    result = Coordinator(study, home, Pool(home, 2)).conduct()
+    result = Coordinator(study, home, Pool(home, 2)).run()
     found = {e.cell: e for e in home.records.entries(study.name)}
     assert Counter((e.kind, e.state) for e in found.values()) == {
         ("final", "finished"): 1,
@@ -177,11 +177,11 @@ def test_a_comparison_from_declaration_to_records() -> None:
     shuffled = home.records.record(found["random_ratios/test_efficientnet:gradual@0.8"].run)
     assert shuffled is not None
     assert shuffled.run.shape == f"shuffled:{found['gradual/test_efficientnet@0.8'].run}"
-    assert Coordinator(study, home, Pool(home, 2)).conduct().computed == 0
+    assert Coordinator(study, home, Pool(home, 2)).run().computed == 0
     path = home.path / "studies" / study.name / "study.json"
     write_json(path, {**read_json(path), "frozen": "0" * 12})
     with pytest.raises(BenchError, match="frozen when it starts"):
-        Coordinator(study, home, Pool(home, 2)).conduct()
+        Coordinator(study, home, Pool(home, 2)).run()
 
 
 def test_recovery_is_an_axis_of_its_own() -> None:

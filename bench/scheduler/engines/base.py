@@ -1,27 +1,29 @@
-"""What every engine is: it keeps a study's workers going, with the resources that each of them gets."""
+"""The interface of an engine, and the resources of its workers."""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.scheduler.worker import WorkerConfig
-
-NAMES = ("ray", "slurm")
+from bench.scheduler.worker_config import WorkerConfig
 
 
 @dataclass(frozen=True)
 class Resources:
-    """How many workers, and what each of them gets; a worker computes one run at a time.
+    """The number of workers, and the resources of each; a worker computes one run at a time.
 
-    ``gpus`` may be a fraction on Ray. ``memory_gb`` in GiB, 0: not said. ``minutes`` is SLURM's time limit, after which a
-    worker queues again; 0: the partition's own. ``address`` is a Ray cluster ("auto", "ray://host:10001", "host:6379"), ""
-    starts one here. ``options`` are further ones of sbatch as key=value, such as "account=lab" or "gres=shard:2".
+    Attributes:
+        workers: how many.
+        cpus: cores.
+        gpus: GPUs; on Ray also a fraction of one.
+        memory_gb: GiB; 0: not specified.
+        minutes: SLURM's time limit, after which a worker queues again; 0: the partition's default.
+        address: a Ray cluster ("auto", "ray://host:10001", "host:6379"); "" starts one on this machine.
+        partition: of SLURM; "": the default one.
+        options: further options of sbatch as key=value, such as "account=lab" or "gres=shard:2".
     """
 
     workers: int = 1
@@ -40,7 +42,7 @@ class Resources:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise BenchError(
-                    f"what a worker gets cannot be negative, but {name} is {value}; leave it out or raise it"
+                    f"a worker's resources cannot be negative, but {name} is {value}; leave it out or raise it"
                 )
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise BenchError(f"a worker gets a part of one GPU or whole ones, but got {self.gpus}; round it")
@@ -50,29 +52,29 @@ class Resources:
 
     @property
     def wants_gpus(self) -> bool:
-        """Whether a worker is to see a GPU, by its number or by an option of sbatch."""
+        """Whether a worker is to see a GPU, by ``gpus`` or by an option of sbatch."""
         return self.gpus > 0 or any(option.startswith(("gpus", "gres")) for option in self.options)
 
 
 class Engine(Protocol):
-    """Keeps the workers of one order going."""
+    """Keeps the workers of a study running."""
 
     def start(self, config: WorkerConfig) -> None:
-        """Start the workers; returns at once.
+        """Start the workers, without waiting for them.
 
         Raises:
             BenchError: there is no such cluster here, or it refuses the resources.
         """
 
     def tend(self) -> list[str]:
-        """Look after the workers, to be called every second or so: lost ones are started again. Returns lines for the user.
+        """Start lost workers again; returns lines for the user. Call it about once per second.
 
         Raises:
             BenchError: no worker can work any more, with the last reason.
         """
 
     def alive(self) -> int:
-        """How many workers run or queue."""
+        """The number of workers that run or wait in a queue."""
 
     def stop(self) -> None:
-        """Ask all workers to write their checkpoints and end, and wait a little; may be called twice."""
+        """Ask all workers to write their checkpoints and end, and wait for a limited time; may be called twice."""

@@ -1,8 +1,8 @@
-"""Ray in a process of its own, so that its threads, its signal handlers, its words and its end are not the study's.
+"""The Ray engine, with Ray's library in a process of its own.
 
-Ray's library ends the process that it is in when its cluster goes away, and prints what it likes. This process tells the
-study's, over a pipe, every second: (workers alive, lines for the user), or at last the error. When the study's process is gone,
-the workers are asked to write their checkpoints and end.
+Ray's library ends its process when its cluster goes away, starts threads, sets signal handlers and prints. The process sends
+(workers alive, lines for the user, error) over a pipe every second. When the study's process has ended, it asks the workers to
+write their checkpoints and end.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError
 from bench.scheduler.engines.base import Resources
+from bench.scheduler.engines.ray import Ray, require
+from bench.scheduler.worker_config import WorkerConfig
 
-if TYPE_CHECKING:
-    from bench.scheduler.worker import WorkerConfig
-
-STOPPING = 120.0  # seconds: longer than what runs are given to write a checkpoint
+STOPPING = 120.0  # seconds: longer than runs may take to write a checkpoint
 
 
-class Aside:
-    """The Ray engine, seen from the study's process."""
+class RayEngine:
+    """The engine in the study's process.
+
+    Raises:
+        BenchError: Ray is not installed.
+    """
 
     def __init__(self, resources: Resources) -> None:
+        require()
         self.resources, self._alive = resources, 0
 
     def start(self, config: WorkerConfig) -> None:
@@ -47,15 +50,15 @@ class Aside:
         lines = list[str]()
         try:
             while self._pipe.poll():
-                self._alive, told, error = self._pipe.recv()
-                lines += told
+                self._alive, more, error = self._pipe.recv()
+                lines += more
                 if error:
                     raise BenchError(error)
         except (EOFError, OSError):
             self._alive = 0
             raise BenchError(
-                f"workers need Ray's cluster, but the process that speaks with it has ended (see {self.log}); the same command "
-                "goes on from here"
+                f"workers need Ray's cluster, but the process that is connected to it has ended (see {self.log}); run the same "
+                "command to continue"
             ) from None
         return lines
 
@@ -76,10 +79,8 @@ class Aside:
 
 
 def drive(resources: Resources, config: WorkerConfig, pipe: Connection, log: Path) -> None:
-    """The main function of the process aside."""
-    from bench.scheduler.engines.ray import Ray
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the study decides
+    """The main function of Ray's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group: the study decides
     _redirect(log)
     engine = Ray(resources)
     try:
@@ -87,20 +88,20 @@ def drive(resources: Resources, config: WorkerConfig, pipe: Connection, log: Pat
         until = time.monotonic()
         while not pipe.poll(max(0.0, until - time.monotonic())):
             until = time.monotonic() + 1
-            _tell(pipe, engine.alive(), engine.tend())
+            _send(pipe, engine.alive(), engine.tend())
     except BenchError as error:
-        _tell(pipe, 0, [], mask_secrets(str(error)))
+        _send(pipe, 0, [], mask_secrets(str(error)))
     finally:
         engine.stop()
 
 
-def _tell(pipe: Connection, alive: int, lines: list[str], error: str = "") -> None:
-    with contextlib.suppress(OSError):  # when nobody listens any more, the next poll says so
+def _send(pipe: Connection, alive: int, lines: list[str], error: str = "") -> None:
+    with contextlib.suppress(OSError):  # if the study's process has ended, the next poll ends this one
         pipe.send((alive, lines, error))
 
 
 def _redirect(log: Path) -> None:
-    """What Ray prints goes to a file that only its owner can read."""
+    """Send what Ray prints to a file that only its owner can read."""
     log.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(file, 1)

@@ -24,7 +24,7 @@ from bench.errors import BenchError, Corrupt
 from bench.scheduler.servers import daemons
 from bench.scheduler.servers.daemons import Daemon
 from bench.scheduler.servers.postgres import Postgres, programs
-from bench.scheduler.storages import EXTRA
+from bench.scheduler.storage_errors import EXTRA
 
 DATABASES = {"optuna": "optuna", "mlflow": "mlflow", "mlflow_auth": "mlflow"}  # with their owners
 ADMIN = "admin"  # MLflow's account

@@ -53,13 +53,13 @@ def test_made_up_runs_need_real_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_each_claim_of_several_workers_is_counted_once(tmp_path: Path) -> None:
+def test_each_lease_of_several_workers_is_counted_once(tmp_path: Path) -> None:
     journal = tmp_path / "empty.journal"
     assert rates.fill(None, journal, 30) == 30
-    found = rates.ask_tell(None, journal, 2, seconds=1)
-    told = JobQueue(open_storage(None, journal), "empty", rates.MORE).ended()
+    found = rates.queue_rate(None, journal, 2, seconds=1)
+    reported = JobQueue(open_storage(None, journal), "empty", rates.MORE).ended()
     assert found.trials > 0
-    assert sorted(told) == list(range(30 + found.trials))
+    assert sorted(reported) == list(range(30 + found.trials))
     assert min(found.rate, found.work, found.opening) > 0
 
 
@@ -98,7 +98,7 @@ def test_measured_for_real(capsys: pytest.CaptureFixture[str]) -> None:
     scale.scale("report,mlflow,asking", **sizes, empty=4, seconds=1.0, records=scale.GOLDEN)
     rows = list(csv.DictReader((Home().path / "scale.csv").open()))
     found = {row["what"]: float(row["value"]) for row in rows}
-    assert {"report", "page", "MLflow, runs", "claim and tell", "a worker's first look"} <= set(found)
+    assert {"report", "page", "MLflow, runs", "lease and report", "a worker's first look"} <= set(found)
     assert all(value > 0 for value in found.values())
-    assert any(row["size"] == "20 told before, 2 workers" for row in rows)
+    assert any(row["size"] == "20 reported before, 2 workers" for row in rows)
     assert (Home().path / "scale.md").read_text() in capsys.readouterr().out

@@ -20,30 +20,13 @@ from bench.errors import BenchError
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import Run, new_run
-from bench.scheduler.pool import MOST_MICRO_BATCHES, Outcome, Pool, _retry
-from bench.scheduler.trial_process import CRASHED, DIVERGED, HUNG, INEFFECTIVE, OUT_OF_MEMORY
+from bench.scheduler.failures import CRASHED, DIVERGED, HUNG
+from bench.scheduler.pool import Outcome, Pool
 from tests.toys import same
 
 
 def small(*settings: str) -> Run:
     return new_run("gradual", ["epochs=4", "device=cpu", "threads=1", "final=0.5", *settings])
-
-
-def test_out_of_memory_is_tried_with_smaller_micro_batches_up_to_a_cap() -> None:
-    run, seen = small("batch=64"), list[int]()
-    while (again := _retry(run, OUT_OF_MEMORY, 1)) is not None:
-        seen.append(again.recipe.micro_batches)
-        assert again.id != run.id  # it is another run, and says so
-        run = again
-    assert seen == [2, 4, 8, MOST_MICRO_BATCHES]
-
-
-def test_what_cannot_go_away_is_not_tried_again() -> None:
-    assert _retry(small(), DIVERGED, 1) is None
-    assert _retry(small(), INEFFECTIVE, 1) is None
-    for kind in (CRASHED, HUNG):
-        assert _retry(small(), kind, 1) == small()
-        assert _retry(small(), kind, 3) is None
 
 
 class Log:

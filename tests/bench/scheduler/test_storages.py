@@ -3,16 +3,15 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import TrialState
-from sqlalchemy import exc
 
 from bench.errors import BenchError
-from bench.scheduler.storages import GRACE, HEARTBEAT, lease, open_storage, transient, with_driver
+from bench.scheduler.storage_errors import transient
+from bench.scheduler.storages import EXPIRY, HEARTBEAT, lease_times, open_storage, with_driver
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")  # ours beats without Study.optimize
 
@@ -45,14 +44,14 @@ def test_a_database_is_cached_and_keeps_heartbeats(tmp_path: Path, monkeypatch: 
 
 def test_a_lease_is_set_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_LEASE", raising=False)
-    assert lease() == (HEARTBEAT, GRACE)
+    assert lease_times() == (HEARTBEAT, EXPIRY)
     monkeypatch.setenv("BENCH_LEASE", "18")
-    assert lease() == (3, 18)
+    assert lease_times() == (3, 18)
     monkeypatch.setenv("BENCH_LEASE", "1")
-    assert lease() == (1, 1)
+    assert lease_times() == (1, 1)
     for wrong in ("0", "soon", "-5"):
         monkeypatch.setenv("BENCH_LEASE", wrong)
-        with pytest.raises(BenchError, match="whole seconds"):
+        with pytest.raises(BenchError, match="a whole number of seconds"):
             open_storage(sqlite(tmp_path), tmp_path / "x")
 
 
@@ -91,57 +90,7 @@ def test_a_database_of_another_optuna_names_the_upgrade(tmp_path: Path) -> None:
         open_storage(sqlite(tmp_path), tmp_path / "x")
 
 
-class _Answer(Exception):
-    """What gRPC raises, as far as it is looked at."""
-
-    def __init__(self, name: str, details: str = "") -> None:
-        self._code, self._details = type("Code", (), {"name": name}), details
-
-    def code(self) -> Any:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
-
-
-def wrapped(cause: Exception) -> Exception:
-    """As Optuna's sessions hand on what the database said."""
-    error = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
-    error.__cause__ = cause
-    return error
-
-
-def operational(text: str) -> exc.OperationalError:
-    return exc.OperationalError("SELECT 1", None, Exception(text))
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (operational("server closed the connection unexpectedly"), True),
-        (wrapped(operational("terminating connection due to administrator command")), True),
-        (operational("database is locked"), True),
-        (exc.InterfaceError("SELECT 1", None, Exception("connection already closed")), True),
-        (exc.DBAPIError("SELECT 1", None, Exception("gone"), connection_invalidated=True), True),
-        (ConnectionError("GRPC connection timeout"), True),
-        (_Answer("UNAVAILABLE"), True),
-        (_Answer("DEADLINE_EXCEEDED"), True),
-        (_Answer("UNKNOWN", "Exception calling application: An exception is raised during the commit."), True),
-        (operational('password authentication failed for user "me"'), False),
-        (operational("no such table: studies"), False),
-        (wrapped(exc.DataError("INSERT", None, Exception("value too long"))), False),
-        (exc.IntegrityError("INSERT", None, Exception("duplicate key")), False),
-        (_Answer("NOT_FOUND"), False),
-        (_Answer("UNKNOWN", "Exception calling application: 'x'"), False),
-        (optuna.exceptions.UpdateFinishedTrialError("done"), False),
-        (KeyError("x"), False),
-    ],
-)
-def test_only_what_waiting_mends_is_transient(error: Exception, expected: bool) -> None:
-    assert transient(error) is expected
-
-
-def test_a_database_goes_to_another_process_and_a_lost_one_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_storage_can_be_pickled_and_a_lost_table_is_no_transient_error(tmp_path: Path) -> None:
     storage = open_storage(sqlite(tmp_path), tmp_path / "x")
     study = optuna.create_study(storage=storage)
     other = pickle.loads(pickle.dumps(storage))

@@ -52,24 +52,24 @@ def score(params: dict[str, Any]) -> list[float]:
 
 
 def generation(one: Tuner, owner: str = "me") -> list[tuple[Lease, dict[str, Any]]]:
-    return list(iter(lambda: one.claim(owner), None))  # type: ignore[arg-type]
+    return list(iter(lambda: one.lease(owner), None))  # type: ignore[arg-type]
 
 
-def conduct(
+def tuned(
     tmp_path: Path, sampler: str = "tpe", backwards: bool = False, cut: int | None = None
 ) -> list[dict[str, Any]]:
-    """All 12 trials in generations of 4, told in order or backwards; ``cut``: the process dies after that many tells, and
-    another goes on."""
-    told, one = 0, tuner(tmp_path, sampler)
+    """The configurations of 12 trials in generations of 4, reported in order or backwards. ``cut``: the process is killed after
+    so many reports, and another one continues."""
+    reported, one = 0, tuner(tmp_path, sampler)
     while work := generation(one):
-        for claim, params in reversed(work) if backwards else work:
-            if cut is not None and told == cut:
+        for lease, params in reversed(work) if backwards else work:
+            if cut is not None and reported == cut:
                 one, cut = tuner(tmp_path, sampler), None
                 for left in one.queue.trials():
                     one.queue._free(left._trial_id)
                 break
-            assert one.queue.tell(claim, score(params), {})
-            told += 1
+            assert one.queue.tell(lease, score(params), {})
+            reported += 1
     return [dict(t.params) for t in one.queue.study.get_trials()]
 
 
@@ -77,35 +77,35 @@ def conduct(
 def test_neither_the_order_of_ending_nor_a_kill_changes_a_configuration(tmp_path: Path, sampler: str) -> None:
     for name in ("whole", "backwards", "cut"):
         (tmp_path / name).mkdir()
-    whole = conduct(tmp_path / "whole", sampler)
+    whole = tuned(tmp_path / "whole", sampler)
     assert len(whole) == 12
     assert whole[0] == DEFAULT
     assert len({str(p) for p in whole}) == 12
-    assert conduct(tmp_path / "backwards", sampler, backwards=True) == whole
-    assert conduct(tmp_path / "cut", sampler, cut=6) == whole
+    assert tuned(tmp_path / "backwards", sampler, backwards=True) == whole
+    assert tuned(tmp_path / "cut", sampler, cut=6) == whole
 
 
 def test_a_generation_waits_for_the_one_before(tmp_path: Path) -> None:
     one = tuner(tmp_path)
     first = generation(one)
-    assert [claim.number for claim, _ in first] == [0, 1, 2, 3]
-    for claim, params in first[1:]:
-        one.queue.tell(claim, score(params), {})
-    assert one.claim("other") is None
+    assert [lease.number for lease, _ in first] == [0, 1, 2, 3]
+    for lease, params in first[1:]:
+        one.queue.tell(lease, score(params), {})
+    assert one.lease("other") is None
     one.queue.tell(first[0][0], None, {"reason": "diverged"})
-    found = one.claim("other")
+    found = one.lease("other")
     assert found is not None
     assert found[0].number == 4
 
 
-def test_what_looks_at_no_results_waits_for_none(tmp_path: Path) -> None:
+def test_a_sampler_that_uses_no_results_waits_for_none(tmp_path: Path) -> None:
     assert len(generation(tuner(tmp_path, "qmc"))) == 12
 
 
-def test_a_journal_cut_short_is_mended(tmp_path: Path) -> None:
+def test_a_journal_cut_short_is_repaired(tmp_path: Path) -> None:
     one = tuner(tmp_path)
-    for claim, params in generation(one):
-        one.queue.tell(claim, score(params), {})
+    for lease, params in generation(one):
+        one.queue.tell(lease, score(params), {})
     journal = tmp_path / "optuna.journal"
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "wor')
@@ -113,23 +113,23 @@ def test_a_journal_cut_short_is_mended(tmp_path: Path) -> None:
     os.close(storages._USERS.pop(journal))  # it used the journal until it was killed
     again = tuner(tmp_path)
     assert len(again.queue.ended()) == 4
-    assert [claim.number for claim, _ in generation(again)] == [4, 5, 6, 7]
+    assert [lease.number for lease, _ in generation(again)] == [4, 5, 6, 7]
 
 
-def test_a_failed_trial_counts_and_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_failed_trial_counts_and_is_not_leased_again(tmp_path: Path) -> None:
     one = tuner(tmp_path, trials=2)
-    for claim, _ in generation(one):
-        one.queue.tell(claim, None, {"reason": "diverged"})
+    for lease, _ in generation(one):
+        one.queue.tell(lease, None, {"reason": "diverged"})
     assert generation(one) == []
-    assert one.queue.over
+    assert one.queue.is_over()
     assert one.results() == []
 
 
-def test_importances_name_the_knob_that_matters(tmp_path: Path) -> None:
+def test_importances_name_the_parameter_that_matters(tmp_path: Path) -> None:
     one = tuner(tmp_path)
     while work := generation(one):
-        for claim, params in work:
-            one.queue.tell(claim, score(params), {})
+        for lease, params in work:
+            one.queue.tell(lease, score(params), {})
     found = one.importances(("accuracy", "weights_left"))
     assert max(found["weights_left"], key=lambda k: found["weights_left"][k]) == "share"
     assert sum(found["weights_left"].values()) == pytest.approx(1, abs=1e-5)

@@ -152,7 +152,7 @@ def test_a_grid_from_declaration_to_records() -> None:
         grid(models=("test_efficientnet", "test_vit"), settings=(*TINY["settings"], "image_size=20")),
     )
     study = replace(study, lenient=True, controls=())
-    result = Coordinator(study, home, Pool(home, 2)).conduct()
+    result = Coordinator(study, home, Pool(home, 2)).run()
     told, found = home.records.study(study.name), list(home.records.entries(study.name))
     assert Counter((e.kind, e.state) for e in found) == {
         ("final", "finished"): 3,
@@ -170,7 +170,7 @@ def test_a_grid_from_declaration_to_records() -> None:
     assert (cell.variant, cell.group, cell.number) == ("half", "size", 0)
     assert (cell.settings, cell.facts, cell.space) == (("final=0.5",), {"expected": 0.5}, {})
     before = {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")}
-    Coordinator(study, home, Pool(home, 2)).conduct()
+    Coordinator(study, home, Pool(home, 2)).run()
     assert {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")} == before
 
 
@@ -179,7 +179,7 @@ def test_a_grid_whose_every_run_fails_says_why() -> None:
     with pytest.raises(
         BenchError, match=r"one finished final at least, but all 3 failed.*test_vit cannot process 1 x 20 x 20"
     ):
-        Coordinator(study, home, Pool(home, 1)).conduct()
+        Coordinator(study, home, Pool(home, 1)).run()
 
 
 STUDY = ("study", "gradual", "epochs=2", "batch=128", "--models", "test_efficientnet", "--trials", "5", "--finals", "1")

@@ -1,102 +1,45 @@
-"""SLURM for real: a slurmctld and a slurmd on loopback, and what a cluster does to jobs."""
+"""The parameters of sbatch; on a real cluster: test_slurm_cluster.py."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-from collections.abc import Iterator
+from pathlib import Path
 
-import psutil
 import pytest
 
 from bench.errors import BenchError
-from bench.records.home import Home
 from bench.scheduler import engines
+from bench.scheduler.engines import slurm
 from bench.scheduler.engines.base import Resources
-from bench.scheduler.engines.slurm import Slurm
-from tests.bench.scheduler.engines import slurm_here, tiny
-
-pytest.importorskip("submitit")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(bool(slurm_here.missing()), reason=slurm_here.missing()),
-]
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with slurm_here.cluster(tmp_path_factory.mktemp("slurm")) as environment:
-        yield environment
+def test_slurm_is_started_from_one_of_its_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match="sbatch is not on the PATH"):
+        engines.engine("slurm", Resources())
 
 
-@pytest.fixture
-def engine(found: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    for name, value in {**found, "BENCH_LEASE": "30", "OMP_NUM_THREADS": "1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:sesame@127.0.0.1:1")
-    monkeypatch.setattr(Slurm, "every", 1.0)
-    made = engines.engine("slurm", Resources(workers=2))
-    assert isinstance(made, Slurm)
-    return made
+@pytest.mark.parametrize(("text", "minutes"), [("1-02:03:04", 1563), ("00:30:00", 30), ("UNLIMITED", 0), ("NONE", 0)])
+def test_limits_of_partitions_in_minutes(text: str, minutes: int) -> None:
+    assert slurm._minutes(text) == minutes
 
 
-def slurm(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_the_script_for_sbatch() -> None:
+    pytest.importorskip("submitit")
+    from submitit.slurm.slurm import _make_sbatch_string
 
-
-def python_of(job: str) -> int:
-    """The process of a job's worker."""
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        told = process.info["environ"] or {}
-        if f"{told.get('SLURM_ARRAY_JOB_ID')}_{told.get('SLURM_ARRAY_TASK_ID')}" == job:
-            line = " ".join(process.info["cmdline"] or ())
-            if "submitit.core._submit" in line and "srun" not in line and "bash" not in line:
-                return int(process.pid)
-    raise AssertionError(f"no process of {job}")
-
-
-def test_whatever_slurm_does_to_jobs_nothing_is_lost_or_told_twice(engine: Slurm) -> None:
-    name = tiny.study(trials=1).name
-    local = tiny.Conducted(tiny.study(trials=1), None)  # the study is begun here, and goes on there
-    local.end()
-    assert {e.kind for e in tiny.entries(name)} >= {"trial", "final"}
-
-    going = tiny.Conducted(tiny.study(trials=3), engine)
-    going.until(lambda: going.said("2 workers started") or going.said("1 worker started"))
-    first, second = (str(slot.job) for slot in engine.slots)
-    going.until(lambda: tiny.running(name) >= 1)
-    slurm("scancel", "--signal=USR2", first)  # what a preempted job gets, and one that comes to its limit
-    going.until(lambda: going.said("worker 0 on") and going.said("put back into the queue"))
-    os.kill(python_of(second), signal.SIGKILL)
-    going.until(lambda: going.said("worker 1 on") and going.said("was lost"))
-    result = going.end()
-
-    assert len(result.chosen) == 1
-    told = tiny.entries(name)
-    assert sorted(e.number for e in told if e.kind == "trial") == [0, 1, 2]
-    assert {e.state for e in told} == {"finished"}
-    assert slurm("squeue", "--noheader") == ""
-    folder = Home().path / "studies" / name / "slurm"
-    assert folder.stat().st_mode & 0o777 == 0o700
-    for path in Home().path.rglob("*"):
-        assert path.is_dir() or b"sesame" not in path.read_bytes(), path
-
-
-def test_a_partition_that_is_not_there_is_refused_by_sbatch(engine: Slurm) -> None:
-    engine = Slurm(Resources(partition="none"))
-    with pytest.raises(BenchError, match=r"sbatch says: .*invalid partition"):
-        engine.start(tiny.order())
-
-
-def test_a_study_that_nobody_began_ends_with_the_worker_s_reason(engine: Slurm) -> None:
-    engine.start(tiny.order())
-    with pytest.raises(BenchError, match=r"failed at once, 3 times.*a study that was begun"):
-        tiny.tend_until(engine, lambda: False)
-
-
-def test_half_a_gpu_is_refused_with_what_slurm_calls_it(engine: Slurm) -> None:
-    with pytest.raises(BenchError, match=re.escape("gres=shard:1")):
-        Slurm(Resources(gpus=0.5))
+    resources = Resources(2, cpus=1.5, gpus=1, memory_gb=0.5, minutes=60, partition="gpu", options=("account=my lab",))
+    text = _make_sbatch_string(command="true", folder="x", **slurm.parameters(resources, "name"))
+    lines = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
+    wanted = {
+        "cpus-per-task=2",
+        "gpus-per-node=1",
+        "mem=512MB",
+        "time=60",
+        "partition=gpu",
+        "account='my lab'",
+        "requeue",
+    }
+    assert wanted <= set(lines)
+    assert {"signal=USR2@120", "export=ALL"} <= set(lines)
+    assert "--cpus-per-task=2" in text.splitlines()[-1]

@@ -6,20 +6,20 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import studies.pareto
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
+from bench.records.study_record import Entry
 from bench.scheduler.coordinator import Coordinator, Result
 from bench.scheduler.engines.base import Engine
 from bench.scheduler.pool import Pool
-from bench.scheduler.worker import WorkerConfig
+from bench.scheduler.worker_config import WorkerConfig
 from bench.study.study import Study
 
 
 def study(trials: int = 3, epochs: int = 2) -> Study:
-    """Trials of one cell and a final, each a few seconds long, with the sampler that does not depend on what ends first."""
+    """Trials of one cell and a final, each a few seconds long, with a sampler that uses no results."""
     settings = (f"epochs={epochs}", "batch=256")
     return studies.pareto.study(
         ("gradual",),
@@ -29,19 +29,19 @@ def study(trials: int = 3, epochs: int = 2) -> Study:
     )
 
 
-class Conducted:
-    """A study that is carried out in a thread, while the test does harm."""
+class Coordinated:
+    """A study that is carried out in a thread, while the test causes faults."""
 
     def __init__(self, one: Study, engine: Engine | None) -> None:
         self.study, self.lines, self.result, self.error = one, list[str](), Result(""), ""
         pool = Pool(Home(), checkpoint_seconds=0.5)
-        self._conductor = Coordinator(one, Home(), pool, say=self.lines.append, engine=engine)
-        self._thread = threading.Thread(target=self._conduct, daemon=True)
+        self._coordinator = Coordinator(one, Home(), pool, say=self.lines.append, engine=engine)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _conduct(self) -> None:
+    def _run(self) -> None:
         try:
-            self.result = self._conductor.conduct()
+            self.result = self._coordinator.run()
         except BaseException as error:
             self.error = repr(error)
 
@@ -63,12 +63,12 @@ class Conducted:
         return self.result
 
 
-def entries(name: str) -> list[dict[str, Any]]:
+def entries(name: str) -> list[Entry]:
     return list(Home().records.entries(name))
 
 
 def configurations(name: str) -> set[str]:
-    """What was tried, and what became of it."""
+    """What was tried, and the results."""
     return {json.dumps([e.kind, e.number, e.params, e.run, e.state], sort_keys=True) for e in entries(name)}
 
 
@@ -78,7 +78,7 @@ def running(name: str) -> int:
 
 
 def config() -> WorkerConfig:
-    """A worker's order for a study that nobody has begun."""
+    """The configuration of a worker for a study that was not begun."""
     home = Home()
     return WorkerConfig("nobody", home.path, home.data)
 

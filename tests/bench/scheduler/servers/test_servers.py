@@ -22,7 +22,8 @@ from bench import tracking
 from bench.errors import BenchError
 from bench.records.home import Home
 from bench.scheduler.servers.lab import DATABASES, Servers
-from bench.scheduler.storages import open_storage, transient
+from bench.scheduler.storage_errors import transient
+from bench.scheduler.storages import open_storage
 from tests.bench.scheduler.servers.running import Running, needs
 
 pytestmark = [

@@ -66,7 +66,7 @@ def secret_in(folder: Path) -> list[Path]:
 def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:
     one = tiny.study(trials=3)
     engine = engines.engine("ray", Resources(workers=2, address=cluster.address))
-    going = tiny.Conducted(one, engine)
+    going = tiny.Coordinated(one, engine)
     going.until(lambda: tiny.running(one.name) >= 2)
     (second,) = cluster.worker_nodes
     cluster.remove_node(second, allow_graceful=False)
@@ -88,11 +88,11 @@ def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pyt
 
 OWN = """
 import sys, threading
-from bench import engines
+from bench.scheduler import engines
 from tests.bench.scheduler.engines import tiny
 
 if __name__ == "__main__":
-    going = tiny.Conducted(tiny.study(trials=1, epochs=200), engines.engine("ray", engines.Resources()))
+    going = tiny.Coordinated(tiny.study(trials=1, epochs=200), engines.engine("ray", engines.Resources()))
     going.until(lambda: tiny.running(going.study.name) >= 1)
     print("running", flush=True)
     going.end()
@@ -125,13 +125,13 @@ def test_a_cluster_of_our_own_is_on_loopback_and_ends_with_the_study(tmp_path: P
 
 def test_what_no_machine_here_has_is_refused() -> None:
     engine = engines.engine("ray", Resources(gpus=64))
-    engine.start(tiny.order())
+    engine.start(tiny.config())
     with pytest.raises(BenchError, match="a worker must fit on one machine, but 1 CPUs, 64 GPUs"):
         tiny.tend_until(engine, lambda: False)
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
     engine = engines.engine("ray", Resources(address="127.0.0.1:1"))
-    engine.start(tiny.order())
+    engine.start(tiny.config())
     with pytest.raises(BenchError, match=r"127\.0\.0\.1:1 does not answer"):
         tiny.tend_until(engine, lambda: False)
