@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
 from bench.errors import BenchError, Corrupt
 from bench.records.files import write_json
 from bench.records.home import Home

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from optuna.storages import InMemoryStorage
 
 from bench.records.home import Home
-from bench.run import Run
-from bench.scheduler import stage_kinds
 from bench.scheduler.stage_kinds import Context, ControlStage, DenseStage, FinalStage, TrialStage, all_failed
 from bench.study.study import Study
-from tests.bench.scheduler.jobs import compare, pareto
+from tests.bench.scheduler.jobs import compare, pareto, record
 
 
 def context(study: Study) -> Context:
@@ -59,7 +56,7 @@ def test_trials_start_from_the_dense_model_and_need_no_weights() -> None:
     assert stage.is_over()
 
 
-def test_a_refused_configuration_is_leased_with_its_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_configuration_is_leased_with_its_refusal() -> None:
     stage = TrialStage(context(pareto()))
     (cell,) = stage.cells.values()
     planned, refusal = stage.planned(cell, 0, {"final": 2.0})
@@ -87,28 +84,24 @@ def test_finals_are_those_of_the_chosen_trial_with_all_seeds() -> None:
     assert all(planned.run.test for planned in finals.planned)
 
 
-def test_only_finished_finals_with_a_record_have_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_finished_finals_with_a_record_have_controls() -> None:
     shared = context(compare())
     trials = TrialStage(shared)
     end_all(trials, [50.0])
     finals = FinalStage(shared, DenseStage(shared), trials)
     finals.open()
+    final = finals.lease("me")
+    assert final is not None
+    assert final.queue.tell(final.lease, [50.0], {})
     end_all(finals, [50.0])
     controls = ControlStage(shared, finals)
     assert controls.open() == 0  # there is no record
-
-    asked = list[str]()
-
-    def derive(name: str, run: Run, *rest: object) -> Run:
-        asked.append(name)
-        return run
-
-    monkeypatch.setattr(type(shared.home.records), "record", lambda self, run: {"status": "finished"})
-    monkeypatch.setattr(stage_kinds, "derive", derive)
+    record(final)
     assert controls.open() == 1
-    assert asked == ["random_ratios"]
     (planned,) = controls.planned
     assert (planned.cell, planned.of) == ("random_ratios/test_resnet:gradual@0.8", "gradual/test_resnet@0.8")
+    assert planned.run.shape == f"shuffled:{final.planned.run.id}"
+    assert planned.params == {"of": final.planned.run.id}
 
 
 def test_the_most_frequent_reasons_are_shown() -> None:

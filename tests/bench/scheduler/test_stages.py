@@ -35,7 +35,7 @@ def test_a_study_without_dense_models_goes_from_trials_to_finals() -> None:
         ("dense/test_resnet baseline 0 seed 1000", True),
     ]
     assert queue_names(storage, study.name) == ["gradual/test_resnet", "stage-2-0-fa5dc1d2"]
-    assert [entry["number"] for entry in stages.finals.chosen["gradual/test_resnet"]] == [1]
+    assert [entry.number for entry in stages.finals.chosen["gradual/test_resnet"]] == [1]
 
 
 def test_dense_models_come_first_and_baselines_with_the_finals() -> None:
