@@ -98,7 +98,9 @@ def test_a_study_has_one_coordinator() -> None:
 
 
 def test_a_study_whose_every_trial_fails_raises_the_reason() -> None:
-    with pytest.raises(BenchError, match="one finished trial at least, but all 2 failed: 2 x the loss must stay finite"):
+    with pytest.raises(
+        BenchError, match="one finished trial at least, but all 2 failed: 2 x the loss must stay finite"
+    ):
         run(pareto(), diverged)
 
 
