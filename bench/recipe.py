@@ -18,7 +18,7 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 @dataclass(frozen=True)
 class Recipe(Config):
-    """How every method trains. Learning rates are per step; fractions are of the phase that the schedule spans."""
+    """How every method trains. Learning rates change at each step; fractions are of the phase that the schedule spans."""
 
     optimizer: str = hp("sgd", choices=("sgd", "adamw"), help="sgd (Nesterov momentum) or adamw")
     lr: float = hp(0.1, above=0, high=100, help="peak learning rate")
@@ -44,10 +44,11 @@ class Recipe(Config):
     compile: bool = hp(False, help="torch.compile the training step's forward")
 
     def check(self) -> None:
-        """Batches must be cut evenly enough to matter."""
+        """A batch cannot be cut into more parts than it has images."""
         if self.micro_batches > self.batch:
             raise BenchError(
-                f"`micro_batches <= batch` must hold, but got (micro_batches={self.micro_batches}, batch={self.batch})"
+                f"`micro_batches <= batch` must hold, but got (micro_batches={self.micro_batches}, batch={self.batch}); "
+                "lower `micro_batches`"
             )
 
     def make_optimizer(self, model: nn.Module) -> Optimizer:
@@ -55,23 +56,25 @@ class Recipe(Config):
         return self.optimizer_for(self.groups(model))
 
     def groups(self, model: nn.Module) -> list[dict[str, object]]:
-        """Parameter groups, with ``weight_decay`` off for norms and biases unless `decay_all`."""
+        """Parameter groups; the weight decay of norms and biases is 0 unless `decay_all`."""
         still = set() if self.decay_all else _norms_and_biases(model)
         parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         decayed = [p for n, p in parameters if n not in still]
         rest = [p for n, p in parameters if n in still]
         groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": self.weight_decay}]
-        return [*groups, {"params": rest, "weight_decay": 0.0}] if rest else groups
+        if rest:
+            groups.append({"params": rest, "weight_decay": 0.0})
+        return groups
 
     def optimizer_for(self, groups: list[dict[str, object]]) -> Optimizer:
-        """The recipe's optimiser over given parameter groups (methods add groups of their own)."""
+        """The recipe's optimiser over the given parameter groups (methods add groups of their own)."""
         if self.optimizer == "sgd":
             nesterov = self.nesterov and self.momentum > 0
             return SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
         return AdamW(groups, lr=self.lr, betas=(self.momentum, 0.999), fused=True)
 
     def rate(self, step: int, steps: int) -> float:
-        """The factor on the peak rate for step ``step`` (0-based) of a phase of ``steps``: a function, not a counter."""
+        """The factor on the peak rate at step ``step`` (0-based) of a phase of ``steps`` steps."""
         warm = round(self.warmup * steps) if self.schedule != "onecycle" else 0
         if step < warm:
             return (step + 1) / warm
@@ -85,22 +88,24 @@ class Recipe(Config):
         return 1.0
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        """The arithmetic of forward and loss."""
+        """A context in which forward pass and loss are computed in the recipe's precision."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of images and weights."""
+        """The memory format of images and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
 def _onecycle(x: float, rise: float) -> float:
-    """One-cycle policy with cosine arms, from 1/25 up to 1 and down to 0 (Smith and Topin 2018, arXiv:1708.07120)."""
+    """The one-cycle schedule with cosine arms, from 1/25 up to 1 and down to 0 (Smith and Topin 2018, arXiv:1708.07120)."""
     if x < rise:
         return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * x / rise))
-    return 0.5 * (1 + math.cos(math.pi * (x - rise) / (1 - rise))) if rise < 1 else 1.0
+    if rise == 1:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (x - rise) / (1 - rise)))
 
 
 def _norms_and_biases(model: nn.Module) -> set[str]:
@@ -109,37 +114,50 @@ def _norms_and_biases(model: nn.Module) -> set[str]:
 
 
 KINDS = ("finetune", "lr", "weights")
-
-
-FLOOR = 0.01  # of the peak rate
+FLOOR = 0.01  # the least rate of fine-tuning, as a share of the peak
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a run recovers: one of `KINDS`, its ``share`` of the steps, and when the values were kept that "weights" go back to,
-    as a share of the method's steps (0: at the run's start)."""
+    """How a pruned model is trained after its method has ended (see `bench.training.recovery`).
+
+    Attributes:
+        kind: one of `KINDS`.
+        share: of the run's steps.
+        rewind_to: of kind "weights", when the values are kept that weights are rewound to, as a share of the method's steps (0:
+            at the run's start).
+    """
 
     kind: str
     share: float
     rewind_to: float = 0.0
 
     def steps(self, steps: int) -> int:
-        """Steps of the recovery in a run of ``steps``; one at least is left to either part."""
+        """Steps of the recovery in a run of ``steps``; the method and the recovery have one step each at least.
+
+        Raises:
+            BenchError: the run has fewer than two steps.
+        """
         if steps < 2:
             raise BenchError(f"a recovery needs a step after the method's, but the run has {steps}; raise `epochs`")
         return min(max(1, round(self.share * steps)), steps - 1)
 
     def rewinds(self, steps: int) -> int | None:
-        """The step whose values weights go back to, in a run of ``steps``; None where they go on as they are."""
+        """The step whose values weights are rewound to, in a run of ``steps``; None where they are not rewound."""
         if self.kind != "weights":
             return None
-        method = steps - self.steps(steps)
-        return max(1, round(self.rewind_to * method)) if self.rewind_to else 0
+        if not self.rewind_to:
+            return 0
+        return max(1, round(self.rewind_to * (steps - self.steps(steps))))
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """What the recovery trains with: fine-tuning keeps its rate."""
-        return replace(recipe, schedule="constant", warmup=0.0) if self.kind == "finetune" else recipe
+        """The recipe of the recovery; fine-tuning has a constant rate."""
+        if self.kind == "finetune":
+            return replace(recipe, schedule="constant", warmup=0.0)
+        return recipe
 
     def peak(self, recipe: Recipe, steps: int) -> float:
-        """The factor on the recipe's peak rate, after a schedule of ``steps``."""
-        return max(FLOOR, recipe.rate(steps - 1, steps)) if self.kind == "finetune" else 1.0
+        """The factor on the recipe's peak rate, after the method's schedule of ``steps``."""
+        if self.kind == "finetune":
+            return max(FLOOR, recipe.rate(steps - 1, steps))
+        return 1.0

@@ -1,17 +1,17 @@
-"""What a run starts from: weights, and the channels and zeros of a model that was pruned before.
+"""The starting weights of a run, and its initial shape: the channels and the zeros of a model that was pruned before.
 
     start = ""         an initialisation from the run's seed
             timm       the weights that timm has for the architecture
             FILE       a file of safetensors
-            run:ID     what a finished run ended with: its weights, and where it lost channels, its smaller shape
-    shape = run:ID     the shape of a finished run without its weights: the channels that it lost are cut off, its zeros are set
-                       and held at zero while the run trains; the weights are those that `start` says
-            shuffled:ID  the same, with the zeros of each layer in other places (from the run's seed)
+            run:ID     the weights of a finished run, and its smaller shape where channels were removed
+    shape = run:ID     the shape of a finished run without its weights: the channels that it removed are cut off, its zeros are
+                       set and held at zero while the run trains; the weights are those that `start` says
+            shuffled:ID  the same, with the zeros of each layer at random positions (from the run's seed)
 
-`shape` makes the controls of what pruning found. With the seed and the `start` of the run that it names, what was pruned is
-rewound to where it began, as a lottery ticket (Frankle and Carbin 2019, arXiv:1803.03635); with another seed the pruned
+`shape` makes the controls of a pruned model. With the seed and the `start` of the run that it names, the pruned model is
+rewound to its starting weights, as a lottery ticket (Frankle and Carbin 2019, arXiv:1803.03635); with another seed the pruned
 architecture is trained from scratch (Liu et al. 2019, arXiv:1810.05270); shuffled, only the layer-wise shares are kept
-(Frankle et al. 2021, arXiv:2009.08576). Where channels were lost, an initialisation is that of the whole model, cut to size.
+(Frankle et al. 2021, arXiv:2009.08576). Where channels were removed, the initialisation of the whole model is cut to size.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class InitialShape:
-    """The shape that a run starts with: ``kept``, a plan of the channels that are left (empty: all are), and ``held``, masks
-    of weights by name (bool, False where a zero is held)."""
+    """The shape that a run starts with.
+
+    Attributes:
+        kept: a plan of the channels that are left; empty where all are.
+        held: masks of weights by name, bool, False where a zero is held.
+    """
 
     kept: dict[str, Any] = field(default_factory=dict)
     held: dict[str, Tensor] = field(default_factory=dict)
@@ -47,8 +51,8 @@ def begin_(run: Run, model: nn.Module, records: Folder) -> InitialShape:
     """Give a freshly built model the starting weights and the shape of its run, in place.
 
     Raises:
-        MissingData: no such run, or no such file.
-        BenchError: weights or a shape of another model.
+        MissingData: there is no such run or file.
+        BenchError: the weights or the shape are those of another model.
     """
     kept: dict[str, Any] = {}
     if run.start.startswith(START_RUN):
@@ -61,7 +65,7 @@ def begin_(run: Run, model: nn.Module, records: Folder) -> InitialShape:
         return InitialShape(kept)
     if kept:
         raise BenchError(
-            f"a shape is given to a whole model, but start={run.start} has lost channels already; leave one of them out"
+            f"a shape is given to a whole model, but start={run.start} has lost channels already; leave out `start` or `shape`"
         )
     folder = finished(run.shape, records)
     kept = _cut_(model, folder)
@@ -88,9 +92,7 @@ def finished(text: str, records: Folder) -> Path:
 def _cut_(model: nn.Module, folder: Path) -> dict[str, Any]:
     kept: dict[str, Any] = read_json(folder / "plan.json").get("kept", {})
     if kept:
-        from bench.channels.groups import (
-            shrink_,  # here, because the tracer that it comes with takes a second to import
-        )
+        from bench.channels.kernels import shrink_  # here: it comes with the tracer, which takes a second to import
 
         try:
             shrink_(model, kept)
@@ -103,7 +105,7 @@ def _cut_(model: nn.Module, folder: Path) -> dict[str, Any]:
 
 
 def _zeros(model: nn.Module, folder: Path) -> dict[str, Tensor]:
-    """Where the finished run has no zeros, by the names of the weights that have some."""
+    """The masks of the finished run's zeros (bool, False at a zero), of each weight that has some."""
     other = plans.rebuild(read_json(folder / "plan.json"))
     models.load_weights(other, folder / WEIGHTS)
     weights, shape = masks.prunable(model, classifier=True), masks.prunable(other, classifier=True)

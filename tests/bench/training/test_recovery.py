@@ -202,14 +202,7 @@ def rows(found: dict[str, torch.Tensor], layer: str) -> tuple[torch.Tensor, torc
     return weight, found[f"{layer}.bias"] if f"{layer}.bias" in found else found["bn1.bias"]
 
 
-def test_each_part_has_a_step_and_rewinding_its_place() -> None:
-    assert Recovery("lr", 0.3).steps(STEPS) == LATER
-    assert Recovery("lr", 0.01).steps(10) == 1
-    assert Recovery("lr", 0.99).steps(10) == 9
-    assert Recovery("lr", 0.5, 0.5).rewinds(20) is None
-    assert [Recovery("weights", 0.5, to).rewinds(20) for to in (0.0, 0.01, 0.5)] == [0, 1, 5]
-    with pytest.raises(BenchError, match="raise `epochs`"):
-        Recovery("lr", 0.5).steps(1)
+def test_the_recovery_has_the_rest_of_the_budget() -> None:
     training = recovering("dense", "lr")
     assert training.budget == Budget(STEPS - LATER, STEPS - LATER, 7)
     training.at.stage, training.at.step = 1, STEPS - LATER
