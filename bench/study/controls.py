@@ -1,4 +1,4 @@
-"""Controls that follow from a finished run: was it the method, or only the shape that it found?
+"""Controls that follow from a finished run: is its accuracy due to the method's weights, or to the shape alone?
 
     rewound          the shape with the run's own starting weights, trained again: a lottery ticket
                      (Frankle and Carbin 2019, arXiv:1803.03635)
@@ -30,14 +30,17 @@ SANITY = {
     "reinit": ("reinit",),
     "scratch": ("scratch_epochs", "scratch_macs"),
 }
-"""The sanity checks of Frankle et al. and training from scratch, by the names that one asks for them."""
+"""The sanity checks of Frankle et al. and training from scratch, by the names that `bench compare --sanity` takes."""
 
 OTHER = 1_000_000
-MOST = 10.0  # times the epochs that a control may take: a tenth of the arithmetic is repaid tenfold, and no more
+"""What is added to a run's seed for another initialisation."""
+
+MOST = 10.0
+"""The most times the epochs of its run that a control of equal arithmetic takes."""
 
 
 def wanted(asked: Iterable[str]) -> tuple[str, ...]:
-    """The controls that checks by the names of `SANITY` come to; random zeros at the method's own ratios come unasked."""
+    """Returns the controls for the names of sanity checks; random zeros at the method's own ratios are always among them."""
     found = ["random_ratios"]
     for name in asked:
         if name not in SANITY:
@@ -47,17 +50,17 @@ def wanted(asked: Iterable[str]) -> tuple[str, ...]:
 
 
 def check(name: str) -> None:
-    """Refuse a name that is none."""
+    """Raises `BenchError` for the name of no control."""
     if name not in NAMES:
         raise one_of("derived control", name, NAMES)
 
 
 def derive(name: str, run: Run, record: RunRecord, training: Method[Any], scratch: tuple[str, ...]) -> Run | None:
-    """The control's run, or None where the finished ``run`` has no shape for it.
+    """Returns the control's run, or None where the finished ``run`` has no shape for it.
 
     Args:
         name: one of `NAMES`.
-        run: what was finished; the control has its task, model, recipe, seed and test split.
+        run: the finished run; the control has its task, model, recipe, seed and test split.
         record: its record.
         training: plain training.
         scratch: key=value settings of those that start from an initialisation, such as a learning rate.

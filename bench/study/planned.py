@@ -1,9 +1,9 @@
-"""The runs that a study comes to besides its trials, as a pure function of its declaration and of what was chosen.
+"""The runs of a study other than its trials: a pure function of its declaration and of the chosen trials.
 
     dense models to start from -> (trials) -> finals and baselines, each with every pair of a dense and a final seed
 
-The seeds say nothing of the method: in repetition i all methods start from one dense model, and see one order of the data and
-one augmentation.
+Seeds do not depend on the method: in repetition i all methods start from the same dense model, with the same order of the data
+and the same augmentation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ Chosen = Mapping[str, Sequence[Entry]]
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a study lists, and its role there; ``seeds`` are those of its dense model and of its repetition."""
+    """A run of a study, with its role there.
+
+    Attributes:
+        kind: "start" (the dense model of the trials), "trial", "final" or "baseline".
+        cell: the key of its cell.
+        number: of the trial, or of the variant.
+        run: what is computed.
+        params: what the configuration sets.
+        seeds: that of its dense model, and its own.
+        of: the cell of the final that a derived control follows from.
+    """
 
     kind: str
     cell: str
@@ -38,11 +48,12 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """What it is called while it is computed."""
+        """Its name in the progress display and in logs."""
         dense, seed = self.seeds
         if self.kind == "trial":
             return f"{self.cell} trial {self.number}"
-        return f"{self.cell} {self.kind} {self.number} seed {seed}" + (f" of dense {dense}" if dense != seed else "")
+        name = f"{self.cell} {self.kind} {self.number} seed {seed}"
+        return f"{name} of dense {dense}" if dense != seed else name
 
     def entry(self, run: Run, state: str, values: Sequence[float] | None = None, reason: str = "") -> Entry:
         """It as an entry of the study's records; ``run`` is the one that was computed in the end."""
@@ -63,8 +74,10 @@ class PlannedRun:
 
 
 def dense_runs(study: Study, *, tuned: bool) -> Iterator[PlannedRun]:
-    """The dense models that all other runs start from. Those of the finals are the dense control too; trials have one of their
-    own, which never sees the test split."""
+    """Yields the runs of the dense models from which all other runs start.
+
+    Those of the finals are also the dense control. Trials (``tuned``) start from another one, which never sees the test split.
+    """
     control = study.controls[0]
     for model in study.models:
         for seed in dict.fromkeys(dense for dense, _ in study.pairs):
@@ -76,14 +89,14 @@ def dense_runs(study: Study, *, tuned: bool) -> Iterator[PlannedRun]:
 
 
 def start_of(study: Study, cell: Cell, seed: int, *, test: bool = False) -> str:
-    """What the runs of a cell start from, where the study trains dense models; ``test``: the final ones."""
+    """Returns the dense model (``run:ID``) that the runs of a cell start from, or ""; ``test``: that of the finals."""
     if study.dense is None or cell.own_start:
         return ""
     return f"{START_RUN}{study.dense_run(cell.model, seed, test=test).id}"
 
 
 def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
-    """The runs with the final seeds: of what was chosen, or of all where nothing is; then of baselines and controls."""
+    """Yields the runs with the final seeds: of the chosen trials, or of all cells without trials; of baselines; of controls."""
     for cell in study.cells():
         if not cell.trials:
             yield from _repeated(study, "final", cell, cell.number, {})
@@ -91,18 +104,28 @@ def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
             yield from _repeated(study, "final", cell, trial.number, trial.params)
     for cell in study.baseline_cells():
         yield from _repeated(study, "baseline", cell, 0, {})
-    for control in study.controls if study.dense is None else ():
+    if study.dense is None:
+        yield from _controls(study)
+
+
+def _controls(study: Study) -> Iterator[PlannedRun]:
+    """Each control that is not among the methods, at its defaults, with each final seed."""
+    for control in study.controls:
+        if control in study.methods:
+            continue
         cls: type[Method[Any]] = registry.load(registry.METHODS, control).METHOD
-        for model in study.models if control not in study.methods else ():
+        for model in study.models:
             for seed in study.final_seeds:
                 run = study.template.run(cls(), model, seed, test=True, known=True)
                 yield PlannedRun("baseline", f"{control}/{model}", 0, run, {}, (seed, seed))
 
 
 def _repeated(study: Study, kind: str, cell: Cell, number: int, params: Mapping[str, Any]) -> Iterator[PlannedRun]:
-    """A configuration with all pairs of seeds. Where no dense model is there to differ, the run's own seed does."""
+    """A configuration with all pairs of seeds. Where a cell has its own start, the run's seed differs between dense seeds."""
     shown = cell.params if cell.variant is not None else params
     for dense, seed in study.pairs:
-        own = address(dense, "repetition", seed) % 2**31 if cell.own_start and dense != seed else seed
-        run = cell.run(params, own, test=True, start=start_of(study, cell, dense, test=True))
+        run_seed = seed
+        if cell.own_start and dense != seed:
+            run_seed = address(dense, "repetition", seed) % 2**31
+        run = cell.run(params, run_seed, test=True, start=start_of(study, cell, dense, test=True))
         yield PlannedRun(kind, cell.key, number, run, shown, (dense, seed))
