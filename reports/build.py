@@ -1,9 +1,9 @@
-"""Build the report: figures, tables and one self-contained page, from records alone. The same records, the same bytes.
+"""Builds the report from records alone: figures, tables and one self-contained page. Equal records give equal bytes.
 
 <out>/index.html
       <study>/figures/<name>.csv, <name>-page.{pdf,svg,png}, <name>-column.{pdf,svg,png}
               tables/<name>.{md,tex,csv}
-              paper.tex    all of it as an article: `pdflatex paper.tex`, twice
+              paper.tex    the report as an article: run `pdflatex paper.tex` twice
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ from bench.records.folder import Folder
 from reports.card import card
 from reports.figures import catalog
 from reports.figures.catalog import Figure, marked
-from reports.figures.style import WIDTHS, Looks, looks, note, paper, render
+from reports.figures.render import render
+from reports.figures.style import WIDTHS, Looks, looks, note, paper
 from reports.load.records import DAGGER, Study, injected, load, methods
-from reports.page import article, page, special
+from reports.page import article, page, requested
 from reports.page.facts import facts, warnings
 from reports.page.manual import render as manual
 from reports.tables import columns, damage, finals, formats
 from reports.tables.diff import diff
-from reports.tables.trace import traced
+from reports.tables.row_runs import traced
 
-__all__ = ["build", "diff", "manual"]  # what the suite calls, through the entry point that names this module
+__all__ = ["build", "diff", "manual"]  # the suite calls these through the entry point that names this module
 
 Progress = Callable[[int, int, str], None]
-"""Told (parts done, parts in all, what comes next)."""
+"""Called with (parts done, number of parts, name of the next part)."""
 
 
 Links = Mapping[str, Mapping[str, str]]
-"""By study and run: where MLflow shows it."""
+"""The addresses of runs in MLflow, by study and run."""
 
 MANY, PROCESSES = 80, 8
-"""Runs from which on figures are drawn side by side, as other processes take seconds to start; and by how many at most."""
+"""Minimum number of runs for drawing in several processes, which take seconds to start; and their maximum number."""
 
 RARELY = 50_000
-"""Objects until garbage is collected: at Python's own 700 that takes a tenth of the time."""
+"""Threshold of garbage collection: with Python's default of 700 it takes a tenth of the time."""
 
 
 @contextlib.contextmanager
 def _rarely() -> Iterator[None]:
-    """Collect garbage less often meanwhile."""
+    """Collects garbage less often within the block."""
     before = gc.get_threshold()
     gc.set_threshold(RARELY)
     try:
@@ -68,14 +69,14 @@ def build(
     progress: Progress | None = None,
     links: Links | None = None,
 ) -> Path:
-    """Read the records below ``home``, write everything into ``out``, and return the page's path.
+    """Reads the records below ``home``, writes the report into ``out``, and returns the page's path.
 
     Args:
         home: a folder of records, see `bench.records.folder`.
-        out: made where it is not there; files of the same names are replaced.
-        studies: names; all studies where none is named.
+        out: created where it does not exist; files of the same names are replaced.
+        studies: names of studies; by default all.
         progress: called before each part.
-        links: addresses that the page's runs lead to; without them nothing in the page points outside it.
+        links: addresses of runs in MLflow; without them the page has no external links.
 
     Raises:
         MissingData: there are no studies in ``home``.
@@ -109,7 +110,7 @@ def build(
 
 
 def _counted(progress: Progress | None, total: int) -> Callable[[str], None]:
-    """Tells the progress of what comes next."""
+    """Returns a function that reports the progress before each part."""
     steps = itertools.count()
 
     def tell(what: str) -> None:
@@ -120,28 +121,28 @@ def _counted(progress: Progress | None, total: int) -> Callable[[str], None]:
 
 
 def makers(study: Study) -> list[Callable[[Study], Figure]]:
-    """What makes the figures of a study: those that it asks for, then those that every study has."""
-    return [*special.makers(study), *catalog.makers(study)]
+    """The functions that make the figures of a study: the declared ones, then those that every study has."""
+    return [*requested.makers(study), *catalog.makers(study)]
 
 
 def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
-    """The tables of a study in reading order. The card is among them: it judges by the others, and by the figures that were
-    ``drawn``."""
-    asked, always = special.tables(study), [finals.finals, damage.table]
-    results = [*asked, *always] if "comparison" in study.declared.figures else [*always, *asked]
+    """Returns the tables of a study in reading order, with the evaluation card, whose evidence are the other tables and the
+    ``drawn`` figures."""
+    results = [finals.finals, damage.table, *requested.tables(study)]
+    if "comparison" in study.declared.get("figures", ()):
+        results = [*requested.tables(study), finals.finals, damage.table]
     runs = [finals.configurations, finals.failures, finals.runs]
     before, after = ([traced(columns.marked(make(study)), study) for make in part] for part in (results, runs))
     return [*before, card.table(study, [*before, *after], drawn), *after]
 
 
 Every = Callable[..., Iterable[page.Shown]]
-"""Calls a function with the arguments in its turn, as `map` does."""
+"""Calls a function for each tuple of arguments, in order, as `map` does."""
 
 
 @contextlib.contextmanager
 def _drawing(runs: int) -> Iterator[Every]:
-    """What draws figures: this process, one after the other, or where there are many runs several at once. The bytes are the
-    same."""
+    """Yields the `map` that draws figures: in this process, or for many runs in several processes. The bytes are the same."""
     processes = min(PROCESSES, os.cpu_count() or 1)
     if runs < MANY or processes < 2:
         yield map
@@ -149,19 +150,19 @@ def _drawing(runs: int) -> Iterator[Every]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.set_threshold, initargs=(RARELY,)) as pool:
         for _ in range(processes):
-            pool.submit(_ready)  # they are, when the records are read
+            pool.submit(_ready)  # starts the processes while the records are read
         try:
             yield pool.map
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for what is not begun
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C, do not wait for figures that were not started
 
 
 def _ready() -> None:
-    """Done in a new process, which must import this module first."""
+    """Does nothing, in a new process, which imports this module before."""
 
 
 def _figures(study: Study, out: Path, look: Looks, every: Every) -> Iterable[page.Shown]:
-    """The figures of a study, which are being drawn, or are when they are asked for."""
+    """The figures of a study, drawn when they are iterated over, or before in other processes."""
     made = (marked(make(study), study) for make in makers(study))
     return every(_write_figure, made, itertools.repeat(out / study.name / "figures"), itertools.repeat(look))
 
@@ -188,7 +189,7 @@ def _study(
 
 
 def _write_figure(figure: Figure, base: Path, look: Looks) -> page.Shown:
-    """Write a figure's files and return them; none for a figure without data."""
+    """Writes a figure's files and returns them; none for a figure without data."""
     if figure.missing:
         return page.Shown(figure, {}, {})
     found, heights = {".csv": formats.csv(figure.table).encode()}, {}

@@ -1,10 +1,10 @@
-"""The figures of the README, made from records like those of any report: ``make gallery``.
+"""Draws the figures of the README from records, as a report does: ``make gallery``.
 
     python -m reports.gallery [RECORDS ...]
 
-RECORDS are folders of results and files of ``bench export-data``; by default the small set of real records that the tests have,
-and what lies in ``reports/gallery``. Of every study those figures of `PICK` that have data are drawn, of a comparison those of
-`COMPARED`, over the width of a page: <name>-<figure>.svg with their numbers beside them as .csv.
+RECORDS are folders of results and files of ``bench export-data``; by default the small set of real records of the tests, and
+the files in ``reports/gallery``. For every study the figures of `PICK` that have data are drawn, for a comparison those of
+`COMPARED`, at the width of a page: <name>-<figure>.svg, and their numbers as .csv.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.records.files import write_bytes, write_text
 from bench.records.folder import Folder
-from reports.figures import catalog
+from reports.build import makers
 from reports.figures.catalog import Figure, marked
-from reports.figures.style import looks, note, paper, render
-from reports.load.records import Study, injected, load, methods
-from reports.page import special
+from reports.figures.render import render
+from reports.figures.style import looks, note, paper
+from reports.load.records import DAGGER, Study, injected, load, methods
 from reports.tables.formats import csv
 
 ROOT = Path(__file__).parents[1]
@@ -33,28 +33,35 @@ COMPARED = ("cells", "accuracy-weights-left", "costs", "allocation")
 
 
 def picked(home: Path) -> Iterator[tuple[str, Study, Figure]]:
-    """The figures to show, with their file's name and their study."""
+    """Yields the figures to show, each after the name of its file and its study."""
     folder = Folder(home)
     for name in folder.studies():
         study = load(folder, name)
-        wanted = COMPARED if "comparison" in study.declared.figures else PICK
-        found = [marked(make(study), study) for make in (*special.makers(study), *catalog.makers(study))]
-        for figure in sorted(
-            (f for f in found if f.name in wanted and not f.missing), key=lambda f: wanted.index(f.name)
-        ):
-            yield f"{_called(study)}-{figure.name}", study, figure
+        found = {figure.name: marked(figure, study) for figure in (make(study) for make in makers(study))}
+        for wanted in _wanted(study):
+            if wanted in found and not found[wanted].missing:
+                yield f"{_called(study)}-{wanted}", study, found[wanted]
+
+
+def _wanted(study: Study) -> Sequence[str]:
+    if "comparison" in study.declared.get("figures", ()):
+        return COMPARED
+    return PICK
 
 
 def _called(study: Study) -> str:
-    declared = study.declared
-    return f"{declared.topic}-{declared.task}" if declared.topic else declared.kind
+    """The first part of the names of a study's files."""
+    topic = study.declared.get("topic")
+    if topic:
+        return f"{topic}-{study.declared['task']}"
+    return str(study.declared["kind"])
 
 
 def write(homes: Sequence[Path] = (RECORDS,), out: Path = OUT) -> list[Path]:
-    """Draw them into ``out`` and return their paths; drawings that the records no longer give are removed.
+    """Draws the figures into ``out`` and returns their paths; removes drawings that are not among them.
 
     Raises:
-        BenchError: there is nothing to draw, or two studies would have one name.
+        BenchError: there is nothing to draw, or two studies would have the same name.
     """
     found = [one for home in homes for one in picked(home)]
     names = [name for name, *_ in found]
@@ -64,14 +71,16 @@ def write(homes: Sequence[Path] = (RECORDS,), out: Path = OUT) -> list[Path]:
             f"a gallery shows figures of studies, but {listed} has none with data; give a folder of results"
         )
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BenchError(f"each figure of a gallery has its name, but {twice[0]!r} is there twice; leave one study out")
+        raise BenchError(
+            f"figures of a gallery have unique names, but {twice[0]!r} is there twice; leave one study out"
+        )
     for old in (*out.glob("*.svg"), *out.glob("*.csv")):
         old.unlink()
     for name, study, figure in found:
         with paper():
             canvas = figure.draw(looks(methods([study]), injected([study])), True)
             if figure.marked:
-                note(canvas, "† reconstruction")
+                note(canvas, f"{DAGGER} reconstruction")
             drawing = render(canvas)["svg"]
         write_bytes(out / f"{name}.svg", drawing)
         write_text(out / f"{name}.csv", csv(figure.table))
@@ -79,22 +88,24 @@ def write(homes: Sequence[Path] = (RECORDS,), out: Path = OUT) -> list[Path]:
 
 
 def taken_in(file: Path, into: Path) -> Path:
-    """A folder of results in ``into`` with the records of a file, as `bench import-data` makes it."""
+    """Imports the records of a file into a new folder of results in ``into``, by `bench import-data`, and returns it."""
     home = into / file.stem
     command = [sys.executable, "-m", "bench", "import-data", str(file)]
     done = subprocess.run(
         command, env={**os.environ, "BENCH_HOME": str(home)}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise BenchError(f"a gallery is made of records, but {file} cannot be read: {done.stderr.strip()}")
+        raise BenchError(f"a gallery is made from records, but {file} cannot be read: {done.stderr.strip()}")
     return home
 
 
 def main(records: Sequence[str]) -> None:
-    """Make the gallery of these, and say what was drawn."""
+    """Draws the gallery of these records, and prints the paths of the files."""
     paths = [*map(Path, records)] or [RECORDS, *sorted(OUT.glob("*.parquet"))]
     with tempfile.TemporaryDirectory() as temporary:
-        homes = [taken_in(path, Path(temporary)) if path.suffix == ".parquet" else path for path in paths]
+        homes = list[Path]()
+        for path in paths:
+            homes.append(taken_in(path, Path(temporary)) if path.suffix == ".parquet" else path)
         for path in write(homes):
             print(path)
 

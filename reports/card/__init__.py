@@ -1,1 +1,1 @@
-"""The evaluation card: the rules of fair comparison, each judged from the records."""
+"""The evaluation card: the rules of fair comparison, each checked from the records."""

@@ -1,7 +1,7 @@
-"""The evaluation card: the field's rules for comparing pruning methods, each judged by a machine from the records.
+"""The evaluation card: published rules for comparing pruning methods, each checked automatically from the records.
 
-A rule is met only where the records show it. Where they cannot tell, or nothing is there that it speaks of, it is not met or
-not applicable, with the reason; no rule is met because somebody says so.
+A rule is met only where the records show it. Where they do not, it is not met; where a study has nothing that the rule refers
+to, it is not applicable. Each verdict has its evidence; declarations of the authors are no evidence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reports.card import numbers as numbers
+from reports.card import numbers
 from reports.card import protocol as design
 from reports.card import records as origin
 from reports.card.evidence import MET, NONE, UNMET, Check, Evidence
@@ -23,7 +23,7 @@ COLUMNS = ["number", "rule", "source", "verdict", "evidence", "link"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule in a few words, who asks for it, and how it is judged."""
+    """A rule in a few words, its source, and the function that checks it."""
 
     text: str
     source: str
@@ -37,27 +37,27 @@ RULES: tuple[Rule, ...] = (
     Rule("a dense model is trained for as long as the methods", "Liu; Wang", design.dense_control),
     Rule("the pruned shape is trained from scratch, for equal epochs and equal MACs", "Liu", design.from_scratch),
     Rule("random and magnitude pruning, also with the method's own ratios", "Blalock", design.simple_baselines),
-    Rule("sanity checks: shuffled masks, weights drawn anew", "Frankle; Su", design.sanity),
-    Rule("recovery is an axis of its own", "Renda", design.recovery),
+    Rule("sanity checks: shuffled masks, weights initialised again", "Frankle; Su", design.sanity),
+    Rule("recovery is independent of the method", "Renda", design.recovery),
     Rule("one learning-rate schedule and recipe for all methods", "Wang", design.same_recipe),
-    Rule("equal compute, with all phases charged", "AlgoPerf; RigL", design.equal_cost),
+    Rule("equal compute, with all phases counted", "AlgoPerf; RigL", design.equal_cost),
     Rule("equal tuning", "AlgoPerf; DomainBed", design.equal_tuning),
     Rule("selection on validation, test opened once", "DomainBed", design.test_once),
-    Rule("last epoch reported, best on validation beside it", "ShrinkBench", numbers.last_epoch),
-    Rule("three (task, model) pairs, a large one among them", "Blalock", numbers.breadth),
+    Rule("last epoch reported, and best on validation", "ShrinkBench", numbers.last_epoch),
+    Rule("three (task, model) pairs, one with a large model", "Blalock", numbers.breadth),
     Rule("five operating points", "Blalock", numbers.operating_points),
     Rule("compression and theoretical speed-up, both defined", "Blalock", numbers.both_sizes),
-    Rule("budgets attained, within 0.5 % of weights or 1 % of MACs", "STR", numbers.attained),
-    Rule("top-1 and top-5 themselves", "Blalock", numbers.raw_accuracy),
+    Rule("requested sizes attained, within 0.5 % of weights or 1 % of MACs", "STR", numbers.attained),
+    Rule("top-1 and top-5, not only differences", "Blalock", numbers.raw_accuracy),
     Rule("three seeds to screen, five for a headline (CIFAR: ten)", "Blalock; Picard", numbers.seeds),
-    Rule("two levels of chance: dense models, and prunings of each", "torchprune", numbers.two_levels),
+    Rule("two levels of seeds: dense models, and prunings of each", "torchprune", numbers.two_levels),
     Rule("paired seeds for data order, augmentation, initialisation", "benchopt", numbers.paired),
     Rule("bootstrap, corrected paired tests, profiles, ranks", "rliable; Demšar", numbers.statistics),
     Rule("smallest detectable difference printed", "Jordan; Picard", numbers.detectable),
-    Rule("what was chosen runs again with fresh seeds", "powerful-benchmarker", numbers.fresh_seeds),
-    Rule("latency measured in turns with dense, its conditions recorded", "practice", origin.latency),
+    Rule("selected configurations run again with fresh seeds", "powerful-benchmarker", numbers.fresh_seeds),
+    Rule("latency measured alternately with dense, conditions recorded", "practice", origin.latency),
     Rule("accuracy after pruning, re-estimated batch norms, recovery", "NNCF", origin.three_accuracies),
-    Rule("densities of layers, dead layers, effective sparsity", "Frankle", origin.layers),
+    Rule("densities of layers, collapsed layers, effective sparsity", "Frankle", origin.layers),
     Rule("loss, calibration, worst class, agreement with dense", "Lost in Pruning", origin.damage),
     Rule("a task harder than small images", "SMC-Bench", origin.harder_tasks),
     Rule("one data set, library, commit and machine in a table", "Blalock", origin.same_conditions),
@@ -65,12 +65,12 @@ RULES: tuple[Rule, ...] = (
     Rule("one version of the protocol", "AlgoPerf", origin.protocol),
     Rule("failures are listed with their reasons", "AlgoPerf", origin.failures),
     Rule("means computed from records, never typed", "Torch-Pruning", origin.computed),
-    Rule("papers' numbers kept apart", "Blalock", origin.literature),
+    Rule("numbers from papers kept separate", "Blalock", origin.literature),
 )
 
 
 def table(study: Study, tables: Iterable[Table], figures: Iterable[str]) -> Table:
-    """The card of a study whose report has these tables and (by name) these figures."""
+    """The card of a study whose report has these tables and figures (their names)."""
     found = Evidence(study, {t.name: t.frame for t in tables}, frozenset(figures))
     rows = []
     for number, rule in enumerate(RULES, start=1):
@@ -83,16 +83,16 @@ def table(study: Study, tables: Iterable[Table], figures: Iterable[str]) -> Tabl
         Column("rule", "rule", text("rule"), long=True),
         Column("verdict", "verdict", text("verdict")),
         Column("evidence", "evidence", text("evidence"), long=True, link="link"),
-        Column("asked for by", "source", text("source"), paper=False),
+        Column("source", "source", text("source"), paper=False),
     )
     caption = (
-        f"{summary(frame)}. The field's rules for comparing pruning methods, judged from the records alone; where they cannot "
-        "tell, a rule is not met."
+        f"{summary(frame)}. Published rules for comparing pruning methods, checked from the records alone; a rule that the "
+        "records do not show to be met is not met."
     )
     return Table("card", "Evaluation card", caption, frame, columns)
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """How many rules are met, are not, and do not apply."""
+    """A clause on how many rules are met, not met, and not applicable."""
     counts = {state: int((frame["verdict"] == state).sum()) for state in (MET, UNMET, NONE)}
     return f"Of {len(frame)} rules {counts[MET]} are met, {counts[UNMET]} are not, and {counts[NONE]} do not apply"

@@ -1,4 +1,4 @@
-"""What the evaluation card judges by: a study's records, and which tables and figures the report shows of it."""
+"""The evidence of the evaluation card: a study's records, and the tables and figures in its report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a rule is met, what says so, and the table or figure to look at."""
+    """The ``state`` of a rule, a sentence with the evidence, and the name of the table or figure that shows it."""
 
     state: str
     evidence: str
@@ -27,10 +27,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A study with the ``tables`` (their data) and the ``figures`` that were made of it, by name.
+    """A study with the data of its ``tables``, by name, and the names of its ``figures``.
 
-    ``finals`` are the finished finals of all methods but the dense control, as rows; ``runs`` those and all else that has
-    finished on the final seeds.
+    ``finals`` are the finished finals of all methods except the dense control, as rows; ``runs`` are all finished finals,
+    baselines and controls.
     """
 
     study: Study
@@ -39,63 +39,70 @@ class Evidence:
 
     @cached_property
     def finals(self) -> list[Row]:
-        """The finals that have a result."""
+        """The finished finals of all methods except the dense control."""
         return [e for e in dicts(self.study.done("final")) if e["method"] != CONTROL]
 
     @cached_property
     def runs(self) -> list[Row]:
-        """Finals, controls and whatever was injected, that have a result."""
+        """All finished finals, baselines and controls."""
         return dicts(self.study.done("final", "baseline"))
 
     def record(self, entry: Mapping[str, Any]) -> RunRecord:
         """The record of an entry's run."""
         return self.study.records[entry["run"]]
 
-    def metrics(self, entry: Mapping[str, Any]) -> Metrics:
-        """What was measured of it."""
-        return self.record(entry).metrics
+    def metrics(self, entry: Mapping[str, Any]) -> Row:
+        """The metrics of an entry's run."""
+        found: Row = self.record(entry)["metrics"]
+        return found
 
-    def run(self, entry: Mapping[str, Any]) -> RunSpec:
-        """Its fields."""
-        return self.record(entry).run
+    def run(self, entry: Mapping[str, Any]) -> Row:
+        """The specification of an entry's run."""
+        found: Row = self.record(entry)["run"]
+        return found
 
-    def method(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The fields of its method."""
-        return self.run(entry).method
+    def method(self, entry: Mapping[str, Any]) -> Row:
+        """The fields of an entry's method."""
+        found: Row = self.run(entry).get("method", {})
+        return found
 
     def samples(self, entry: Mapping[str, Any]) -> float:
-        """Training images that it saw, with those of the training that it began from."""
-        cost = self.record(entry).cost
-        steps = float(cost.steps or 1)
-        return float(cost.samples or steps) * (1 + cost.start_steps / steps)
+        """Training images seen by an entry's run and by the training of the dense model that it starts from."""
+        cost = self.record(entry)["cost"]
+        steps = float(cost.get("steps") or 1)
+        return float(cost.get("samples") or steps) * (1 + float(cost.get("start_steps", 0)) / steps)
 
     def dense(self, entry: Mapping[str, Any]) -> bool:
-        """Whether it is plain training of the whole model, and follows from no other run."""
-        run = self.run(entry)
-        return (run.method_name or entry["method"]) == CONTROL and not run.shape
+        """Whether an entry is dense training of the whole model, and not derived from another run."""
+        return self.method(entry).get("name", entry["method"]) == CONTROL and not self.run(entry).get("shape")
 
     def repetition(self, entry: Mapping[str, Any]) -> tuple[int, int]:
-        """The seeds of its dense model and of itself."""
+        """The seeds of an entry's dense model and of its own run."""
         return int(entry[DENSE]), int(entry["seed"])
 
     def configurations(self) -> list[list[Row]]:
-        """The finals, those of one configuration together."""
-        frame = pd.DataFrame(self.finals)
-        return [dicts(own) for _, own in frame.groupby(CONFIGURATION, sort=True)] if len(frame) else []
+        """The finals, grouped by configuration."""
+        if not self.finals:
+            return []
+        return [dicts(own) for _, own in pd.DataFrame(self.finals).groupby(CONFIGURATION, sort=True)]
 
     def compared(self) -> dict[tuple[str, str], list[Row]]:
-        """The finals that stand beside each other: of one model, at one target or in one group."""
+        """The finals that are compared with each other, by model and group (target, or group of variants)."""
         found: dict[tuple[str, str], list[Row]] = {}
         for entry in self.finals:
             found.setdefault((entry["model"], entry["group"]), []).append(entry)
         return found
 
     def link(self, *names: str) -> str:
-        """The first of these tables and figures that is shown; else the facts."""
-        return next((n for n in names if len(self.tables.get(n, ())) or n in self.figures), "facts")
+        """The first of these tables and figures that the report shows; else the facts."""
+        return next(filter(self.shown, names), "facts")
+
+    def shown(self, name: str) -> bool:
+        """Whether the report has a table of this name with rows, or a figure."""
+        return bool(len(self.tables.get(name, ()))) or name in self.figures
 
     def printed(self, *columns: str) -> str:
-        """The first table that has all these columns, with a value in each; "" where none has."""
+        """The first table with all these columns, and a value in each of them; "" where there is none."""
         for name, frame in self.tables.items():
             if all(c in frame and frame[c].notna().any() for c in columns):
                 return name
@@ -106,26 +113,41 @@ Check = Callable[[Evidence], Verdict]
 
 
 def of_finals(check: Check) -> Check:
-    """A check that has nothing to judge before a final has a result."""
+    """A check that does not apply before a final has a result."""
 
     @wraps(check)
     def checked(found: Evidence) -> Verdict:
-        return check(found) if found.finals else Verdict(NONE, "no final has a result yet", "facts")
+        if not found.finals:
+            return Verdict(NONE, "no final has a result yet", "facts")
+        return check(found)
 
     return checked
 
 
 def judged(met: bool, evidence: str, link: str = "facts") -> Verdict:
-    """Met, or not."""
-    return Verdict(MET if met else UNMET, evidence, link)
+    """A verdict: met or not."""
+    return Verdict(STATES[met], evidence, link)
+
+
+STATES = {True: MET, False: UNMET}
 
 
 def listed(values: list[str], most: int = 3) -> str:
-    """A few of several names, and how many more there are."""
-    rest = f" and {len(values) - most} more" if len(values) > most else ""
-    return ", ".join(values[:most]) + rest
+    """The first ``most`` of several names, and the number of the others."""
+    if len(values) <= most:
+        return ", ".join(values)
+    return f"{', '.join(values[:most])} and {len(values) - most} more"
 
 
-def counted(count: int, what: str) -> str:
-    """A number of things: "1 run", "2 runs"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def lacking(names: list[str], what: str, otherwise: str) -> str:
+    """What is lacking, as text: "missing: a, b"; ``otherwise`` where nothing is."""
+    if not names:
+        return otherwise
+    return f"{what}: {', '.join(names)}"
+
+
+def also(count: int, text: str) -> str:
+    """A further clause of a sentence, such as "; 3 records name another seed"; "" where the count is 0."""
+    if not count:
+        return ""
+    return f"; {count} {text}"

@@ -1,11 +1,14 @@
-"""The card's rules 1 to 10: what is compared with what, and at whose cost. Each check reads records and nothing else."""
+"""The card's rules 1 to 10: baselines and controls, equal recipes and costs, equal tuning, use of the test split."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from reports.card.evidence import MET, NONE, UNMET, Evidence, Verdict, counted, judged, listed, of_finals
+import pandas as pd
+
+from reports.card.evidence import MET, NONE, UNMET, Evidence, Verdict, judged, lacking, listed, of_finals
+from reports.tables.columns import counted
 
 SCRATCH = ("scratch_epochs", "scratch_macs")
 SAME = 1.01  # costs up to one per cent apart count as equal
@@ -13,7 +16,7 @@ SAME = 1.01  # costs up to one per cent apart count as equal
 
 @of_finals
 def same_start(found: Evidence) -> Verdict:
-    """Rule 1: of one model and seed, all that start from trained weights start from the same ones."""
+    """Rule 1: for each model and seed, all methods start from the same trained weights."""
     link, starts = found.link("runs"), dict[tuple[Any, ...], set[str]]()
     able = [e for e in found.finals if found.record(e).architecture == e["model"]]
     for entry in able:
@@ -23,13 +26,13 @@ def same_start(found: Evidence) -> Verdict:
     without = sum("" in own for own in starts.values())
     if without:
         many = f"in {without} of {counted(len(starts), 'pair')} of model and seed"
-        return Verdict(UNMET, f"{many} some method begins from an initialisation, not from trained weights", link)
+        return Verdict(UNMET, f"{many} a method starts from an initialisation, not from trained weights", link)
     apart = [f"{model} seed {seed}" for (model, _, seed), own in starts.items() if len(own) > 1]
     if apart:
         return Verdict(UNMET, f"methods start from different weights: {listed(apart)}", link)
-    lacking = sorted({e["model"] for e in found.finals} - {e["model"] for e in found.runs if found.dense(e)})
-    if lacking:
-        return Verdict(UNMET, f"the dense accuracy is missing: {listed(lacking)}", link)
+    missing = sorted({e["model"] for e in found.finals} - {e["model"] for e in found.runs if found.dense(e)})
+    if missing:
+        return Verdict(UNMET, f"the dense accuracy is missing: {listed(missing)}", link)
     names = sorted({start for own in starts.values() for start in own})
     return judged(
         bool(names), f"one start in each of {counted(len(starts), 'pair')} of model and seed: {listed(names, 2)}", link
@@ -38,7 +41,7 @@ def same_start(found: Evidence) -> Verdict:
 
 @of_finals
 def dense_control(found: Evidence) -> Verdict:
-    """Rule 2: a dense model was trained for as many images as the methods were."""
+    """Rule 2: a dense model was trained on as many images as the methods."""
     longest: dict[str, float] = {}
     for entry in found.runs:
         if found.dense(entry):
@@ -55,7 +58,7 @@ def dense_control(found: Evidence) -> Verdict:
 
 @of_finals
 def from_scratch(found: Evidence) -> Verdict:
-    """Rule 3: the pruned shape trained from an initialisation, for as many epochs and for as much arithmetic."""
+    """Rule 3: the pruned shape was trained from an initialisation, for as many epochs and for as many MACs."""
     counts = {name: sum(e["method"] == name for e in found.runs) for name in SCRATCH}
     told = ", ".join(f"{counted(n, 'run')} of {name}" for name, n in counts.items())
     return judged(all(counts.values()), told, found.link("sanity", "finals"))
@@ -63,7 +66,7 @@ def from_scratch(found: Evidence) -> Verdict:
 
 @of_finals
 def simple_baselines(found: Evidence) -> Verdict:
-    """Rule 4: chance, chance with the method's own ratios, and magnitude layer by layer and over all."""
+    """Rule 4: random pruning, random pruning with the method's own ratios, uniform and global magnitude pruning."""
     scores = [
         (m.get("criterion") or m.get("importance"), m.get("allocation") or m.get("scope"))
         for m in map(found.method, found.runs)
@@ -75,35 +78,33 @@ def simple_baselines(found: Evidence) -> Verdict:
         "magnitude, uniform": ("magnitude", "uniform") in scores,
         "magnitude, global": ("magnitude", "global") in scores,
     }
-    lacking = [name for name, there in seen.items() if not there]
-    text = (
-        f"missing: {', '.join(lacking)}"
-        if lacking
-        else f"all four, {counted(len(shuffled), 'run')} with methods' own ratios"
-    )
-    flags = found.tables["sanity"]["flag"] if "sanity" in found.tables else ()
-    text += f"; {counted(int(sum(flags)), 'row')} of {len(flags)} not better than random" if len(flags) else ""
-    return judged(not lacking, text, found.link("sanity", "finals"))
+    missing = [name for name, there in seen.items() if not there]
+    text = lacking(missing, "missing", f"all four, {counted(len(shuffled), 'run')} with methods' own ratios")
+    if len(found.tables.get("sanity", ())):
+        flags = found.tables["sanity"]["flag"]
+        text += f"; {counted(int(flags.sum()), 'row')} of {len(flags)} not better than random"
+    return judged(not missing, text, found.link("sanity", "finals"))
 
 
 @of_finals
 def sanity(found: Evidence) -> Verdict:
-    """Rule 5: masks shuffled within layers, and weights drawn anew."""
+    """Rule 5: masks shuffled within layers, and weights initialised again."""
     shuffled, anew = 0, 0
     for entry in found.runs:
         run = found.run(entry)
-        shuffled += run.shape.startswith("shuffled:")
-        of = found.study.records.get(run.shape.partition(":")[2])
-        other = of is not None and of.run.seed != run.seed  # the same would be the dense model's own
-        anew += run.shape.startswith("run:") and not run.start and other
-    text = f"{counted(shuffled, 'run')} with the mask shuffled in each layer, {anew} with weights drawn anew"
+        shape = str(run.get("shape") or "")
+        shuffled += shape.startswith("shuffled:")
+        of = found.study.records.get(shape.partition(":")[2])
+        other = of is not None and of["run"].get("seed") != run.get("seed")  # the same would be the dense model's own
+        anew += shape.startswith("run:") and not run.get("start") and other
+    text = f"{counted(shuffled, 'run')} with the mask shuffled in each layer, {anew} with weights initialised again"
     return judged(bool(shuffled and anew), text, found.link("sanity", "finals"))
 
 
 @of_finals
 def recovery(found: Evidence) -> Verdict:
-    """Rule 6: how a model recovers is said by the run, not decided by the method."""
-    ways = [found.run(e).recovery for e in found.finals]
+    """Rule 6: the run specifies the recovery, not the method."""
+    ways = [str(found.run(e).get("recovery") or "none") for e in found.finals]
     own: dict[str, set[str]] = {}
     for entry, way in zip(found.finals, ways, strict=True):
         own.setdefault(f"{entry['method']} on {entry['model']}", set()).add(way)
@@ -113,19 +114,18 @@ def recovery(found: Evidence) -> Verdict:
             MET, f"every method with each of {listed(sorted(set(ways)), 4)}", found.link("comparison", "finals")
         )
     if without:
-        text = (
-            f"{without} of {counted(len(ways), 'final')} have no recovery of their own: the method decides how they end"
-        )
+        text = f"{without} of {counted(len(ways), 'final')} specify no recovery, so that the method determines it"
         return Verdict(UNMET, text, found.link("runs"))
     return Verdict(MET, f"recovery of all {len(ways)} finals: {listed(sorted(set(ways)))}", found.link("finals"))
 
 
 @of_finals
 def same_recipe(found: Evidence) -> Verdict:
-    """Rule 7: one schedule and one recipe for all methods that stand beside each other."""
-    tuned = [set(cell.space) for cell in found.study.declared.cells.values()]
-    free = set.intersection(*tuned) if tuned else set()
-    different = set[str]()
+    """Rule 7: one schedule and one recipe for all methods of a cell."""
+    tuned = [set(cell.get("space") or ()) for cell in found.study.declared.get("cells", {}).values()]
+    free, different = set[str](), set[str]()
+    if tuned:
+        free = set.intersection(*tuned)
     for own in found.compared().values():
         recipes = [found.run(e).recipe for e in own]
         for field in {key for recipe in recipes for key in recipe} - free:
@@ -133,48 +133,51 @@ def same_recipe(found: Evidence) -> Verdict:
                 different.add(field)
     if different:
         return Verdict(UNMET, f"recipes differ in {listed(sorted(different))}", found.link("configurations"))
-    recipe = found.run(found.finals[0]).recipe
+    recipe: dict[str, Any] = found.run(found.finals[0]).get("recipe") or {}
+    if not recipe:
+        return Verdict(UNMET, "records have no recipe", "facts")
     told = ", ".join(f"{key} {recipe[key]}" for key in ("optimizer", "lr", "schedule") if key in recipe)
-    many = counted(len(found.finals), "final")
-    return judged(bool(recipe), f"one recipe in {many}: {told}" if recipe else "records have no recipe")
+    return Verdict(MET, f"one recipe in {counted(len(found.finals), 'final')}: {told}", "facts")
 
 
 @of_finals
 def equal_cost(found: Evidence) -> Verdict:
-    """Rule 8: all that stand beside each other saw as many images, everything counted."""
-    link = found.link("ledger", "training", "runs")
-    ratios, ledger = {}, found.tables.get("ledger")
-    charged = int(ledger["over"].sum()) if ledger is not None and "over" in ledger else 0
+    """Rule 8: all methods of a cell saw as many images, all phases counted."""
+    link, ratios = found.link("ledger", "training", "runs"), {}
+    ledger = found.tables.get("ledger", pd.DataFrame(columns=["over"]))
+    overruns = int(ledger.get("over", pd.Series(dtype=int)).sum())
     for (model, group), own in found.compared().items():
         seen = [found.samples(e) for e in own]
         ratios[f"{model} {group}".strip()] = max(seen) / min(seen)
     over = sorted(name for name, ratio in ratios.items() if ratio > SAME)
     if over:
         return Verdict(UNMET, f"images seen differ by up to {max(ratios.values()):.2f}x: {listed(over)}", link)
-    if charged:
-        return Verdict(UNMET, f"{counted(charged, 'run')} charged more than dense training", link)
+    if overruns:
+        return Verdict(UNMET, f"{counted(overruns, 'run')} cost more than dense training", link)
     most = max(map(found.samples, found.finals))
     return Verdict(MET, f"all methods saw as many images in {counted(len(ratios), 'cell')}, {most:.0f} at most", link)
 
 
 def equal_tuning(found: Evidence) -> Verdict:
-    """Rule 9: as many trials in every cell that has something to tune."""
+    """Rule 9: the same number of trials in every cell with parameters to tune."""
     said, trials = found.study.declared, found.study.entries
-    if found.study.grid or not said.trials:
-        return Verdict(NONE, "nothing is tuned: everything runs as it was declared", found.link("configurations"))
-    spaces = {name: cell.space for name, cell in said.cells.items()}
+    if found.study.grid or not said.get("trials"):
+        return Verdict(NONE, "nothing is tuned: all configurations are declared", found.link("configurations"))
+    spaces = {name: cell.get("space") for name, cell in said.get("cells", {}).items()}
     counts = trials[trials["kind"] == "trial"].groupby("cell").size().to_dict()
     tuned = {name: counts.get(name, 0) for name, space in spaces.items() if space}
     if not tuned:
-        return Verdict(NONE, "no cell has anything to tune", found.link("configurations"))
-    numbers = sorted(set(tuned.values()))
-    trials_ = counted(numbers[0], "trial") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} trials"
-    text = f"{trials_} in each of {counted(len(tuned), 'cell')}"
-    return judged(len(numbers) == 1 and numbers[0] > 0, f"{text}, sampler {said.sampler}", found.link("history"))
+        return Verdict(NONE, "no cell has parameters to tune", found.link("configurations"))
+    least, most = min(tuned.values()), max(tuned.values())
+    told = f"{least} to {most} trials"
+    if least == most:
+        told = counted(least, "trial")
+    text = f"{told} in each of {counted(len(tuned), 'cell')}, sampler {said.get('sampler')}"
+    return judged(least == most > 0, text, found.link("history"))
 
 
 def test_once(found: Evidence) -> Verdict:
-    """Rule 10: trials never opened the test split, and nothing opened it twice."""
+    """Rule 10: no trial opened the test split, and no run opened it more than once."""
     records, entries = found.study.records, found.study.entries
     if not records:
         return Verdict(NONE, "no run has a record yet", "facts")

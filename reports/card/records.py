@@ -1,4 +1,4 @@
-"""The card's rules 23 to 33: how speed, damage and origin are recorded, and that nothing is typed or left out."""
+"""The card's rules 23 to 33: latency, damage, tasks, provenance, failures, and the origin of the reported numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import re
 from typing import Any
 
-from bench.records.speed_record import DENSE, PRUNED, SpeedRow
-from reports.card.evidence import MET, NONE, UNMET, Evidence, Verdict, counted, judged, listed, of_finals
-from reports.load.records import dicts
+from reports.card.evidence import NONE, UNMET, Evidence, Row, Verdict, also, judged, lacking, listed, of_finals
+from reports.load.records import Study, dicts
+from reports.tables.columns import counted
 
 EASY = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 REESTIMATED = re.compile(r"(^|[/_])(bn|batch_?norm|recalibrated|reestimated)([/_]|$)")
@@ -19,11 +19,11 @@ ORIGIN = ("commit", "dirty", "versions", "hardware", "command", "started", "fini
 
 @of_finals
 def latency(found: Evidence) -> Verdict:
-    """Rule 23: models that became smaller are timed in turns with their dense ones, under conditions that are written down."""
-    sizes = [(e, found.metrics(e)) for e in found.finals if found.metrics(e).measured("params_reference")]
-    smaller = [entry for entry, size in sizes if size.params_all != size.params_reference]
+    """Rule 23: smaller models are timed alternately with their dense models, and the conditions are recorded."""
+    sizes = [(e, found.metrics(e).get("params/all"), found.metrics(e).get("params/reference")) for e in found.finals]
+    smaller = [entry for entry, left, whole in sizes if whole is not None and left != whole]
     if not smaller:
-        return Verdict(NONE, "no model has become smaller, and no speed-up is claimed", found.link("finals"))
+        return Verdict(NONE, "no model is physically smaller, and no speed-up is claimed", found.link("finals"))
     timed = set[tuple[str, int]]()
     for entry in smaller:
         speed = found.study.folder.speed(entry["run"])
@@ -34,7 +34,7 @@ def latency(found: Evidence) -> Verdict:
         ):
             timed.add((entry["cell"], entry["number"]))
     total = {(e["cell"], e["number"]) for e in smaller}
-    text = f"{len(timed)} of {counted(len(total), 'configuration')} that became smaller timed in turns with the dense model"
+    text = f"{len(timed)} of {counted(len(total), 'configuration')} with smaller models timed alternately with the dense model"
     return judged(timed == total, text, found.link("speed", "costs", "runs"))
 
 
@@ -45,9 +45,9 @@ def _complete(row: SpeedRow) -> bool:
 
 @of_finals
 def three_accuracies(found: Evidence) -> Verdict:
-    """Rule 24: accuracy right after pruning, after batch norms are estimated anew, and after recovery.
+    """Rule 24: accuracy right after pruning, after re-estimating batch norms, and after recovery.
 
-    A model without batch norms has none to estimate, and counts as not measured: records do not tell the two apart.
+    A model without batch norms counts as not measured, because records do not distinguish the two cases.
     """
     pruned = reestimated = 0
     for entry in found.finals:
@@ -62,48 +62,47 @@ def three_accuracies(found: Evidence) -> Verdict:
 
 @of_finals
 def layers(found: Evidence) -> Verdict:
-    """Rule 25: the density of each layer, layers without any weight, and what of the rest is still connected."""
+    """Rule 25: the density of each layer, collapsed layers, and the number of weights that are still connected."""
     many = len(found.finals)
-    known = sum(bool(found.record(e).layers) for e in found.finals)
-    watched = [e for e in found.finals if found.metrics(e).measured("layers_collapsed")]
-    dead = sum(found.metrics(e).layers_collapsed > 0 for e in watched)
-    effective = sum(any(map(EFFECTIVE.search, found.metrics(e).numbers())) for e in found.finals)
-    text = f"of {counted(many, 'final')} {known} with densities, {len(watched)} watched for collapse ({dead} have)"
-    text += f", {effective} with what is still connected"
+    known = sum(bool(found.record(e)["layers"]) for e in found.finals)
+    watched = [e for e in found.finals if "layers/collapsed" in found.metrics(e)]
+    dead = sum(found.metrics(e)["layers/collapsed"] > 0 for e in watched)
+    effective = sum(any(map(EFFECTIVE.search, found.metrics(e))) for e in found.finals)
+    text = f"of {counted(many, 'final')} {known} have densities, {len(watched)} were checked for collapse ({dead} collapsed)"
+    text += f", {effective} have the effective sparsity"
     return judged(known == len(watched) == effective == many, text, found.link("allocation", "layers"))
 
 
 @of_finals
 def damage(found: Evidence) -> Verdict:
     """Rule 26: loss, calibration, worst class and agreement with the dense model, on the test split."""
-    wanted = {"loss": "test_loss", "calibration error": "test_ece", "worst class": "test_worst_class"}
-    lacking = [name for name, key in wanted.items() if not all(found.metrics(e).measured(key) for e in found.finals)]
-    if not all(any("agreement" in key for key in found.metrics(e).numbers()) for e in found.finals):
-        lacking.append("agreement with the dense model")
+    wanted = {"loss": "test/loss", "calibration error": "test/ece", "worst class": "test/worst_class"}
+    missing = [name for name, key in wanted.items() if not all(key in found.metrics(e) for e in found.finals)]
+    if not all(any("agreement" in key for key in found.metrics(e)) for e in found.finals):
+        missing.append("agreement with the dense model")
+    text = lacking(missing, "missing in some finals", "loss, calibration, worst class and agreement")
     where = found.printed("loss", "ece", "worst_class")
-    text = (
-        f"missing in some finals: {', '.join(lacking)}" if lacking else "loss, calibration, worst class and agreement"
-    )
-    text += "" if where else "; in no table"
-    return judged(not lacking and bool(where), text, where or found.link("runs"))
+    if not where:
+        return Verdict(UNMET, f"{text}; in no table", found.link("runs"))
+    return judged(not missing, text, where)
 
 
 def harder_tasks(found: Evidence) -> Verdict:
-    """Rule 27: a task that is harder than the usual small images."""
-    task = found.study.declared.task
+    """Rule 27: a task that is harder than classification of the usual small images."""
+    task = str(found.study.declared.get("task"))
     return judged(task not in EASY, f"the task is {task}", "facts")
 
 
 @of_finals
 def same_conditions(found: Evidence) -> Verdict:
-    """Rule 28: one data set, one set of library versions, one commit and one machine for all that is compared."""
-    where = [found.record(e).provenance for e in found.runs]
-    values: dict[str, list[Any]] = {
-        "data": [p.data.get("digest") for p in where],
-        "versions": [p.versions for p in where],
-        "commit": [p.commit for p in where],
-        "hardware": [p.hardware for p in where],
-        "device": [p.device for p in where],
+    """Rule 28: one data set, one set of library versions, one commit and one machine for all compared runs."""
+    where = [found.record(e)["provenance"] for e in found.runs]
+    values = {
+        "data": [(p.get("data") or {}).get("digest") for p in where],
+        "versions": [p.get("versions") for p in where],
+        "commit": [p.get("commit") for p in where],
+        "hardware": [p.get("hardware") for p in where],
+        "device": [p.get("device") for p in where],
     }
     counts = {name: len({json.dumps(v, sort_keys=True) for v in own}) for name, own in values.items()}
     several = [f"{n} different: {name}" for name, n in counts.items() if n > 1]
@@ -113,11 +112,11 @@ def same_conditions(found: Evidence) -> Verdict:
 @of_finals
 def provenance(found: Evidence) -> Verdict:
     """Rule 29: commit, changes, versions, machine, data, command and time of every run."""
-    where = [found.record(e).provenance for e in found.runs]
-    lacking = sorted({key for p in where for key in ORIGIN if getattr(p, key) in (None, "", {})})
-    dirty = sum(p.dirty is True for p in where)
-    text = f"missing: {', '.join(lacking)}" if lacking else f"complete in {counted(len(where), 'run')}"
-    return judged(not lacking, text + (f"; {dirty} with changes not committed" if dirty else ""), "facts")
+    where = [found.record(e)["provenance"] for e in found.runs]
+    missing = sorted({key for p in where for key in ORIGIN if p.get(key) in (None, "", {})})
+    dirty = sum(p.get("dirty") is True for p in where)
+    text = lacking(missing, "missing", f"complete in {counted(len(where), 'run')}")
+    return judged(not missing, text + also(dirty, "with uncommitted changes"), "facts")
 
 
 def protocol(found: Evidence) -> Verdict:
@@ -131,11 +130,11 @@ def protocol(found: Evidence) -> Verdict:
 
 
 def failures(found: Evidence) -> Verdict:
-    """Rule 31: what failed is listed with its reason."""
+    """Rule 31: failed runs are listed with their reasons."""
     entries = found.study.entries
     lost = entries[~entries["state"].isin(("finished", "running"))]
     running = int((entries["state"] == "running").sum())
-    ended, rest = len(entries) - running, f"; {running} more are under way or were cut off" if running else ""
+    ended, rest = len(entries) - running, also(running, "more are running or were interrupted")
     if not len(lost):
         return Verdict(NONE, f"none of {counted(ended, 'run')} failed{rest}", "failures")
     silent = int((lost["reason"].fillna("") == "").sum())
@@ -145,29 +144,30 @@ def failures(found: Evidence) -> Verdict:
 
 @of_finals
 def computed(found: Evidence) -> Verdict:
-    """Rule 32: the tables' means are those of the records, computed here once more in another way."""
+    """Rule 32: the means in the table of finals are those of the records, which are computed here a second time."""
     frame = found.tables["finals"]
     rows = dicts(frame[~frame["claim"].astype(bool)])
-    wrong = 0
-    for row in rows:
-        values = [found.study.records[run].metrics.test_top1 for run in row["runs"]]
-        known = [v for v in values if not math.isnan(v)]
-        again = math.fsum(known) / len(known) if known else math.nan
-        same = math.isclose(again, row["test_top1"], rel_tol=1e-9) or (
-            math.isnan(again) and math.isnan(row["test_top1"])
-        )
-        wrong += not same
-    return judged(not wrong, f"{len(rows) - wrong} of {len(rows)} means computed twice and found the same", "finals")
+    same = sum(_same_mean(row, found.study) for row in rows)
+    return judged(same == len(rows), f"{same} of {len(rows)} means computed twice with the same result", "finals")
+
+
+def _same_mean(row: Row, study: Study) -> bool:
+    """Whether the mean of a row of the table of finals is that of its runs."""
+    values = [study.records[run]["metrics"].get("test/top1", math.nan) for run in row["runs"]]
+    known = [v for v in values if not math.isnan(v)]
+    if not known:
+        return math.isnan(row["test_top1"])
+    return math.isclose(math.fsum(known) / len(known), row["test_top1"], rel_tol=1e-9)
 
 
 def literature(found: Evidence) -> Verdict:
-    """Rule 33: numbers from papers are in rows of their own, and in no statistic."""
-    claims = sum(map(len, found.study.declared.claims.values()))
+    """Rule 33: numbers from papers are in separate rows, and enter no statistic."""
+    claims = sum(map(len, found.study.declared.get("claims", {}).values()))
     if not claims:
         return Verdict(NONE, "no number is from a paper", "finals")
     frame = found.tables["finals"]
     rows = frame[frame["claim"].astype(bool)]
     mixed = rows["label"].isin(frame.loc[~frame["claim"].astype(bool), "label"]) | (rows["runs"].map(len) > 0)
     sources = sorted(set(rows["source"].str.partition(",")[0]))
-    state = MET if len(rows) == claims and not mixed.any() and rows["n"].isna().all() else UNMET
-    return Verdict(state, f"{counted(len(rows), 'row')} in italics, without runs: {listed(sources)}", "finals")
+    apart = len(rows) == claims and not mixed.any() and bool(rows["n"].isna().all())
+    return judged(apart, f"{counted(len(rows), 'row')} in italics, without runs: {listed(sources)}", "finals")

@@ -1,10 +1,10 @@
-"""Accuracy against what is left of the model: every trial, the front of each method, the finals, the dense line."""
+"""Accuracy against the share of the model that is left: trials with the Pareto front of each method, finals, dense control."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN
 
 from reports.figures import style
-from reports.figures.style import CONTROL_DASH, INK, Look, Looks, ink, key
+from reports.figures.style import INK, Look, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
 from reports.statistics.summary import mean, pareto_front
 
@@ -23,21 +23,23 @@ WHOSE = ["model", "group", "method", "reconstruction", "said", "number"]
 COLUMNS = ["model", "group", "method", "reconstruction", "said", "label", "series", "number", "split"]
 COLUMNS += ["size", "accuracy", "low", "high", "n", "front"]
 FRONT = ink(color=INK, linewidth=1, linestyle=(0, (1, 1)))
-CURVE = 3  # points of a method from which on they are joined
-SIDEWAYS = 0.05  # of its place that a point is moved at most, so that bars do not hide each other
+CURVE = 3  # minimum number of points of a method that are joined by a line
+SIDEWAYS = 0.05  # maximum relative shift of a point, so that error bars do not hide each other
 DRAWN = (
-    f"Points of a method are joined where there are {CURVE} or more, and moved sideways by at most {100 * SIDEWAYS:g} % of "
-    "their place, so that bars do not hide each other (the CSV has the places). Hollow and grey: what was injected beside the "
-    "methods. Staircase: the Pareto front; an arrow: far below the axis."
+    f"Points of a method are joined by a line where there are at least {CURVE}, and shifted sideways by at most "
+    f"{100 * SIDEWAYS:g} % of their value, so that error bars do not hide each other (the CSV has the exact values). Hollow "
+    "grey markers: baselines that were added to the methods. Staircase: the Pareto front. An arrow marks a point far below "
+    "the axis."
 )
 
 
 def accuracy_against(study: Study, size: str) -> pd.DataFrame:
-    """One row per point to draw; ``size`` (a share, 0 to 1) is "weights_left" or "macs_left", accuracy is in per cent.
+    """Returns one row per point to draw; ``size`` (a share, 0 to 1) is "weights_left" or "macs_left", accuracy is in per cent.
 
-    ``series`` is "trial" (validation), "front" (the trials of a method on a model that no other beats, by rising size),
-    "final" or "control" (one row per configuration: mean over its seeds with a 95 % t interval, NaN for one seed); of these
-    ``front`` are those that none of the model beats. Controls derived from a final are left out: they are of its size.
+    ``series`` is "trial" (validation), "front" (the Pareto-optimal trials of a method on a model, by increasing size),
+    "final" or "control" (one row per configuration: mean over its seeds with a 95 % t interval, NaN for one seed). ``front``
+    marks the finals and controls that are Pareto-optimal on their model. Controls derived from a final are left out, because
+    they have its size.
     """
     trials = grouped(study.done("trial").dropna(subset=[size, "val_top1"]), study)
     points = trials[WHOSE].assign(size=trials[size], accuracy=trials["val_top1"], label=list(map(label, dicts(trials))))
@@ -50,56 +52,66 @@ def accuracy_against(study: Study, size: str) -> pd.DataFrame:
     parts = [points, *fronts, pd.DataFrame(finals)]
     table = pd.concat([p for p in parts if len(p)] or [points], ignore_index=True)
     table = table.reindex(columns=COLUMNS).sort_values(["model", "method"], kind="stable", ignore_index=True)
-    return table.assign(front=beaten_by_none(table[table["series"].isin(("final", "control"))], ["model"], table.index))
+    return table.assign(front=pareto_optimal(table[table["series"].isin(("final", "control"))], ["model"], table.index))
 
 
 def grouped(rows: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Entries whose group is what tells those of one method apart in a panel of a model: of a grid its own, of a ladder the way
-    to recover, as its rungs are told apart by their size."""
-    return rows if study.grid else rows.assign(group=rows["variant"])
+    """Entries with the ``group`` that separates the series of one method in a panel: of a grid its group of variants, else the
+    variant, which names the recovery (the targets of a ladder differ by size)."""
+    if study.grid:
+        return rows
+    return rows.assign(group=rows["variant"])
 
 
 def underived(study: Study) -> pd.DataFrame:
-    """The finished finals and controls, but for those that follow from another run."""
+    """The finished finals and controls without the controls that are derived from another run."""
     rows = study.done("final", "baseline")
     return rows[(rows["kind"] == "final") | ~rows["variant"].str.startswith("of ")]
 
 
-def beaten_by_none(rows: pd.DataFrame, by: list[str], index: pd.Index) -> pd.Series:
-    """Which of the rows no other row of the same ``by`` beats (smaller and at least as accurate, on test where some are)."""
+def pareto_optimal(rows: pd.DataFrame, by: list[str], index: pd.Index) -> pd.Series:
+    """Whether each row is Pareto-optimal among the rows of the same ``by``; of rows on test where some are, else of all."""
     found = pd.Series(False, index=index)
     for _, panel in rows.groupby(by):
-        known = panel[panel["split"] == "test"] if (panel["split"] == "test").any() else panel
+        known = panel[panel["split"] == "test"]
+        if not len(known):
+            known = panel
         found[known.index[pareto_front(known["size"].tolist(), known["accuracy"].tolist())]] = True
     return found
 
 
+def top1(rows: pd.DataFrame) -> dict[str, Any]:
+    """Top-1 of one configuration: mean over its seeds (``accuracy``, ``low``, ``high``, ``n``) on the ``split`` test, or on
+    validation where no run has opened the test split."""
+    if rows["test_top1"].notna().any():
+        return {"split": "test", **mean(rows["test_top1"]).columns("accuracy")}
+    return {"split": "validation", **mean(rows["val_top1"]).columns("accuracy")}
+
+
+def series_of(method: str) -> str:
+    """The series that a configuration with finals belongs to: "control" for dense training, else "final"."""
+    return "control" if method == CONTROL else "final"
+
+
 def _final(rows: pd.DataFrame, size: str) -> dict[str, object]:
-    first, split = rows.iloc[0], "test" if rows["test_top1"].notna().any() else "validation"
-    found = mean(rows["test_top1" if split == "test" else "val_top1"])
-    return {
-        **first[WHOSE],
-        "label": label(dict(first)),
-        "series": "control" if first["method"] == CONTROL else "final",
-        "split": split,
-        "size": rows[size].mean(),
-        "accuracy": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-    }
+    first = rows.iloc[0]
+    whose = {**first[WHOSE], "label": label(dict(first)), "series": series_of(first["method"])}
+    return {**whose, "size": rows[size].mean(), **top1(rows)}
 
 
 def floor(rows: pd.DataFrame) -> float:
-    """The lowest accuracy worth a place on the axis: what is far below the best of the finals, the control and the front."""
+    """The lower end of the accuracy axis (per cent), from the finals, the control and the front; trials do not extend it."""
     shown = rows.loc[rows["series"] != "trial", "accuracy"]
-    low = style.worth(shown)
-    least = float(shown.min()) if len(shown) else 0.0
-    return max(0.0, low if least < low else least - max(2.0, 0.3 * (float(shown.max()) - least)))
+    if not len(shown):
+        return 0.0
+    low, least = style.worth(shown), float(shown.min())
+    if least < low:
+        return low
+    return max(0.0, least - max(2.0, 0.3 * (float(shown.max()) - least)))
 
 
 def draw(table: pd.DataFrame, size: str, looks: Looks, wide: bool) -> Figure:
-    """A panel per model."""
+    """Draws a panel per model."""
     models, faces = list(table["model"].unique()), markers(table, looks)
     figure, grid = style.panels(len(models), wide, height=2.5 if wide else 2.2)
     low = 100 * table["size"].min()
@@ -114,16 +126,13 @@ def draw(table: pd.DataFrame, size: str, looks: Looks, wide: bool) -> Figure:
 
 
 def markers(table: pd.DataFrame, looks: Looks) -> dict[tuple[str, str], str]:
-    """The marker of each method, by method and group; where a method has several groups of variants, of each group."""
+    """The marker of each method and group: the method's own, or the group's where the method has several groups."""
     rows = table[table["method"] != CONTROL].drop_duplicates(["method", "group"])
     groups = list(rows["group"].unique())
     several = rows["method"].value_counts().gt(1).to_dict()
-    return {
-        (method, group): style.MARKERS[groups.index(group) % len(style.MARKERS)]
-        if several[method]
-        else looks[method].marker
-        for method, group in zip(rows["method"], rows["group"], strict=True)
-    }
+    found = {(m, g): looks[m].marker for m, g in zip(rows["method"], rows["group"], strict=True)}
+    by_group = {at: style.MARKERS[groups.index(at[1]) % len(style.MARKERS)] for at in found if several[at[0]]}
+    return found | by_group
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> None:
@@ -146,7 +155,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[st
 
 
 def staircase(axes: Axes, front: pd.DataFrame) -> None:
-    """The Pareto front of a panel."""
+    """Draws the Pareto front of a panel as steps."""
     steps = front.sort_values("size")
     axes.plot(100 * steps["size"], steps["accuracy"], drawstyle="steps-post", **FRONT)
 
@@ -154,12 +163,13 @@ def staircase(axes: Axes, front: pd.DataFrame) -> None:
 def every_final(
     axes: Axes, rows: pd.DataFrame, lowest: float, looks: Looks, faces: Mapping[tuple[str, str], str]
 ) -> None:
-    """The finals of a panel, methods a little beside each other; an arrow for each that lies below ``lowest`` (per cent)."""
+    """Draws the finals of a panel, those of several methods slightly shifted, with an arrow for each that is below ``lowest``
+    (per cent)."""
     groups = list(rows.groupby(["method", "group"], sort=True))
     for place, ((method, group), own) in enumerate(groups):
-        look = replace(looks[str(method)], marker=faces[str(method), str(group)])
-        crowded = len(groups) > 2 and len(own) > 1
-        moved = 1 + SIDEWAYS * (2 * (place + 0.5) / len(groups) - 1) if crowded else 1.0
+        look, moved = replace(looks[str(method)], marker=faces[str(method), str(group)]), 1.0
+        if len(groups) > 2 and len(own) > 1:
+            moved += SIDEWAYS * (2 * (place + 0.5) / len(groups) - 1)
         some = own.assign(size=own["size"] * moved).sort_values("size")
         finals(axes, some[some["accuracy"] >= lowest], look, joined=own["size"].nunique() >= CURVE)
         style.below(axes, 100 * some.loc[some["accuracy"] < lowest, "size"], lowest, look.colour)
@@ -175,29 +185,28 @@ def _trials(axes: Axes, points: pd.DataFrame, lowest: float, look: Look) -> None
 
 
 def finals(axes: Axes, points: pd.DataFrame, look: Look, *, joined: bool = False) -> None:
-    """Points with their intervals, at what is left in per cent; ``joined`` by a line, as they rise in size."""
+    """Draws points with their intervals over the size in per cent; ``joined``: with a line, by increasing size."""
     half = (points["high"] - points["accuracy"]).fillna(0)
-    edge = look.colour if look.hollow else INK
-    face = ink(markeredgewidth=0.6) | ink(
-        **look.mark(), markeredgecolor=edge, markersize=4.5, zorder=3 if look.hollow else 4
-    )
-    line = ink(linestyle="-" if joined else "none", linewidth=0.7, elinewidth=0.6)
-    axes.errorbar(100 * points["size"], points["accuracy"], half, **face, **line)
+    face = ink(markeredgewidth=0.6, markeredgecolor=INK, zorder=4)
+    if look.hollow:
+        face |= ink(markeredgecolor=look.colour, zorder=3)
+    line = ink(linestyle="-" if joined else "none", linewidth=0.7, elinewidth=0.6, markersize=4.5)
+    axes.errorbar(100 * points["size"], points["accuracy"], half, **face | look.mark(), **line)
 
 
 def control(axes: Axes, row: pd.Series) -> None:
-    """The dense line with the band of its interval."""
-    axes.axhline(row["accuracy"], color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
-    if not math.isnan(row["low"]):
-        axes.axhspan(row["low"], row["high"], color=INK, alpha=0.08, linewidth=0)
+    """Draws the dense control with the band of its interval."""
+    style.control_line(axes, row["accuracy"], row["low"], row["high"])
 
 
 def named(table: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], str]) -> list[Line2D]:
-    """An entry of the legend for each method, or each group of its variants."""
+    """An entry of the legend for each method, or for each group of its variants."""
     several, found = len({group for _, group in faces}) > 1, []
     for row in dicts(table.drop_duplicates(["method", "group", "said"])):
         if row["method"] != CONTROL:
-            name = f"{called(row)}: {row['group']}" if several and row["group"] else called(row)
+            name = called(row)
+            if several and row["group"]:
+                name += f": {row['group']}"
             look = replace(looks[row["method"]], marker=faces[row["method"], row["group"]])
             found.append(key(name, **look.mark(), linestyle="none"))
     return sorted(found, key=lambda line: line.get_markerfacecolor() == "white")
@@ -208,16 +217,18 @@ def _handles(table: pd.DataFrame, looks: Looks, faces: Mapping[tuple[str, str], 
     if not (table["series"] == "trial").any():
         found.append(key("Pareto front", **FRONT))
     present = table.drop_duplicates(["series", "split"]).sort_values("series", key=lambda s: s.map(SERIES.index))
-    for series, split in zip(present["series"], present["split"], strict=True):
-        if series == "trial":
-            found.append(key("trial (validation)", color="#999999", marker="o", linestyle="none", markersize=3.6))
-        elif series == "front":
-            found.append(key("front (validation)", color="#777777", linewidth=1))
-        elif series == "final":
+    return [*found, *(_series_key(*row) for row in zip(present["series"], present["split"], strict=True))]
+
+
+def _series_key(series: str, split: str) -> Line2D:
+    """The legend's entry of a series."""
+    match series:
+        case "trial":
+            return key("trial (validation)", color="#999999", marker="o", linestyle="none", markersize=3.6)
+        case "front":
+            return key("front (validation)", color="#777777", linewidth=1)
+        case "final":
             face = ink(color="#bbbbbb", markeredgecolor=INK, marker="o", linestyle="none")
-            found.append(key(f"final ({split}, mean, 95 % interval)", **face))
-        else:
-            found.append(
-                key(f"{CONTROL} ({split}, mean, 95 % interval)", color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
-            )
-    return found
+            return key(f"final ({split}, mean, 95 % interval)", **face)
+        case _:
+            return style.control_key(f"{CONTROL} ({split}, mean, 95 % interval)")

@@ -1,4 +1,4 @@
-"""Every cell of a comparison by itself: the methods below each other, with their intervals and the letters of their groups."""
+"""A panel for each cell of a comparison: all methods with their intervals and the letters of their groups."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.markers import CARETLEFT
 
 from reports.figures import style
-from reports.figures.catalog import Figure, numbers
-from reports.figures.style import CONTROL_DASH, INK, Looks, ink, key
+from reports.figures.catalog import Figure, if_empty, numbers
+from reports.figures.style import Looks, ink
 from reports.load.records import CONTROL, Study, dicts
 from reports.statistics.groups import top_groups
 from reports.statistics.summary import mean
@@ -26,8 +26,11 @@ ROW = 0.14  # inches of paper for one method
 
 
 def cells(study: Study) -> pd.DataFrame:
-    """One row per cell and method, best first over all cells: top-1 on test in per cent, mean over ``n`` seeds with the ends of
-    its 95 % t interval (NaN for one seed), its letters (`reports.statistics.groups`), and the same of the dense control."""
+    """Returns one row per cell and method, by decreasing mean over all cells.
+
+    Test top-1 in per cent, mean over ``n`` seeds with the ends of its 95 % t interval (NaN for one seed), its letters
+    (`reports.statistics.groups`), and the dense control.
+    """
     frame = tidy(study)
     if not comparable(frame):
         return pd.DataFrame(columns=COLUMNS)
@@ -37,11 +40,10 @@ def cells(study: Study) -> pd.DataFrame:
     rows = []
     for row in dicts(found):
         model = max((m for m in study.entries["model"].unique() if row["cell"].startswith(m)), key=len)
-        over = dense.get(model, mean([]))
-        half = 0.0 if math.isnan(row["half"]) else row["half"]
-        ends = {"low": row["mean"] - half, "high": row["mean"] + half} if half else {"low": math.nan, "high": math.nan}
-        beside = {"dense": over.mean, "dense_low": over.low, "dense_high": over.high}
-        rows.append({**row, **ends, **beside, **whose[row["method"]], "model": model})
+        half = row["half"] or math.nan  # a width of 0 is not drawn
+        ends = {"low": row["mean"] - half, "high": row["mean"] + half}
+        beside = dense.get(model, mean([])).prefixed("dense")
+        rows.append({**row, **ends, **beside, **whose[row["method"]].columns(), "model": model})
     table = pd.DataFrame(rows, columns=COLUMNS)
     place = table["label"].map(list(order.index).index)
     return table.assign(place=place).sort_values(["cell", "place"], kind="stable", ignore_index=True)[COLUMNS]
@@ -53,35 +55,34 @@ def _controls(study: Study) -> pd.DataFrame:
 
 
 def figure(study: Study) -> Figure:
-    """A panel for each cell."""
+    """The figure with a panel for each cell."""
     table = cells(study)
     models = list(table["model"].unique())
     where = f"on {models[0]}" if len(models) == 1 else "in each cell"
     caption = (
         f"Test top-1 of each method {where}, mean over {numbers(table['n'])} seeds with 95 % t intervals (none for one "
-        "seed); methods in the order of their mean over all cells, those injected hollow and grey. Within a cell, methods that "
-        "share a letter cannot be told apart (paired t tests, Holm). Dashed and shaded: the dense model that they start from. "
-        f"An arrow: far to the left of the axis, where the number says. {FAILED}"
+        "seed). Methods are ordered by their mean over all cells; added baselines are hollow and grey. Within a cell, methods "
+        "that share a letter are not significantly different (paired t tests, Holm's correction). Dashed and shaded: the dense "
+        f"control. An arrow: the mean is far below the axis, and the number is printed. {FAILED}"
     )
-    missing = "" if len(table) else ALONE
-    return Figure("cells", "Every cell", caption, table, partial(draw, table), missing)
+    missing = if_empty(table, ALONE)
+    return Figure("cells", "Accuracy in each cell", caption, table, partial(draw, table), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
-    """Panels that share their rows, so that the names stand at the left only."""
+    """Draws panels with the same rows, so that only the leftmost ones name the methods."""
     labels, names = list(dict.fromkeys(table["label"])), list(dict.fromkeys(table["cell"]))
-    canvas, grid = style.panels(
-        len(names), wide, height=0.45 + ROW * len(labels), most=3, least=0.45 + ROW * len(labels)
-    )
-    alone = table["model"].nunique() == 1  # then the caption names it
+    tall = 0.45 + ROW * len(labels)
+    canvas, grid = style.panels(len(names), wide, height=tall, most=3, least=tall)
+    one_model = table["model"].nunique() == 1  # then the caption names it, and the titles need not
     for (axes,), name in zip(grid, names, strict=True):
         own = table[table["cell"] == name]
         _panel(axes, own, labels, looks)
-        style.title(axes, name.removeprefix(own["model"].iloc[0]).removeprefix(": ") if alone else name)
+        if one_model:
+            name = name.removeprefix(own["model"].iloc[0]).removeprefix(": ")
+        style.title(axes, name)
     if table["dense"].notna().any():
-        style.legend(
-            canvas, [key(f"{CONTROL} (mean, 95 % interval)", color=INK, linestyle=CONTROL_DASH, linewidth=0.9)], wide
-        )
+        style.legend(canvas, [style.control_key(f"{CONTROL} (mean, 95 % interval)")], wide)
     return canvas
 
 
@@ -89,32 +90,42 @@ def _panel(axes: Axes, rows: pd.DataFrame, labels: list[str], looks: Looks) -> N
     lowest = style.worth(rows["mean"])
     for row in dicts(rows):
         _row(axes, row, labels.index(row["label"]), lowest, looks)
-    if not math.isnan(dense := float(rows["dense"].iloc[0])):
-        axes.axvline(dense, color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
-        if not math.isnan(low := float(rows["dense_low"].iloc[0])):
-            axes.axvspan(low, float(rows["dense_high"].iloc[0]), color=INK, alpha=0.08, linewidth=0)
+    dense, low, high = (float(rows[name].iloc[0]) for name in ("dense", "dense_low", "dense_high"))
+    if not math.isnan(dense):
+        style.control_line(axes, dense, low, high, vertical=True)
     left, right = axes.get_xlim()
-    far = bool((rows["mean"] < lowest).any())
-    axes.set_xlim(lowest if far else max(left, lowest - 0.25 * (right - lowest)), min(right, 101.0))
+    start = max(left, lowest - 0.25 * (right - lowest))
+    if (rows["mean"] < lowest).any():
+        start = lowest
+    axes.set_xlim(start, min(right, 101.0))
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), labels if style.leftmost(axes) else [""] * len(labels))
+    names = labels if style.leftmost(axes) else [""] * len(labels)
+    axes.set_yticks(range(len(labels)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("Test top-1 (%)")
 
 
 def _row(axes: Axes, row: Mapping[str, Any], place: int, lowest: float, looks: Looks) -> None:
-    look = looks[row["method"]]
-    said = row["letters"] or ("" if row["n"] else "failed")
-    axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), fontsize=6, va="center", color="#555555")
+    look, half = looks[row["method"]], row["mean"] - row["low"]
+    letters = row["letters"]
+    if not letters and not row["n"]:
+        letters = "failed"
+    axes.text(1.02, place, letters, transform=axes.get_yaxis_transform(), fontsize=6, va="center", color="#555555")
     if not row["n"]:
         return
     if row["mean"] < lowest:
         axes.plot([lowest], [place], marker=CARETLEFT, color=look.colour, markersize=5, clip_on=False)
-        spread = f" ± {row['mean'] - row['low']:.1f}" if not math.isnan(row["low"]) else ""
         where = ink(xytext=(6, 0), textcoords="offset points", va="center", fontsize=6, color="#555555")
-        axes.annotate(f"{row['mean']:.1f}{spread}", (lowest, place), **where)
+        axes.annotate(_number(row["mean"], half), (lowest, place), **where)
         return
-    half = 0.0 if math.isnan(row["low"]) else row["mean"] - row["low"]
+    bar = [half] if half > 0 else None
     mark = ink(**look.mark(), markersize=3.8, elinewidth=0.9, zorder=3)
-    axes.errorbar([row["mean"]], [place], xerr=[half] if half else None, **mark)
+    axes.errorbar([row["mean"]], [place], xerr=bar, **mark)
+
+
+def _number(mean: float, half: float) -> str:
+    """A mean with the half width of its interval, where it has one."""
+    if math.isnan(half):
+        return f"{mean:.1f}"
+    return f"{mean:.1f} ± {half:.1f}"

@@ -1,25 +1,24 @@
-"""Accuracy against all that a smaller model may save: weights, MACs, bytes, time, and the time that its training took.
+"""Accuracy against several costs of a model: weights, MACs, bytes, latency, and the MACs and time of its training.
 
-Everything is a share of the dense model's. What was not measured is not drawn: a masked model is as slow as the dense one,
-whatever its MACs promise, and so it has no latency here.
+Each cost is a share of the dense model's. Costs that were not measured are not drawn: a masked model is as slow as the dense
+one, whatever its MACs, and has no latency here.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from reports.figures import accuracy, speed, style
-from reports.figures.catalog import Figure, numbers
-from reports.figures.style import CONTROL_DASH, INK, Looks, key
+from reports.figures.catalog import Figure, if_empty, numbers
+from reports.figures.style import Looks, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, dicts, label
-from reports.statistics.summary import mean
 from reports.tables import ledger
 
 AXES = {
@@ -31,38 +30,52 @@ AXES = {
     "seconds": "Training time (%)",
 }
 COLUMNS = [*accuracy.WHOSE, "label", "series", "split", "cost", "size", "accuracy", "low", "high", "n", "front"]
-CHARGED = ["model", "plain", "samples", "macs", "seconds"]
-SETTING = ["device", "threads", "precision", "wanted", "mode"]
-WIDE = 5  # the ratio of an axis' ends above which it is logarithmic
+WIDE = 5  # ratio of the ends of an axis above which it is logarithmic
+TRAINED = ["model", "plain", "samples", "macs", "seconds"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How runs were timed; ``wanted`` is the requested batch: a number, or "auto" for the best."""
+
+    device: str
+    threads: int
+    precision: str
+    wanted: str
+    mode: str
+
+    @property
+    def batch(self) -> str:
+        """The requested batch in words."""
+        return speed.BATCHES.get(self.wanted, f"batch {self.wanted}")
+
+
+SETTING = [field.name for field in fields(Setting)]
 
 
 def costs(study: Study) -> pd.DataFrame:
-    """One row per configuration (finals, controls) and cost that is known of it.
+    """Returns one row per configuration (finals, controls) and known cost.
 
     ``size`` is the cost as a share of the dense model's, mean over the seeds; ``accuracy`` is top-1 in per cent with its 95 %
-    t interval, of the ``split``; ``front``: no other configuration of the model is at least as accurate at a lower cost.
+    t interval, on the ``split``; ``front``: no other configuration of the model is at least as accurate at a lower cost.
     """
     rows = []
     for _, own in accuracy.grouped(entries(study), study).groupby(CONFIGURATION, sort=True):
-        first, split = dicts(own)[0], "test" if own["test_top1"].notna().any() else "validation"
-        over = mean(own["test_top1" if split == "test" else "val_top1"])
-        whose = {**{name: first[name] for name in accuracy.WHOSE}, "label": label(first), "split": split}
-        whose |= {"series": "control" if first["method"] == CONTROL else "final", "front": False}
-        whose |= {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n}
+        first = dicts(own)[0]
+        whose = {**{name: first[name] for name in accuracy.WHOSE}, "label": label(first), "front": False}
+        whose |= {"series": accuracy.series_of(first["method"]), **accuracy.top1(own)}
         rows += [{**whose, "cost": cost, "size": own[cost].mean()} for cost in AXES if own[cost].notna().any()]
     table = pd.DataFrame(rows, columns=COLUMNS).dropna(subset="accuracy", ignore_index=True)
-    table["front"] = accuracy.beaten_by_none(table, ["model", "cost"], table.index)
-    place = table["cost"].map(list(AXES).index)
-    return table.assign(place=place).sort_values(["model", "place", "method"], kind="stable", ignore_index=True)[
-        COLUMNS
-    ]
+    table["front"] = accuracy.pareto_optimal(table, ["model", "cost"], table.index)
+    by, place = ["model", "place", "method"], table["cost"].map(list(AXES).index)
+    return table.assign(place=place).sort_values(by, kind="stable", ignore_index=True)[COLUMNS]
 
 
 def entries(study: Study) -> pd.DataFrame:
-    """The finished finals and controls of a study, but for those derived from another run, with what each costs as a share of
-    the dense model's (NaN: unknown).
+    """Returns the finished finals and controls of a study, without those derived from another run, with their costs as shares
+    of the dense model's (NaN: unknown).
 
-    Training is what the ledger charges (`reports.tables.ledger`), as a share of the longest training of a dense control.
+    Training costs are those of the cost ledger (`reports.tables.ledger`), relative to the longest training of a dense control.
     """
     rows = accuracy.underived(study)
     dense = rows["method"] == CONTROL
@@ -70,76 +83,82 @@ def entries(study: Study) -> pd.DataFrame:
     known = rows["run"].map(lambda run: study.records[run].metrics.bytes_reference).astype(float)
     times = timed(study)
     latency = rows["run"].map(times).astype(float).mask(dense & bool(times), 1.0)
-    charged = pd.DataFrame([_charged(study, entry) for entry in dicts(rows)], columns=CHARGED, index=rows.index)
-    plain = charged[charged["plain"].astype(bool)]
+    trained = _training_costs(study, rows)
+    plain = trained[trained["plain"].eq(True)]
     longest = plain[plain["samples"] == plain.groupby("model")["samples"].transform("max")]
     usual = longest.groupby("model")[["samples", "seconds"]].mean()
     return rows.assign(
         bytes_left=rows["bytes_sparse"] / known.fillna(rows["model"].map(whole)),
         latency=latency,
-        training=charged["macs"] / rows["model"].map(usual["samples"]),
-        seconds=charged["seconds"] / rows["model"].map(usual["seconds"]),
+        training=trained["macs"] / rows["model"].map(usual["samples"]),
+        seconds=trained["seconds"] / rows["model"].map(usual["seconds"]),
     )
 
 
-def _charged(study: Study, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is charged; records that do not say how large the dense model is are not."""
-    unknown = math.isnan(study.records[entry["run"]].metrics.params_reference)
-    return {"plain": False} if unknown else ledger.charge(study, entry)
+def _training_costs(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """Training costs of the runs of these entries; NaN where a record lacks the size of the dense model."""
+    known = [run for run in rows["run"] if "params/reference" in study.records[run]["metrics"]]
+    some = rows[rows["run"].isin(known)]
+    found = [ledger.training_cost(study, entry) for entry in dicts(some)]
+    return pd.DataFrame(found, columns=TRAINED, index=some.index).reindex(rows.index)
 
 
-def setting(study: Study) -> dict[str, Any]:
-    """The setting in which most finals were timed; of several the best batch, uncompiled, in fp32. Empty where none was."""
+def setting(study: Study) -> Setting | None:
+    """Returns the setting in which most finals were timed; of several, preferably the best batch, uncompiled, fp32. None where
+    nothing was timed."""
     counts = speed.speed(study).groupby(SETTING, sort=True)["run"].nunique()
     if not len(counts):
-        return {}
+        return None
     most = counts[counts == counts.max()].reset_index()
     rank = (most["wanted"] != "auto").astype(int) * 4 + (most["mode"] != "eager") * 2 + (most["precision"] != "fp32")
-    return dicts(most.loc[[rank.idxmin()], SETTING])[0]
+    return Setting(**dicts(most.loc[[rank.idxmin()], SETTING])[0])
 
 
 def timed(study: Study) -> dict[str, float]:
-    """The latency of each timed run that has become smaller, as a share of the dense model's."""
+    """Returns the latency of each timed run with a physically smaller model, as a share of the dense model's, by run."""
     table, chosen = speed.speed(study), setting(study)
-    for name, value in chosen.items():
+    if chosen is None:
+        return {}
+    for name, value in asdict(chosen).items():
         table = table[table[name] == value]
     return dict(zip(table["run"], table["latency"], strict=True))
 
 
 def figure(study: Study) -> Figure:
-    """Accuracy against every cost."""
+    """The figure of accuracy against every cost."""
     table, chosen = costs(study), setting(study)
     caption = (
         "Test top-1 of finals and of the dense control (dashed, shaded), mean over "
-        f"{numbers(table['n'])} seeds with 95 % t intervals (none for one seed), against what each costs as a share of the "
-        f"dense model's; to the right is cheaper. {accuracy.DRAWN} Bytes: 4 for "
-        "each non-zero weight and for positions the smaller of a bit mask and 4-bit indices. Training is counted with the "
-        "dense model that a run starts from, over the longest training of a dense control: MACs (masks save none), and "
-        "seconds, blurred where several runs shared the machine. "
+        f"{numbers(table['n'])} seeds with 95 % t intervals (none for one seed), against several costs, as shares of the dense "
+        f"model's; cheaper models are on the right. {accuracy.DRAWN} Bytes: 4 for each non-zero weight, and for the positions "
+        "the smaller of a bit mask and 4-bit indices. Training costs include the dense model that a run starts from, and are "
+        "relative to the longest training of a dense control: MACs (masks save none), and seconds (inexact where several runs "
+        "shared the machine). "
     )
-    if chosen:
-        batch = speed.BATCHES.get(chosen["wanted"], f"batch {chosen['wanted']}")
+    if chosen is not None:
         caption += (
-            f"Latency: measured in turns with the dense model, {batch}, {chosen['precision']}, {chosen['mode']}, on "
-            f"{chosen['device']} with {chosen['threads']} threads; where others were timed, the figure of speed has them. "
+            f"Latency: measured alternately with the dense model, {chosen.batch}, {chosen.precision}, {chosen.mode}, on "
+            f"{chosen.device} with {chosen.threads} threads; the figure of speed shows other settings that were timed. "
         )
-    missing = "" if (table["series"] == "final").any() else "no final has a result yet"
+    missing = if_empty(table[table["series"] == "final"], "no final has a result yet")
     title = "Accuracy against every cost"
     return Figure("costs", title, caption + _untimed(study), table, partial(draw, table), missing)
 
 
 def _untimed(study: Study) -> str:
-    """How many finals have no latency, and why, as a sentence."""
+    """A sentence on how many finals have no latency, and why."""
     masked, finals = speed.masked(study), study.done("final")
     finals = finals[finals["method"] != CONTROL]
     missing = len(finals) - int(finals["run"].isin(timed(study)).sum()) - masked
-    told = [f"{masked} masked ones are as slow as the dense model"] if masked else []
-    told += [f"{missing} were not timed"] if missing else []
-    return f"Without a latency: {' and '.join(told)}." if told else ""
+    reasons = {"masked models, which are as slow as the dense model": masked, "models that were not timed": missing}
+    told = [f"{count} {reason}" for reason, count in reasons.items() if count]
+    if not told:
+        return ""
+    return f"Finals without a latency: {'; '.join(told)}."
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
-    """A panel per cost that has no figure of its own; for several models a column of panels each."""
+    """Draws a panel per cost, except for those with a figure of their own; for several models, a column of panels each."""
     models, faces = list(table["model"].unique()), accuracy.markers(table, looks)
     known = [cost for cost in AXES if (table.loc[table["series"] == "final", "cost"] == cost).any()]
     shown = [cost for cost in known if cost not in accuracy.SIZES] or known
@@ -157,7 +176,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
     handles = accuracy.named(table, looks, faces)
     handles.append(key("Pareto front", **accuracy.FRONT))
     if (table["series"] == "control").any():
-        handles.append(key(CONTROL, color=INK, linestyle=CONTROL_DASH, linewidth=0.9))
+        handles.append(style.control_key())
     style.legend(figure, handles, wide)
     return figure
 
@@ -169,12 +188,18 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks, faces: Mapping[tuple[st
     lowest = style.worth(rows["accuracy"])
     accuracy.every_final(axes, rows[rows["series"] == "final"], lowest, looks, faces)
     _cost_axis(axes, rows["size"])
-    style.accuracy_axis(axes, "Top-1 accuracy (%)", lowest if (rows["accuracy"] < lowest).any() else None)
+    limit = lowest if (rows["accuracy"] < lowest).any() else None
+    style.accuracy_axis(axes, "Top-1 accuracy (%)", limit)
 
 
 def _cost_axis(axes: Axes, sizes: pd.Series) -> None:
-    """From the dearest on the left, which is the dense model or more, to the cheapest on the right."""
-    low, high = 100 * float(sizes.min()) if len(sizes) else 0.0, max(100.0, 100 * float(sizes.max() or 0))
-    log = 0 < low < high / WIDE
-    style.percent_axis(axes, low if log else min(low, 90.0), log=log)
-    axes.set_xlim(left=1.12 * high if log else high + 0.03 * (high - low) + 0.5)
+    """Sets up the x axis, from the highest cost on the left (that of the dense model, or more) to the lowest on the right."""
+    low, high = 0.0, 100.0
+    if len(sizes):
+        low, high = 100 * float(sizes.min()), max(100.0, 100 * float(sizes.max()))
+    if 0 < low < high / WIDE:
+        style.percent_axis(axes, low, log=True)
+        axes.set_xlim(left=1.12 * high)
+    else:
+        style.percent_axis(axes, min(low, 90.0), log=False)
+        axes.set_xlim(left=high + 0.03 * (high - low) + 0.5)

@@ -1,6 +1,7 @@
-"""How long a channel takes to leave, when it is given back, and what becomes of those that were: sweeps of decay's settings.
+"""Sweeps of the settings of decay pruning: accuracy, and how many channels were released, over the steps of a decay and over
+the thresholds of release.
 
-A sweep is what its study declared as facts of its variants: ``steps``, or the thresholds ``rate`` and ``length``.
+The swept values are facts of the variants that the study declared: ``steps``, or the thresholds ``rate`` and ``length``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from bench.records.study_record import CellRecord
 from reports.figures import style
-from reports.figures.catalog import Figure, numbers
+from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.hosts import policy
 from reports.figures.style import CONTROL_DASH, INK, LINES, MARKERS, Looks, ink, key
 from reports.load.published import SMOOTH
@@ -33,18 +34,18 @@ AXES = {STEPS: "N, steps of a decay", RATE: "Threshold of C_rate", LENGTH: "Thre
 
 
 def decay(study: Study) -> pd.DataFrame:
-    """One row per variant and sweep that it is part of, and one per control (sweep ""): means with 95 % t intervals.
+    """Returns one row per variant and sweep that contains it, and one per control (sweep ""): means with 95 % t intervals.
 
-    ``accuracy`` is test top-1 (per cent), over ``x``; ``name`` is the policy where N is swept, and elsewhere the reading of
-    C_len. ``released``: how often a channel was given back, ``stayed``: how many of those channels are there in the end.
+    ``accuracy`` is test top-1 (per cent), over ``x``; ``name`` is the policy where N is swept, else the interpretation of
+    C_len. ``released``: how many releases of a channel there were; ``stayed``: how many of these channels are in the final
+    model.
     """
     cells, rows = study.declared.cells, list[dict[str, Any]]()
     least = _least(study)
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, facts = dicts(own)[0], _facts(cells.get(str(cell)))
-        over = mean(own["test_top1"])
+        first, facts = dicts(own)[0], cells.get(str(cell), {}).get("facts") or {}
         row = {**{name: first[name] for name in WHOSE}, "label": label(first), "sweep": "", "name": "", "x": math.nan}
-        row |= {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n} | _counts(study, own)
+        row |= mean(own["test_top1"]).columns("accuracy") | _counts(study, own)
         reading = str(first["params"].get("leave.variant", ""))
         if first["method"] == CONTROL:
             rows.append(row)
@@ -59,7 +60,7 @@ def decay(study: Study) -> pd.DataFrame:
 
 
 def _least(study: Study) -> dict[tuple[str, str], float]:
-    """The lowest threshold of each kind for each reading: where the other one is swept, it stands at this."""
+    """The lowest threshold of each kind, by interpretation of C_len: its value while the other threshold is swept."""
     found: dict[tuple[str, str], float] = {}
     for cell in study.declared.cells.values():
         params, facts = dict(setting.split("=", 1) for setting in cell.settings or ()), _facts(cell)
@@ -75,45 +76,46 @@ def _facts(cell: CellRecord | None) -> Mapping[str, float]:
 
 
 def _counts(study: Study, own: pd.DataFrame) -> dict[str, float]:
-    """What the method counted up to the end of its runs, mean over them; NaN where it counts nothing."""
+    """The method's counters at the end of its runs, mean over the runs; NaN where it has no such counter."""
     found: dict[str, float] = {}
     for name in COUNTS:
         ends = [study.curves(run).get(f"method/{name}", pd.Series(dtype=float)).dropna() for run in own["run"]]
-        over = mean(float(end.iloc[-1]) for end in ends if len(end))
-        found |= {name: over.mean, f"{name}_low": over.low, f"{name}_high": over.high}
+        found |= mean(float(end.iloc[-1]) for end in ends if len(end)).prefixed(name)
     return found
 
 
 def figure(study: Study) -> Figure:
-    """Accuracy and released channels over each sweep."""
+    """The figure of accuracy and released channels over each sweep."""
     table = decay(study)
     swept = table[table["sweep"] != ""]
     caption = (
         f"Above: test top-1, means over {numbers(swept['n'])} seeds with 95 % t intervals (none for one seed), over the steps "
-        "N of a decay, for smooth pruning (+SP) and self-rectifying too (+SR), and over each threshold of self-rectifying in "
-        "each reading of C_len, the other threshold at its lowest. Grey line and band: the host alone, which N = 1 of +SP is; "
-        "dashed: the dense control. Below: how often a channel was given back (filled; each time counts), and how many of "
-        f"these are there in the end (hollow). {_told(swept)} No number here is from a paper."
+        "N of a decay, for smooth pruning (+SP) and with self-rectifying (+SR), and over each threshold of self-rectifying, "
+        "for each interpretation of C_len, with the other threshold at its lowest value. Grey line and band: the host alone, "
+        "which equals +SP with N = 1; dashed: the dense control. Below: the number of releases of a channel (filled; a channel "
+        f"can be released several times), and how many of these channels are in the final model (hollow). {_told(swept)} No "
+        "number here is from a paper."
     )
-    missing = "" if len(swept) else "no variant has a result yet"
-    return Figure("decay", "Decay: its steps, and what is released", caption, table, partial(draw, table), missing)
+    missing = if_empty(swept, "no variant has a result yet")
+    title = "Decay: number of steps, and released channels"
+    return Figure("decay", title, caption, table, partial(draw, table), missing)
 
 
 def _told(rows: pd.DataFrame) -> str:
-    """In how many variants channels were released, in one sentence."""
+    """A sentence on how many variants released channels."""
     own = rows.drop_duplicates(["model", "label"])
     some = own[own["released"] > 0]
     kept = int((some["stayed"] > 0).sum())
-    return f"Of {len(own)} variants {len(some)} released channels, and in {kept} of these some stayed."
+    return f"Of {len(own)} variants {len(some)} released channels, and {kept} of these kept some of them to the end."
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
-    """For each model a column per sweep: accuracy above, channels below."""
+    """Draws for each model a column per sweep: accuracy above, channels below."""
     swept = table[table["sweep"] != ""]
-    plans = swept[
-        swept.groupby(["model", "sweep"])["x"].transform("nunique") > 1
-    ]  # of one value there is nothing to see
-    plans = (plans if len(plans) else swept)[["model", "sweep"]].drop_duplicates()
+    plans = swept[swept.groupby(["model", "sweep"])["x"].transform("nunique") > 1]
+    if not len(plans):  # no sweep has two values yet
+        plans = swept
+    plans = plans[["model", "sweep"]].drop_duplicates()
     several = table["model"].nunique() > 1
     titles = {STEPS: "steps", RATE: "release: rate", LENGTH: "release: length"}
     figure, grid = style.panels(len(plans), wide, rows=2, height=2.6)
@@ -129,15 +131,16 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
             if sweep != RATE and (own["x"] > 0).all():
                 style.log_axis(axes.xaxis)
         beneath.set_xlabel(AXES[sweep])
-        above.set_ylabel("Test top-1 (%)" if style.leftmost(above) else "")
-        beneath.set_ylabel("Channels" if style.leftmost(beneath) else "")
-        style.title(above, f"{model}: {titles[sweep]}" if several else titles[sweep], named)
+        style.label_y(above, "Test top-1 (%)")
+        style.label_y(beneath, "Channels")
+        name = f"{model}: {titles[sweep]}" if several else titles[sweep]
+        style.title(above, name, named)
     style.legend(figure, _handles(table, looks), wide)
     return figure
 
 
 def _lines(axes: Axes, rows: pd.DataFrame) -> None:
-    """What the sweeps are compared with: the host alone, and the dense control."""
+    """Draws the references of the sweeps: the host alone, and the dense control."""
     for row in dicts(rows[(rows["sweep"] == STEPS) & (rows["name"] == SMOOTH) & (rows["x"] == 1)]):
         axes.axhline(row["accuracy"], color="#777777", linewidth=0.9)
         if not math.isnan(row["low"]):
@@ -147,7 +150,7 @@ def _lines(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _face(rows: pd.DataFrame, index: int, looks: Looks) -> dict[str, Any]:
-    """One look per policy or reading: marker, dashes and shade."""
+    """Marker, dashes and shade of a policy or an interpretation of C_len."""
     colour = style.shade(looks[rows["method"].iloc[0]].colour, 2 - index % 3, 3)
     return ink(color=colour, marker=MARKERS[index % len(MARKERS)], linestyle=LINES[index % len(LINES)], markersize=4)
 
@@ -169,8 +172,11 @@ def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:
     row = dicts(table[table["sweep"] != ""].sort_values("reconstruction", ascending=False).head(1))[0]
     colour = looks[row["method"]].colour
     face = ink(marker="o", color=colour, linestyle="none")
-    found = [key(f"{called(row)}, released", **face), key("of these, left in the end", markerfacecolor="white", **face)]
+    found = [
+        key(f"{called(row)}, released", **face),
+        key("of these, in the final model", markerfacecolor="white", **face),
+    ]
     found.append(key("host alone", color="#777777", linewidth=0.9))
     if (table["sweep"] == "").any():
-        found.append(key(CONTROL, color=INK, linestyle=CONTROL_DASH, linewidth=0.9))
+        found.append(style.control_key())
     return found

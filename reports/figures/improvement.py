@@ -1,4 +1,4 @@
-"""Probability of improvement over a baseline: how often a run is the better one of two (Agarwal et al. 2021)."""
+"""Probability of improvement over a baseline (Agarwal et al. 2021)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from reports.figures import style
-from reports.figures.catalog import Figure, numbers
+from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import CONTROL_DASH, INK, Looks, ink
 from reports.load.records import dicts
 from reports.statistics.bootstrap import improvement
@@ -21,46 +21,51 @@ ROW = 0.155  # inches of paper for one method
 
 
 def improvements(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """For every other method, by falling probability: that a run of it beats one of the baseline in the same cell (0 to 1,
-    ties half), mean over the ``cells`` that both have, with its 95 % bootstrap interval (NaN where a cell has one run)."""
+    """Returns for every other method the probability (0 to 1) that one of its runs has a higher score than a run of the
+    baseline in the same cell, by decreasing probability.
+
+    Ties count one half. It is the mean over the ``cells`` that both have, with its 95 % bootstrap interval (NaN where a cell
+    has one run).
+    """
     theirs, rows = strata(frame, baseline), []
     for shown, whose in identities(frame).items():
         if shown != baseline:
             ours = strata(frame, shown)
             found = improvement(ours, theirs, shown, baseline)
             numbers = {"probability": found.value, "low": found.low, "high": found.high}
-            rows.append({**whose, "baseline": baseline, "cells": len(set(ours) & set(theirs)), **numbers})
+            rows.append({**whose.columns(), "baseline": baseline, "cells": len(set(ours) & set(theirs)), **numbers})
     table = pd.DataFrame(rows, columns=COLUMNS).dropna(subset="probability")
     return table.sort_values(["probability", "label"], ascending=[False, True], ignore_index=True)
 
 
 def figure(frame: pd.DataFrame, baseline: str) -> Figure:
-    """The methods of a frame against a baseline; "" where there is none."""
-    able = comparable(frame) and bool(baseline)
-    table = improvements(frame, baseline) if able else pd.DataFrame(columns=COLUMNS)
+    """The figure of the methods of a frame against a baseline; "" where there is none."""
+    table = pd.DataFrame(columns=COLUMNS)
+    if comparable(frame) and baseline:
+        table = improvements(frame, baseline)
     seeds = frame.groupby(["cell", "method"])["seed"].nunique()
     caption = (
-        f"Probability that a run of a method is better than one of {baseline} in the same cell, ties half, mean over "
-        f"{numbers(table['cells']).removeprefix('n = ')} cells of {numbers(seeds)} seeds, with 95 % intervals of a bootstrap "
-        "within cells (none where a cell has one run; with few seeds they are too narrow). It says how often, not by how "
-        f"much. {FAILED}"
+        f"Probability that a run of a method has a higher score than a run of {baseline} in the same cell (ties count one "
+        f"half), mean over {numbers(table['cells']).removeprefix('n = ')} cells of {numbers(seeds)} seeds, with 95 % intervals "
+        "of a bootstrap within cells (none where a cell has one run; with few seeds they are too narrow). It does not measure "
+        f"the size of the difference. {FAILED}"
     )
-    missing = (
-        "" if len(table) else ALONE if baseline else "the baseline has no final, so there is nothing to improve on"
-    )
-    title = f"Probability of improvement over {baseline}" if baseline else "Probability of improvement"
+    missing, title = if_empty(table, ALONE), f"Probability of improvement over {baseline}"
+    if not baseline:
+        missing, title = "the baseline has no final, so no method can be compared with it", "Probability of improvement"
     return Figure("improvement", title, caption, table, partial(draw, table), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Canvas:
-    """A row for each method; the dashed line is a coin's toss."""
+    """Draws a row for each method; the dashed line is a probability of one half."""
     canvas, [[axes]] = style.panels(1, wide, height=0.4 + ROW * len(table))
     for place, row in enumerate(dicts(table)):
         look = looks[row["method"]]
         ends = [[row["probability"] - row["low"]], [row["high"] - row["probability"]]]
         bars = ink(**look.mark(), elinewidth=0.9, capsize=1.5, markersize=4)
-        drawn = None if math.isnan(row["low"]) else ends
-        axes.errorbar([row["probability"]], [place], xerr=drawn, **bars)
+        if not math.isnan(row["low"]):
+            bars["xerr"] = ends
+        axes.errorbar([row["probability"]], [place], **bars)
     axes.axvline(0.5, color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(len(table) - 0.4, -0.6)

@@ -1,4 +1,4 @@
-"""Performance profiles: what share of a method's runs is above each accuracy (Agarwal et al. 2021, arXiv:2108.13264)."""
+"""Performance profiles: the share of a method's runs above each accuracy (Agarwal et al. 2021, arXiv:2108.13264)."""
 
 from __future__ import annotations
 
@@ -14,56 +14,71 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures import style
-from reports.figures.catalog import Figure, numbers
+from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import Look, Looks, ink, key
 from reports.load.records import dicts
 from reports.statistics.bootstrap import profile
 from reports.statistics.frame import strata
-from reports.tables.comparison import ALONE, FAILED, comparable, counted, identities
+from reports.tables.columns import counted
+from reports.tables.comparison import ALONE, FAILED, comparable, identities
 
 TAUS = 201
-MOST = 8  # methods whose bands can be told apart
+MOST = 8  # methods up to which their bands are drawn
 COLUMNS = ["method", "reconstruction", "label", "tau", "share", "low", "high", "runs"]
 
 
 def profiles(frame: pd.DataFrame) -> pd.DataFrame:
-    """Share (0 to 1) of each method's runs above ``tau``, up to the highest score, with the ends of its pointwise 95 %
-    bootstrap interval (NaN where a cell has one run). Scores far below all others count, but tau does not begin so low."""
-    scores, rows = frame["score"].dropna(), []
-    taus = np.linspace(_floor(scores), math.ceil(scores.max()), TAUS).tolist() if len(scores) else []
+    """Returns the share (0 to 1) of each method's runs above ``tau``, up to the highest score, with the ends of its pointwise
+    95 % bootstrap interval (NaN where a cell has one run). Outliers far below the other scores are counted, but tau does not
+    begin at them."""
+    scores, rows, taus = frame["score"].dropna(), [], list[float]()
+    if len(scores):
+        taus = np.linspace(_floor(scores), math.ceil(scores.max()), TAUS).tolist()
     for shown, whose in identities(frame).items():
         runs = int((frame["method"] == shown).sum())
         for tau, found in zip(taus, profile(strata(frame, shown), taus, "profile", shown), strict=True):
-            rows.append({**whose, "tau": tau, "share": found.value, "low": found.low, "high": found.high, "runs": runs})
+            rows.append(
+                {
+                    **whose.columns(),
+                    "tau": tau,
+                    "share": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "runs": runs,
+                }
+            )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _floor(scores: pd.Series) -> int:
-    """Where tau begins: below the lowest score, or below Tukey's fence where single runs have collapsed."""
+    """The lowest tau: below the lowest score, or below Tukey's fence where single runs collapsed."""
     low, high = np.percentile(scores, [25, 75])
     return math.floor(max(float(scores.min()), float(low - 1.5 * (high - low))) - 1e-9)
 
 
 def figure(frame: pd.DataFrame, score: str = "test top-1 (%)") -> Figure:
-    """The performance profiles of a frame's methods."""
-    table = profiles(frame) if comparable(frame) else pd.DataFrame(columns=COLUMNS)
+    """The figure of the performance profiles of a frame's methods."""
+    table = pd.DataFrame(columns=COLUMNS)
+    if comparable(frame):
+        table = profiles(frame)
     seeds = frame.groupby(["cell", "method"])["seed"].nunique()
-    few = len(identities(frame)) <= MOST
-    bands = "are the bands" if few else "are in the data: so many bands would hide each other"
+    bands = "are drawn as bands"
+    if len(identities(frame)) > MOST:
+        bands = "are in the CSV only, because so many bands would hide each other"
     caption = (
         f"Share of each method's runs with {score} above τ, over {counted(frame['cell'].nunique(), 'cell')} and "
-        f"{numbers(seeds)} seeds in each; higher is better, and runs left of the axis count. Pointwise 95 % intervals of a "
-        f"bootstrap within cells {bands}; with few seeds they are too narrow. {FAILED}"
+        f"{numbers(seeds)} seeds in each; higher is better, and runs below the lowest τ are counted. Pointwise 95 % intervals "
+        f"of a bootstrap within cells {bands}; with few seeds they are too narrow. {FAILED}"
     )
-    missing = "" if len(table) else ALONE
+    missing = if_empty(table, ALONE)
     title = "Performance profiles"
     return Figure("profiles", title, caption, table, partial(draw, table, score=score), missing)
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool, score: str = "test top-1 (%)") -> Canvas:
-    """One panel, with a line to each method."""
+    """Draws one panel with a line for each method."""
     labels = list(table["label"].unique())
-    lines = math.ceil(len(labels) / (4 if wide else 2))
+    lines = math.ceil(len(labels) / style.LEGEND_COLUMNS[wide])
     canvas, [[axes]] = style.panels(1, wide, height=2.0 + 0.14 * lines + 0.04 * len(labels))
     named = [_line(axes, table, label, place, looks) for place, label in enumerate(labels)]
     named.sort(key=lambda line: line.get_markerfacecolor() == "white")
@@ -90,7 +105,7 @@ def _line(axes: Axes, table: pd.DataFrame, label: str, place: int, looks: Looks)
 
 
 def _inks(table: pd.DataFrame, label: str, looks: Looks) -> tuple[Look, style.Dash]:
-    """Look and dashes: a method's own, and of several variants of one method the shades and dashes differ."""
+    """Look and dashes of a method; several variants of one method differ by shades and dashes."""
     whose = {row["label"]: row["method"] for row in dicts(table.drop_duplicates("label"))}
     alike = [other for other, method in whose.items() if method == whose[label]]
     look, index = looks[whose[label]], alike.index(label)

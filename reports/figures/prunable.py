@@ -1,10 +1,13 @@
-"""What of each architecture can be pruned: shares of all its parameters, with the accuracy before and after."""
+"""The share of the parameters of each architecture that can be pruned, with the accuracy before and after."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,18 +27,35 @@ WORDS = {
     "spared": "convolution or linear, not prunable",
     "other": "other parameters",
 }
-EXTRA = ("norms", "biases")  # of the other parameters, where the records tell them apart
+EXTRA = ("norms", "biases")  # subsets of the other parameters, where the records have them
 COLUMNS = ["model", "method", "reconstruction", "said", "label", *PARTS, *EXTRA, "parameters"]
 COLUMNS += ["top1", "low", "high", "n", "dense", "dense_low", "dense_high", "dense_n", "failed", "reason"]
 ROW = 0.17  # inches of paper for one architecture
 
 
+@dataclass(frozen=True)
+class _Size:
+    """Sizes at one width of paper: inches of the figure and of its margins, points of the names, and the axis label."""
+
+    width: float
+    margin: float
+    font: float
+    label: str
+
+
+SIZES = {
+    True: _Size(PAGE, 1.25, 7, "Share of all parameters (%)"),
+    False: _Size(COLUMN, 1.7, 5.5, "Parameters (%)"),
+}
+"""By whether the figure has the width of a page."""
+
+
 def prunable(study: Study) -> pd.DataFrame:
-    """One row per architecture and pruning configuration, by falling share of what is prunable; failures come last.
+    """Returns one row per architecture and pruning configuration, by decreasing prunable share; failures are last.
 
     Shares (0 to 1, of all parameters, mean over seeds): ``pruned`` and ``left`` of what the method may prune, ``spared``
     convolution and linear weights that it may not (such as the classifier's), and the ``other`` parameters. Test top-1 in
-    per cent with a 95 % t interval, of the pruned model and of its dense control. ``reason`` says why runs ``failed``.
+    per cent with a 95 % t interval, of the pruned model and of its dense control. ``reason``: why runs ``failed``.
     """
     shown = study.entries[study.entries["kind"].isin(("final", "baseline")) & (study.entries["method"] != CONTROL)]
     rows = [_row(study, own) for _, own in shown.groupby(["model", *CONFIGURATION], sort=True)]
@@ -48,15 +68,15 @@ def _row(study: Study, own: pd.DataFrame) -> dict[str, Any]:
     done, lost = own[own["state"] == "finished"], own[~own["state"].isin(("finished", "running"))]
     first = dicts(own)[0]
     shares = pd.DataFrame([_shares(study.records[run]) for run in done["run"]], columns=[*PARTS, *EXTRA, "parameters"])
-    over = mean(done["test_top1"])
     control = study.done("final", "baseline").query("method == @CONTROL and model == @first['model']")
     dense = mean(control["test_top1"])
     return {
         **{name: first[name] for name in ("model", "method", "reconstruction", "said")},
         "label": label(first),
         **{name: shares[name].mean() for name in (*PARTS, *EXTRA, "parameters")},
-        **{"top1": over.mean, "low": over.low, "high": over.high, "n": over.n},
-        **{"dense": dense.mean, "dense_low": dense.low, "dense_high": dense.high, "dense_n": dense.n},
+        **mean(done["test_top1"]).columns("top1"),
+        **dense.prefixed("dense"),
+        "dense_n": dense.n,
         **{"failed": len(lost), "reason": "; ".join(sorted(set(lost["reason"].fillna(lost["state"]))))},
     }
 
@@ -74,21 +94,20 @@ def _shares(record: RunRecord) -> dict[str, float]:
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
-    """A row per architecture: a stacked bar of its parameters, and accuracy beside it."""
-    figure = Figure(
-        figsize=(PAGE if wide else COLUMN, ROW * len(table) + (1.25 if wide else 1.7)), layout="constrained"
-    )
+    """Draws a row per architecture: a stacked bar of its parameters, and its accuracy."""
+    size = SIZES[wide]
+    figure = Figure(figsize=(size.width, ROW * len(table) + size.margin), layout="constrained")
     bars, points = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
-    rows = dicts(table)
-    several = table["label"].nunique() > 1
-    names = [f"{row['model']}, {row['label']}" if several else row["model"] for row in rows]
+    rows, names = dicts(table), table["model"]
+    if table["label"].nunique() > 1:
+        names = table["model"] + ", " + table["label"]
     for place, row in enumerate(rows):
         _bar(bars, place, row, looks)
         _points(points, place, row, looks)
-    bars.set_yticks(range(len(rows)), names, fontsize=7 if wide else 5.5)
+    bars.set_yticks(range(len(rows)), names.tolist(), fontsize=size.font)
     bars.set_ylim(len(rows) - 0.4, -0.6)
     bars.set_xlim(0, 100)
-    bars.set_xlabel("Share of all parameters (%)" if wide else "Parameters (%)")
+    bars.set_xlabel(size.label)
     points.set_xlabel("Test top-1 (%)")
     points.tick_params(labelleft=False, left=False)
     for axes in (bars, points):
@@ -99,8 +118,8 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
 
 def _bar(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
     if math.isnan(row["pruned"]):
-        words = "failed" if row["failed"] else "no result yet"
-        axes.text(1.5, place, words, va="center", fontsize=6.5, fontstyle="italic", color=INK)
+        status = "failed" if row["failed"] else "no result yet"
+        axes.text(1.5, place, status, va="center", fontsize=6.5, fontstyle="italic", color=INK)
         return
     start = 0.0
     for part in PARTS:
@@ -109,7 +128,7 @@ def _bar(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
 
 
 def _face(part: str, colour: str) -> dict[str, Any]:
-    """The method's colour for what it may prune, hatched where it did; greys for the rest."""
+    """Settings of a bar: the method's colour for the parameters that it may prune, hatched for the pruned ones, else grey."""
     faces = {
         "pruned": ink(facecolor="white", hatch="///////", edgecolor=colour),
         "left": ink(facecolor=colour, edgecolor=colour),
@@ -120,25 +139,23 @@ def _face(part: str, colour: str) -> dict[str, Any]:
 
 
 def _points(axes: Axes, place: int, row: dict[str, Any], looks: Looks) -> None:
-    for name, method, shift in (("dense", CONTROL, -0.14), ("top1", row["method"], 0.14)):
-        prefix, look = ("dense_" if name == "dense" else ""), looks[method]
+    for name, high, method, shift in (
+        ("dense", "dense_high", CONTROL, -0.14),
+        ("top1", "high", row["method"], 0.14),
+    ):
+        look = looks[method]
         if not math.isnan(row[name]):
-            half = row[f"{prefix}high"] - row[name]
+            half = np.nan_to_num(row[high] - row[name])
             bars = ink(color=look.colour, elinewidth=0.8, capsize=1.5, markersize=3.8)
-            axes.errorbar([row[name]], [place + shift], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **bars)
+            axes.errorbar([row[name]], [place + shift], xerr=[half], fmt=look.marker, **bars)
 
 
 def _handles(table: pd.DataFrame, looks: Looks) -> list[Patch | Line2D]:
-    method = dicts(table.drop_duplicates("method"))
-    colour = looks[method[0]["method"]].colour if len(method) == 1 else "#555555"
+    methods, colour = dicts(table.drop_duplicates("method")), "#555555"
+    if len(methods) == 1:
+        colour = looks[methods[0]["method"]].colour
     found: list[Patch | Line2D] = [Patch(label=WORDS[part], **_face(part, colour)) for part in PARTS]
-    found += [
-        key(
-            f"top-1, {called(row)}",
-            color=looks[row["method"]].colour,
-            marker=looks[row["method"]].marker,
-            linestyle="none",
-        )
-        for row in method
-    ]
+    for row in methods:
+        look = looks[row["method"]]
+        found.append(key(f"top-1, {called(row)}", color=look.colour, marker=look.marker, linestyle="none"))
     return [*found, key(f"top-1, {CONTROL}", color=INK, marker=looks[CONTROL].marker, linestyle="none")]

@@ -1,18 +1,21 @@
-"""The critical-difference diagram of Demsar (2006): mean ranks on a line, with bars over what cannot be told apart."""
+"""The critical-difference diagram of Demsar (2006): mean ranks, with bars over methods that do not differ significantly."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from reports.figures.catalog import Figure
-from reports.figures.style import COLUMN, INK, PAGE, Looks
+from reports.figures.style import INK, WIDTHS, Looks, ink
 from reports.load.records import dicts
+from reports.statistics.paired import ALPHA
 from reports.statistics.ranks import CELLS, METHODS, Ranks, ranks
+from reports.tables.columns import Row
 from reports.tables.comparison import FAILED, identities
 
 COLUMNS = ["method", "reconstruction", "label", "rank", "groups"]
@@ -24,41 +27,49 @@ Bars = Sequence[tuple[float, float]]
 
 
 def ranking(frame: pd.DataFrame, found: Ranks) -> pd.DataFrame:
-    """One row per method, by rising mean rank over cells (1 is best); ``groups`` are the numbers (from 1) of the groups that
-    it is in, of methods that cannot be told apart."""
+    """Returns one row per method, by increasing mean rank over cells (1 is best); ``groups`` are the numbers (from 1) of its
+    groups of methods that do not differ significantly."""
     whose = identities(frame)
     inside = {name: [i for i, group in enumerate(found.groups, start=1) if name in group] for name in found.mean}
-    rows = [{**whose[name], "rank": rank, "groups": inside[name]} for name, rank in found.mean.items()]
+    rows = [{**whose[name].columns(), "rank": rank, "groups": inside[name]} for name, rank in found.mean.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """The mean ranks of a frame's methods, where there are cells and methods enough to say which differ."""
-    found = ranks(frame)
-    table = ranking(frame, found) if found.enough else pd.DataFrame(columns=COLUMNS)
+    """The figure of the mean ranks of a frame's methods, where cells and methods suffice for a critical difference."""
+    found, table = ranks(frame), pd.DataFrame(columns=COLUMNS)
     missing = (
-        f"not enough cells: a critical difference needs {CELLS} with results of all methods, and {METHODS} methods, but there "
-        f"are {found.cells} and {len(found.mean)}"
+        f"a critical difference needs {CELLS} cells with results of all methods and {METHODS} methods, but there are "
+        f"{found.cells} and {len(found.mean)}"
     )
-    verdict = (
-        "bars join methods that Nemenyi's test cannot tell apart at 0.05"
-        if found.friedman < 0.05
-        else "so Nemenyi's test is not asked, and no two are told apart"
-    )
-    left = f"; {found.left_out} more are left out, as not every method has a run there" if found.left_out else ""
+    if found.enough:
+        table, missing = ranking(frame, found), ""
     caption = (
-        f"Mean ranks by mean score over {found.cells} cells{left}; 1 is best. Friedman's test that all are alike: "
-        f"p = {found.friedman:.2g}; {verdict} (Demsar 2006), which must be CD = {found.critical:.2f} apart. {FAILED}"
+        f"Mean ranks by mean score over {found.cells} cells{_left_out(found)}; 1 is best. Friedman's test that all methods are "
+        f"equal: p = {found.friedman:.2g}; {_verdict(found)} (Demsar 2006); the critical difference is "
+        f"CD = {found.critical:.2f}. {FAILED}"
     )
     title = "Mean ranks and their critical difference"
-    return Figure("ranks", title, caption, table, partial(draw, table, found), "" if found.enough else missing)
+    return Figure("ranks", title, caption, table, partial(draw, table, found), missing)
+
+
+def _left_out(found: Ranks) -> str:
+    if not found.left_out:
+        return ""
+    return f" ({found.left_out} more are excluded, because not every method has a run there)"
+
+
+def _verdict(found: Ranks) -> str:
+    if found.friedman < ALPHA:
+        return f"bars join methods that do not differ significantly by Nemenyi's test at {ALPHA:g}"
+    return "so Nemenyi's test is not applied, and no two methods differ significantly"
 
 
 def draw(table: pd.DataFrame, found: Ranks, looks: Looks, wide: bool) -> Canvas:
-    """The ranks as a scale, the better half of the methods named at its left and the others at its right."""
+    """Draws the ranks as a scale; the better half of the methods is named at its left and the others at its right."""
     names, ends = list(table["label"]), _levels([(found.mean[g[0]], found.mean[g[-1]]) for g in found.groups])
     count, half = len(names), (len(names) + 1) // 2
-    width, room = PAGE if wide else COLUMN, LETTER * max(map(len, names)) + 0.2
+    width, room = WIDTHS["page" if wide else "column"], LETTER * max(map(len, names)) + 0.2
     unit = (width - 2 * room) / (count - 1)  # inches of one rank
     depth = 0.12 + BAR * len(ends)
     canvas = Canvas(figsize=(width, TOP + depth + LINE * half + 0.1))
@@ -67,22 +78,21 @@ def draw(table: pd.DataFrame, found: Ranks, looks: Looks, wide: bool) -> Canvas:
     axes.set_xlim(1 - room / unit, count + room / unit)
     axes.set_ylim(-(depth + LINE * half + 0.1), TOP)  # inches; the scale lies at 0
     _scale(axes, count, found.critical, unit)
+    line = ink(color=INK, linewidth=2.4, solid_capstyle="butt")
     for level, bars in enumerate(ends):
         for low, high in bars:
             slack = 0.03 / unit
-            axes.plot(
-                [low - slack, high + slack], [-0.1 - BAR * level] * 2, color=INK, linewidth=2.4, solid_capstyle="butt"
-            )
+            axes.plot([low - slack, high + slack], [-0.1 - BAR * level] * 2, **line)
     for place, row in enumerate(dicts(table)):
-        left = place < half
-        height = -(depth + LINE * ((place if left else count - 1 - place) + 0.5))
-        _name(axes, row["rank"], height, row["label"], looks[row["method"]].colour, 1 if left else count, left)
+        colour, level = looks[row["method"]].colour, min(place, count - 1 - place)
+        side = LEFT if place < half else RIGHT
+        _name(axes, row, -(depth + LINE * (level + 0.5)), colour, 1 if place < half else count, side)
     return canvas
 
 
 def _scale(axes: Axes, count: int, critical: float, unit: float) -> None:
     axes.plot([1, count], [0, 0], color=INK, linewidth=0.8)
-    step = 1 if unit > 0.16 else 2  # ranks from one number to the next
+    step = 1 if unit > 0.16 else 2  # ranks between two numbers on the scale
     for rank in range(1, count + 1):
         axes.plot([rank, rank], [0, 0.05], color=INK, linewidth=0.8)
         if rank % step == 1 % step:
@@ -92,22 +102,20 @@ def _scale(axes: Axes, count: int, critical: float, unit: float) -> None:
     axes.text(1 + critical / 2, 0.37, f"CD = {critical:.2f}", ha="center", va="bottom", fontsize=7)
 
 
-def _name(axes: Axes, rank: float, height: float, label: str, colour: str, edge: float, left: bool) -> None:
+LEFT = {"xytext": (-3, 0), "ha": "right"}
+RIGHT = {"xytext": (3, 0), "ha": "left"}
+
+
+def _name(axes: Axes, row: Row, height: float, colour: str, edge: float, side: Mapping[str, Any]) -> None:
+    """Writes a method's name at an edge of the scale and joins it to the method's rank."""
+    rank = row["rank"]
     axes.plot([rank, rank, edge], [0, height, height], color=colour, linewidth=0.9)
     axes.plot([rank], [0], marker="o", markersize=3, color=colour, clip_on=False)
-    axes.annotate(
-        label,
-        (edge, height),
-        (-3 if left else 3, 0),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        va="center",
-        fontsize=7,
-    )
+    axes.annotate(row["label"], (edge, height), textcoords="offset points", va="center", fontsize=7, **side)
 
 
 def _levels(bars: Bars) -> list[Bars]:
-    """Bars dealt out to as few levels as let none touch another, from the best rank on."""
+    """Distributes bars among the smallest number of levels on which no two touch, from the best rank on."""
     found = list[list[tuple[float, float]]]()
     for low, high in sorted(bars):
         free = next((level for level in found if level[-1][1] + 0.15 < low), None)

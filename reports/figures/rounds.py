@@ -20,28 +20,31 @@ from reports.load.records import CONFIGURATION, Study
 SLIGHT, STRONG_PQ = 5.0, 0.05  # points of top-1, and of the PQ index, from one round to the next
 PHASES = ("regularisation", "compression", "collapse")
 RULE = (
-    "A round is named by its change from the round before (means over seeds, validation): regularisation where the PQ "
+    "A round is named by its change from the previous round (means over seeds, validation): regularisation where the PQ "
     f"index falls and top-1 rises by 0 to {SLIGHT:g} points; compression where the PQ index rises and top-1 falls by 0 to "
     f"{SLIGHT:g} points; collapse where top-1 falls by more than {SLIGHT:g} points and the PQ index by more than "
-    f"{STRONG_PQ:g}; anything else is left unnamed."
+    f"{STRONG_PQ:g}; other rounds have no name."
 )
-SPELLED = 8  # configurations that a caption can tell one by one
+SPELLED = 8  # configurations up to which a caption lists them one by one
+SCALES = {"weights_left": 100}  # shares are drawn in per cent
 MARKS = {"regularisation": "v", "compression": "s", "collapse": "X", "": "o"}
 
 
 def phase_of(accuracy_change: float, pq_change: float) -> str:
-    """The predicted phase that a change from one round to the next belongs to (see `RULE`), or ""."""
+    """The predicted phase of a change from one round to the next (see `RULE`), or ""."""
     if pq_change < 0 and 0 <= accuracy_change <= SLIGHT:
         return "regularisation"
     if pq_change > 0 and -SLIGHT <= accuracy_change <= 0:
         return "compression"
-    return "collapse" if accuracy_change < -SLIGHT and pq_change < -STRONG_PQ else ""
+    if accuracy_change < -SLIGHT and pq_change < -STRONG_PQ:
+        return "collapse"
+    return ""
 
 
 def pq_rounds(study: Study) -> pd.DataFrame:
-    """One row per configuration and round: validation top-1 and PQ index at its end, before the method prunes.
+    """Returns one row per configuration and round: validation top-1 and PQ index at its end, before the method prunes.
 
-    Configurations with one round only are left out: there is no change to name.
+    Configurations with a single round are left out, because there is no change to name.
     """
     rows = study.parts(study.shown(), "phases")
     columns = [*WHO, "round", "top1", "top1_low", "top1_high", "pq", "pq_low", "pq_high", "weights_left", "n", "phase"]
@@ -50,9 +53,9 @@ def pq_rounds(study: Study) -> pd.DataFrame:
     rows = rows.rename(columns={"val/top1": "top1"}).assign(round=rows["index"] + 1)
     by = [*WHO, "round"]
     table = averages(rows, by, "weights_left").drop(columns=["low", "high", "n"])
-    for value in ("top1", "pq"):
-        own = averages(rows, by, value).rename(columns={"low": f"{value}_low", "high": f"{value}_high"})
-        table = table.merge(own if value == "pq" else own.drop(columns="n"), on=by)
+    top1 = averages(rows, by, "top1").rename(columns={"low": "top1_low", "high": "top1_high"}).drop(columns="n")
+    pq = averages(rows, by, "pq").rename(columns={"low": "pq_low", "high": "pq_high"})
+    table = table.merge(top1, on=by).merge(pq, on=by)
     several = table.groupby(CONFIGURATION)["round"].transform("size") > 1
     table = table[several].sort_values(["order", *CONFIGURATION, "round"], ignore_index=True)
     changes = table.groupby(CONFIGURATION)[["top1", "pq"]].diff()
@@ -61,8 +64,8 @@ def pq_rounds(study: Study) -> pd.DataFrame:
 
 
 def phases(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per configuration: the rounds in which each phase was seen, as words, or "" where it was not; and
-    ``noise``, the median half width of its intervals of top-1 (NaN for one seed)."""
+    """Returns one row per configuration: the rounds in which each phase was observed, as words, or ""; and ``noise``, the
+    median half width of its intervals of top-1 (NaN for one seed)."""
     found = []
     for _, rows in table.groupby(["order", *CONFIGURATION], sort=True):
         whose = {key: rows[key].iloc[0] for key in WHO}
@@ -72,42 +75,64 @@ def phases(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def seen(table: pd.DataFrame) -> str:
-    """Which phases were seen where: a sentence per configuration, or a count of each where they are too many."""
+    """The phases that were observed: a sentence per configuration, or where they are too many, a count of each phase."""
     found = phases(table)
     if len(found) > SPELLED:
-        counts = [f"{phase} in {int((found[phase] != '').sum())}" for phase in PHASES]
-        blurred = int((found["noise"] > SLIGHT).sum())
-        noise = f"; the top-1 of {blurred} is known to worse than ± {SLIGHT:g} points" if blurred else ""
-        return f"Of {len(found)} configurations, {', '.join(counts)}{noise}."
+        return _counted(found)
     sentences = []
     for row in found.to_dict("records"):
-        parts = [f"{phase} in {row[phase]}" if row[phase] else f"{phase} not seen" for phase in PHASES]
+        parts = [f"{phase} {_where(row[phase])}" for phase in PHASES]
         sentences.append(f"{row['label']} on {row['model']}: {', '.join(parts)}.")
         if row["noise"] > SLIGHT:
             sentences.append(
-                f"(Its top-1 is known to ± {row['noise']:.0f} points only, so these names are within noise.)"
+                f"(The intervals of its top-1 are ± {row['noise']:.0f} points wide, so these names are within noise.)"
             )
     return " ".join(sentences)
 
 
+def _where(rounds: str) -> str:
+    if not rounds:
+        return "not observed"
+    return f"in {rounds}"
+
+
+def _counted(found: pd.DataFrame) -> str:
+    """In how many configurations each phase was observed."""
+    counts = [f"{phase} in {int((found[phase] != '').sum())}" for phase in PHASES]
+    told, noisy = f"Of {len(found)} configurations, {', '.join(counts)}", int((found["noise"] > SLIGHT).sum())
+    if noisy:
+        told += f"; in {noisy} the intervals of top-1 are wider than ± {SLIGHT:g} points"
+    return f"{told}."
+
+
 def _spans(rounds: list[int]) -> str:
     """Rounds as words: "round 2", or "rounds 2, 4–6"; "" for none."""
+    if len(rounds) < 2:
+        return "".join(f"round {number}" for number in rounds)
     parts, start = [], 0
     for i in range(1, len(rounds) + 1):
         if i == len(rounds) or rounds[i] != rounds[i - 1] + 1:
-            parts += [f"{rounds[start]}–{rounds[i - 1]}"] if i - start > 2 else [str(r) for r in rounds[start:i]]
+            parts += _span(rounds[start:i])
             start = i
-    return f"round{'s' if len(rounds) > 1 else ''} {', '.join(parts)}" if rounds else ""
+    return f"rounds {', '.join(parts)}"
+
+
+def _span(rounds: list[int]) -> list[str]:
+    """Consecutive rounds; of three or more only the ends."""
+    if len(rounds) > 2:
+        return [f"{rounds[0]}–{rounds[-1]}"]
+    return list(map(str, rounds))
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool, *, left: bool = False) -> Figure:
-    """For each model, or group of variants, accuracy above the PQ index; the marker tells the phase.
+    """Draws for each model or group of variants accuracy above the PQ index; the marker shows the phase.
 
     With ``left`` a third row shows the weights that are left.
     """
-    parts = facets(table)
-    values = ("top1", "pq", "weights_left") if left else ("top1", "pq")
-    figure, grid = style.panels(len(parts), wide, rows=len(values), height=2.4 if not left else 2.1, names=names(parts))
+    parts, values, height = facets(table), ["top1", "pq"], 2.4
+    if left:
+        values, height = [*values, "weights_left"], 2.1
+    figure, grid = style.panels(len(parts), wide, rows=len(values), height=height, names=names(parts))
     for panel, (name, part) in zip(grid, parts, strict=True):
         named = []
         for rows, look, dash in configurations(part, looks):
@@ -119,10 +144,10 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, *, left: bool = False) -
         panel[-1].set_xlabel("Pruning round")
         panel[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         style.accuracy_axis(panel[0], "Val. top-1 (%)")
-        panel[1].set_ylabel("PQ index" if style.leftmost(panel[1]) else "")
-        if left:
-            style.log_axis(panel[2].yaxis)
-            panel[2].set_ylabel("Weights left (%)" if style.leftmost(panel[2]) else "")
+        style.label_y(panel[1], "PQ index")
+        for axes in panel[2:]:
+            style.log_axis(axes.yaxis)
+            style.label_y(axes, "Weights left (%)")
         style.title(panel[0], name, named)
     plain = ink(color=INK, linestyle="none")
     handles = [key(phase, marker=MARKS[phase], **plain) for phase in PHASES]
@@ -132,15 +157,13 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool, *, left: bool = False) -
 
 
 def _line(axes: Axes, rows: pd.DataFrame, value: str, colour: str, dash: style.Dash) -> Line2D:
-    scale = 100 if value == "weights_left" else 1
+    scale, band = SCALES.get(value, 1), ink(color=colour, alpha=0.12, linewidth=0)
     if f"{value}_low" in rows:
-        axes.fill_between(
-            rows["round"], rows[f"{value}_low"], rows[f"{value}_high"], color=colour, alpha=0.12, linewidth=0
-        )
+        axes.fill_between(rows["round"], rows[f"{value}_low"], rows[f"{value}_high"], **band)
     name = str(rows["label"].iloc[0])
     (line,) = axes.plot(rows["round"], scale * rows[value], color=colour, linestyle=dash, label=name)
     for phase, points in rows.groupby("phase"):
-        fill = colour if phase else "white"
+        fill = style.fill(colour, hollow=not phase)
         face = ink(marker=MARKS[str(phase)], markerfacecolor=fill, markeredgecolor=colour)
         axes.plot(points["round"], scale * points[value], linestyle="none", **face)
     return line

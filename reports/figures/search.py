@@ -1,10 +1,11 @@
-"""How the tuning went: what each trial reached, which parameters mattered, and what it reached at which of their values."""
+"""The figures of tuning: history of the trials, importances of the parameters, and slices (accuracy over each parameter)."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,28 +20,55 @@ from reports.load.records import Study, called_cell, dicts
 from reports.statistics.summary import hypervolume, pareto_front
 
 PATTERNS = ("", "//////", "......")
-KNOBS = 4  # tuned parameters that are drawn of a cell
-PANELS = 12  # that one figure has at most
+KNOBS = 4  # tuned parameters of a cell that are drawn
+PANELS = 12  # maximum number of panels in one figure
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What the history shows besides single trials: in the ``caption``, in the ``legend``, and in how many ``rows``."""
+
+    caption: str
+    legend: str
+    rows: int
+    colour: str
+
+
+REACHED = {
+    False: Reached("the best so far", "best so far", 1, INK),
+    True: Reached(
+        "the share of the accuracy–size rectangle that all trials so far dominate",
+        "share of the accuracy–size plane dominated so far",
+        2,
+        "#777777",
+    ),
+}
+"""By whether the study is a Pareto study."""
 
 
 def history(study: Study) -> pd.DataFrame:
-    """One row per ended trial of each cell, in the order of asking.
+    """Returns one row per ended trial of each cell, by trial number.
 
-    ``accuracy`` is the validation top-1 it was told with (NaN: it failed), ``reached`` what all trials up to it have come
-    to: the best accuracy, or (with two objectives) the share of the accuracy-size rectangle that they dominate, both in
-    per cent.
+    ``accuracy`` is its validation top-1 (NaN: it failed), ``reached`` the result of all trials up to it: the best accuracy,
+    or (with two objectives) the share of the accuracy-size rectangle that they dominate, both in per cent.
     """
-    rows = []
+    rows, nothing = [], 0.0 if study.pareto else math.nan
     for cell, trials in study.entries[study.entries["kind"] == "trial"].groupby("cell", sort=True):
-        best, reached = list[list[float]](), math.nan if not study.pareto else 0.0
-        for trial in dicts(trials):
-            ended = trial["state"] in ("finished", "failed")
-            values = trial["values"] if trial["state"] == "finished" else []
+        best, reached = list[list[float]](), nothing
+        for trial in dicts(trials[trials["state"].isin(("finished", "failed"))]):
+            values = _values(trial)
             if values and not _beaten(values, best):
                 best = _best([*best, values], study.pareto)
                 reached = _reached(best, study.pareto)
-            rows += [_told(str(cell), trial, values, reached)] if ended else []
+            rows.append(_told(str(cell), trial, values, reached))
     return pd.DataFrame(rows, columns=HISTORY)
+
+
+def _values(trial: Mapping[str, Any]) -> list[float]:
+    """The objectives' values of a trial; empty where it has not finished."""
+    if trial["state"] != "finished":
+        return []
+    return list(trial["values"])
 
 
 WHOSE = ["model", "method", "reconstruction", "said", "number", "state"]
@@ -54,13 +82,12 @@ def _told(cell: str, trial: dict[str, Any], values: list[float], reached: float)
 
 
 def _beaten(values: list[float], best: list[list[float]]) -> bool:
-    """Whether one of the best is as good in all respects; so most trials cost a look at a few others, however many there
-    were."""
+    """Whether one of the best trials is as good in all objectives. Only these few are compared, to keep the cost low."""
     return any(b[0] >= values[0] and b[1:] <= values[1:] for b in best)
 
 
 def _best(told: list[list[float]], pareto: bool) -> list[list[float]]:
-    """Those that no other beats."""
+    """The Pareto-optimal values of these; with one objective, the best."""
     if pareto:
         return [told[i] for i in pareto_front([v[1] for v in told], [v[0] for v in told])]
     return [max(told)]
@@ -73,7 +100,7 @@ def _reached(best: list[list[float]], pareto: bool) -> float:
 
 
 def importances(study: Study) -> pd.DataFrame:
-    """Optuna's importance (share, 0 to 1) of each parameter for each objective, as the study noted it when it ended."""
+    """Returns Optuna's importance (share, 0 to 1) of each parameter for each objective, as recorded at the end of the study."""
     rows = [
         {
             **{"cell": cell, "method": facts.method, "reconstruction": facts.reconstruction},
@@ -87,20 +114,24 @@ def importances(study: Study) -> pd.DataFrame:
 
 
 def drawn(table: pd.DataFrame, each: int = 1) -> list[str]:
-    """The cells that a figure has room for, with so many panels ``each``: the first of them, where they are too many."""
+    """The cells that are drawn: the first ones that fit in `PANELS`, with ``each`` panels per cell."""
     return list(table["cell"].unique())[: PANELS // each]
 
 
 def left_out(table: pd.DataFrame, each: int = 1) -> str:
-    """What a caption says of the cells that are not drawn; "" where all are."""
+    """A caption's sentence about the cells that are not drawn; "" where all are."""
     cells, shown = table["cell"].nunique(), len(drawn(table, each))
-    return f" Drawn are the first {shown} of {cells} cells; the CSV file has all." if shown < cells else ""
+    if shown == cells:
+        return ""
+    return f" The figure shows the first {shown} of {cells} cells; the CSV file has all."
 
 
 def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) -> Figure:
-    """A panel per cell: accuracy of each trial above what all have reached; on a ladder both are one."""
-    cells = drawn(table, 2 if pareto else 1)
-    figure, grid = style.panels(len(cells), wide, rows=2 if pareto else 1, height=2.2)
+    """Draws a panel per cell with the accuracy of each trial and the best so far; of a Pareto study, a second row of axes
+    shows the dominated share."""
+    told = REACHED[pareto]
+    cells = drawn(table, told.rows)
+    figure, grid = style.panels(len(cells), wide, rows=told.rows, height=2.2)
     for axes, cell in zip(grid, cells, strict=True):
         rows = table[table["cell"] == cell]
         look = looks[rows["method"].iloc[0]]
@@ -108,33 +139,34 @@ def draw_history(table: pd.DataFrame, pareto: bool, looks: Looks, wide: bool) ->
         face = ink(linestyle="none", color=look.colour, marker=look.marker, rasterized=style.dense(rows))
         axes[0].plot(rows["number"], rows["accuracy"], **face)
         axes[0].plot(lost["number"], [0.03] * len(lost), "x", color=INK, transform=axes[0].get_xaxis_transform())
-        axes[-1].plot(rows["number"], rows["reached"], drawstyle="steps-mid", color=INK if not pareto else look.colour)
+        colour = look.colour if pareto else INK
+        axes[-1].plot(rows["number"], rows["reached"], drawstyle="steps-mid", color=colour)
         axes[-1].set_xlabel("Trial")
         axes[-1].set_xticks(_whole(int(rows["number"].max())))
         style.accuracy_axis(axes[0], "Val. top-1 (%)")
         if pareto:
             axes[0].sharex(axes[1])
             axes[0].tick_params(labelbottom=False)
-            axes[1].set_ylabel("Dominated (%)" if style.leftmost(axes[1]) else "")
+            style.label_y(axes[1], "Dominated (%)")
         style.title(axes[0], called_cell(dicts(rows.head(1))[0]))
-    _history_legend(figure, pareto, bool(table["accuracy"].isna().any()), wide)
+    _history_legend(figure, told, bool(table["accuracy"].isna().any()), wide)
     return figure
 
 
 def _whole(last: int) -> range:
+    """Ticks at whole numbers from 0 to ``last``, nine at most."""
     return range(0, last + 1, max(1, math.ceil(last / 8)))
 
 
-def _history_legend(figure: Figure, pareto: bool, failed: bool, wide: bool) -> None:
+def _history_legend(figure: Figure, told: Reached, failed: bool, wide: bool) -> None:
     handles = [key("trial", color="#777777", marker="o", linestyle="none")]
     if failed:
         handles.append(key("failed trial", color=INK, marker="x", linestyle="none"))
-    words = "share of the accuracy–size plane dominated so far" if pareto else "best so far"
-    style.legend(figure, [*handles, key(words, color="#777777" if pareto else INK)], wide)
+    style.legend(figure, [*handles, key(told.legend, color=told.colour)], wide)
 
 
 def draw_importances(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
-    """A panel per cell, a bar per parameter and objective; objectives differ by their hatching."""
+    """Draws a panel per cell with a bar per parameter and objective; objectives differ by their hatching."""
     cells, objectives = drawn(table), list(table["objective"].unique())
     most = int(table.groupby("cell")["parameter"].nunique().max())
     figure, grid = style.panels(len(cells), wide, height=0.8 + 0.2 * most, most=2)
@@ -161,34 +193,21 @@ def _bars(axes: Axes, rows: pd.DataFrame, objectives: list[str], looks: Looks) -
 
 
 def _face(index: int, colour: str) -> dict[str, Any]:
-    """The first objective is filled, the others are hatched."""
-    return ink(
-        facecolor="white" if index else colour, hatch=PATTERNS[index % len(PATTERNS)], edgecolor=colour, linewidth=0.7
-    )
+    """Settings of a bar: the first objective is filled, the others are hatched."""
+    filled, hatch = style.fill(colour, hollow=index > 0), PATTERNS[index % len(PATTERNS)]
+    return ink(facecolor=filled, hatch=hatch, edgecolor=colour, linewidth=0.7)
 
 
-SLICES = [
-    "cell",
-    "method",
-    "reconstruction",
-    "said",
-    "parameter",
-    "rank",
-    "log",
-    "number",
-    "value",
-    "x",
-    "accuracy",
-    "chosen",
-]
+SLICES = ["cell", "method", "reconstruction", "said", "parameter", "rank", "log", "number", "value", "x"]
+SLICES += ["accuracy", "chosen"]
 
 
 def slices(study: Study) -> pd.DataFrame:
-    """One row per ended trial and tuned parameter of its cell: the ``value`` against validation top-1 (NaN: it failed).
+    """Returns one row per ended trial and tuned parameter of its cell, with its ``value`` and validation top-1 (NaN: failed).
 
-    ``x`` is where it is drawn: the value, or its place among the choices. ``rank`` counts the parameters of a cell from 0, by
-    Optuna's importance for the accuracy where that is known, else in the order of the space; ``chosen``: the trial went to
-    the finals.
+    ``x`` is its coordinate: the value, or its index among the choices. ``rank`` numbers the parameters of a cell from 0, by
+    Optuna's importance for the accuracy where that is known, else in the order of the space; ``chosen``: the trial was
+    selected for the finals.
     """
     rows, ended = list[dict[str, Any]](), study.entries[study.entries["state"].isin(("finished", "failed"))]
     for name, cell in sorted(study.declared.cells.items()):
@@ -198,31 +217,36 @@ def slices(study: Study) -> pd.DataFrame:
         for rank, parameter in enumerate(sorted(cell.space, key=lambda p: -shares.get(p, 0))):
             space = _space(cell.space[parameter])
             about = {"cell": name, "parameter": parameter, "rank": rank, "log": bool(space.get("log"))}
-            rows += [
-                {
-                    **{**about, **{key: trial[key] for key in ("method", "reconstruction", "said", "number")}},
-                    **{"value": trial["params"][parameter], "x": _where(trial["params"][parameter], space)},
-                    "accuracy": trial["values"][0] if trial["state"] == "finished" and trial["values"] else math.nan,
-                    "chosen": trial["number"] in taken,
-                }
-                for trial in trials
-                if parameter in trial["params"]
-            ]
+            for trial in trials:
+                if parameter in trial["params"]:
+                    own = {"chosen": trial["number"] in taken, **_point(trial, parameter, space)}
+                    rows.append({**about, **own})
     return pd.DataFrame(rows, columns=SLICES)
 
 
 def _space(text: str) -> dict[str, Any]:
-    """What a declared range says of itself: ``log``, or its ``choices``."""
+    """The attributes of a declared distribution, such as ``log`` or ``choices``."""
     found: dict[str, Any] = json.loads(text).get("attributes", {})
     return found
 
 
+def _point(trial: Mapping[str, Any], parameter: str, space: Mapping[str, Any]) -> dict[str, Any]:
+    """One trial in the slice of one parameter."""
+    whose = {key: trial[key] for key in ("method", "reconstruction", "said", "number")}
+    value = trial["params"][parameter]
+    accuracy, *_ = [*_values(trial), math.nan]
+    return {**whose, "value": value, "x": _where(value, space), "accuracy": accuracy}
+
+
 def _where(value: Any, space: Mapping[str, Any]) -> float:
-    return float(space["choices"].index(value)) if value in space.get("choices", ()) else float(value)
+    choices = space.get("choices", ())
+    if value in choices:
+        return float(choices.index(value))
+    return float(value)
 
 
 def draw_slices(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
-    """A panel for each of the first parameters of each cell, a point per trial: the later it was asked for, the darker."""
+    """Draws a panel for each of the first parameters of each cell, with a point per trial; later trials are darker."""
     shown = table[(table["rank"] < KNOBS) & table["cell"].isin(drawn(table, KNOBS))]
     parts = [own for _, own in shown.groupby(["cell", "rank"], sort=True)]
     figure, grid = style.panels(len(parts), wide, height=1.8, most=KNOBS - (len(parts) > style.MANY))
@@ -235,7 +259,7 @@ def draw_slices(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     handles = [
         key(name, color=style.shade("#777777", i, 2), **grey) for i, name in enumerate(("first trial", "last trial"))
     ]
-    handles.append(key("chosen", marker="o", linestyle="none", color="white", markeredgecolor=INK, markersize=7))
+    handles.append(key("selected", marker="o", linestyle="none", color="white", markeredgecolor=INK, markersize=7))
     if table["accuracy"].isna().any():
         handles.append(key("failed trial", color=INK, marker="x", linestyle="none"))
     style.legend(figure, handles, wide)
@@ -253,7 +277,13 @@ def _slice(axes: Axes, rows: pd.DataFrame, lowest: float, last: int, looks: Look
     axes.scatter(seen["x"], seen["accuracy"], **face)
     style.below(axes, rows.loc[rows["accuracy"] < lowest, "x"], lowest, look.colour)
     axes.plot(lost["x"], [0.03] * len(lost), "x", color=INK, transform=axes.get_xaxis_transform())
-    style.accuracy_axis(axes, "Val. top-1 (%)", lowest if (rows["accuracy"] < lowest).any() else None)
+    limit = lowest if (rows["accuracy"] < lowest).any() else None
+    style.accuracy_axis(axes, "Val. top-1 (%)", limit)
+    _slice_axis(axes, rows)
+
+
+def _slice_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """The x axis of a slice: logarithmic, named choices, or plain numbers."""
     if rows["log"].any():
         style.log_axis(axes.xaxis)
     elif (rows["value"].map(str) != rows["x"].map(str)).any() and not pd.api.types.is_numeric_dtype(rows["value"]):

@@ -1,18 +1,18 @@
-"""The variants of a grid side by side: accuracy of each, in the order declared, group by group."""
+"""The accuracy of the variants of a grid, in the declared order, by group."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures import style
+from reports.figures.accuracy import top1
 from reports.figures.style import CONTROL_DASH, INK, PAGE, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
-from reports.statistics.summary import mean
 
 COLUMNS = ["model", "group", "method", "reconstruction", "said", "label", "order", "kind", "split"]
 COLUMNS += ["accuracy", "low", "high", "n"]
@@ -20,17 +20,15 @@ ROW = 0.145  # inches of paper for one variant
 
 
 def variants(study: Study) -> pd.DataFrame:
-    """One row per variant and model, and per control: mean accuracy (per cent) over its seeds with a 95 % t interval.
+    """Returns one row per variant and model, and per control: mean accuracy (per cent) over its seeds with a 95 % t interval.
 
-    Rows of a model follow the groups in the order in which they are declared.
+    The rows of a model are ordered by group, as declared.
     """
     found = []
     for _, rows in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, split = dicts(rows)[0], "test" if rows["test_top1"].notna().any() else "validation"
-        over = mean(rows["test_top1" if split == "test" else "val_top1"])
+        first = dicts(rows)[0]
         whose = {name: first[name] for name in COLUMNS if name in first}
-        numbers = {"accuracy": over.mean, "low": over.low, "high": over.high, "n": over.n}
-        found.append({**whose, "label": label(first), "split": split, **numbers})
+        found.append({**whose, "label": label(first), **top1(rows)})
     table = pd.DataFrame(found, columns=COLUMNS)
     place = table.groupby("group")["order"].transform("min")
     by = ["model", "place", "order", "method"]
@@ -38,7 +36,7 @@ def variants(study: Study) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
-    """A panel per model with a row per variant; where each model has one variant only, one panel with a row per model."""
+    """Draws a panel per model with a row per variant; where each model has a single variant, one panel with a row per model."""
     counts = table[table["order"] >= 0].groupby("model").size()
     if counts.max() == 1 and len(counts) > 1:
         return _by_model(table, looks, wide)
@@ -53,9 +51,7 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
         if wide and i % across and named == [t.get_text() for t in grid[i - 1][0].get_yticklabels()]:
             axes.tick_params(labelleft=False)
         for control in dicts(own[own["method"] == CONTROL]):
-            axes.axvline(control["accuracy"], color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
-            if not math.isnan(control["low"]):
-                axes.axvspan(control["low"], control["high"], color=INK, alpha=0.08, linewidth=0)
+            style.control_line(axes, control["accuracy"], control["low"], control["high"], vertical=True)
         axes.set_xlabel("Top-1 accuracy (%)")
         style.title(axes, model)
     _legend(figure, table, looks, wide)
@@ -75,14 +71,16 @@ def _by_model(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
 
 
 def _rows(table: pd.DataFrame) -> int:
-    """Rows of paper that a panel needs: one per variant, and one per group where there are several."""
+    """The rows of a panel: one per variant, and one per group where there are several."""
     own = table[table["order"] >= 0]
     groups = own["group"].nunique()
-    return len(own) + (groups if groups > 1 else 0)
+    if groups == 1:
+        return len(own)
+    return len(own) + groups
 
 
 def _draw_rows(axes: Axes, rows: pd.DataFrame, looks: Looks, name: str) -> list[str]:
-    """A point per row, from above, under the name of its group where there are several."""
+    """Draws a point per row from the top, below the name of its group where there are several; returns the names."""
     place, group, ticks, names = 0, None, list[int](), list[str]()
     several = rows["group"].nunique() > 1
     for row in dicts(rows):
@@ -104,10 +102,10 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, looks: Looks, name: str) -> list[
 
 
 def _point(axes: Axes, row: dict[str, Any], place: float, looks: Looks) -> None:
-    look, half = looks[row["method"]], row["high"] - row["accuracy"]
-    face = ink(color=look.colour, markerfacecolor=look.colour if row["split"] == "test" else "white")
+    look, half = looks[row["method"]], np.nan_to_num(row["high"] - row["accuracy"])
+    face = ink(color=look.colour, markerfacecolor=style.fill(look.colour, hollow=row["split"] != "test"))
     bars = ink(ecolor=look.colour, elinewidth=0.9, capsize=1.5, markersize=4)
-    axes.errorbar([row["accuracy"]], [place], xerr=[0 if math.isnan(half) else half], fmt=look.marker, **face, **bars)
+    axes.errorbar([row["accuracy"]], [place], xerr=[half], fmt=look.marker, **face, **bars)
 
 
 def _legend(figure: Figure, table: pd.DataFrame, looks: Looks, wide: bool) -> None:

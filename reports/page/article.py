@@ -1,7 +1,7 @@
-"""The report as an article: one LaTeX file beside the tables and figures, of which it is made.
+"""The report as an article: one LaTeX file that includes the files of the tables and figures.
 
-It needs what every installation of LaTeX has: article, geometry, graphicx, booktabs, array, hyperref, and Times (mathptmx),
-whose letters the figures have too. Figures that are low enough stand in a column, others over the page.
+It needs only common packages: article, geometry, graphicx, booktabs, array, hyperref, and Times (mathptmx), which the figures
+use too. Low figures have the width of a column, others that of the page.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from reports.page.page import Section, Shown
 from reports.tables.columns import Table
 from reports.tables.formats import prose
 
-LOW = 3.4  # inches: a figure of a column's width that is not higher stands in one
+LOW = 3.4  # inches: maximum height of a figure with the width of a column
 APPENDIX = ("card", "configurations", "failures", "runs")
-FLUSH = 12  # floats after which all are set: LaTeX can hold back only so many
+FLUSH = 12  # number of floats after which a page break places them, because LaTeX can keep only a few unplaced
 FIT = r"width=\linewidth,height=0.85\textheight,keepaspectratio"
-LONG = 40  # rows of a table that takes pages of its own
+LONG = 40  # minimum number of rows of a table that takes pages of its own
 
 HEAD = r"""% Compile twice, in this folder: pdflatex paper.tex
 \documentclass[10pt,twocolumn]{article}
@@ -41,7 +41,7 @@ HEAD = r"""% Compile twice, in this folder: pdflatex paper.tex
 
 
 def latex(section: Section) -> str:
-    """The article about one study."""
+    """Returns the article about one study."""
     return HEAD + "\n".join([*_front(section), *_results(section), *_appendix(section), r"\end{document}", ""])
 
 
@@ -51,12 +51,12 @@ def _front(section: Section) -> Iterator[str]:
     yield rf"\author{{Report on the study \texttt{{{prose(section.name)}}}}}"
     yield r"\date{}"
     yield r"\maketitle"
-    yield r"\section{How the numbers were made}"
+    yield r"\section{Methods and materials}"
     yield r"\begin{description}\setlength{\itemsep}{0pt}\small"
     yield from (rf"\item[{prose(name)}] {prose(value)}" for name, value in section.facts if name != "Question")
     yield r"\end{description}"
     if section.warnings:
-        yield r"\paragraph{What limits them.}"
+        yield r"\paragraph{Limitations.}"
         yield " ".join(map(prose, section.warnings))
 
 
@@ -81,12 +81,12 @@ def _appendix(section: Section) -> Iterator[str]:
 
 
 def _appended(table: Table) -> bool:
-    """Whether a table stands in the appendix: what only some readers look up, and what takes pages of its own."""
+    """Whether a table is in the appendix: because of its topic or its length."""
     return table.name in APPENDIX or len(table.frame) > LONG
 
 
 def _tables(tables: list[Table]) -> Iterator[str]:
-    """What the tables are, in a line each, and where one is empty its caption; then the tables."""
+    """A line for each table, or the caption of an empty one; then the tables."""
     for table in tables:
         if len(table.frame):
             yield rf"Table~\ref{{tab:{table.name}}}: {prose(table.title)}."
@@ -100,8 +100,9 @@ def _tables(tables: list[Table]) -> Iterator[str]:
 
 
 def _figure(shown: Shown) -> Iterator[str]:
-    width = "column" if shown.heights["column"] <= LOW else "page"
-    kind = "figure" if width == "column" else "figure*"
+    width, kind = "page", "figure*"
+    if shown.heights["column"] <= LOW:
+        width, kind = "column", "figure"
     yield rf"Figure~\ref{{fig:{shown.figure.name}}}: {prose(shown.figure.title)}."
     yield rf"\begin{{{kind}}}"
     yield r"\centering"

@@ -1,30 +1,31 @@
-"""What a reader must know before believing a number: question, choice, seeds, machine, code; and what is wanting."""
+"""The head of a study's section: question, selection, seeds, machine, code; and warnings about its records."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.records.run_record import Provenance
 from reports.load.records import DAGGER, Study
-from reports.page.special import SPECIAL, TABLES
+from reports.page.requested import FIGURES, TABLES
 
-ALWAYS = ("card", "damage")  # what every study has, whether it asks for it or not
+ALWAYS = ("card", "damage")  # tables that every study has, whether its declaration names them or not
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
-    """Names and values for the head of a study's section."""
-    said, where = study.declared, [record.provenance for record in study.records.values()]
+    """Returns names and values for the head of a study's section."""
+    said, where = study.declared, [r["provenance"] for r in study.records.values()]
+    documented = said.get("documentation", {})
     found = [
-        ("Question", said.question),
-        ("How numbers are chosen", said.select),
-        ("Task", said.task),
-        ("Data", _distinct(p.data for p in where)),
-        ("Models", ", ".join(said.models)),
-        *[(f"Method {_marked(study, name)}", line) for name, line in sorted(said.documentation.items())],
-        ("Settings", " ".join(said.settings)),
+        ("Question", said.get("question")),
+        ("Selection", said.get("select")),
+        ("Task", said.get("task")),
+        ("Data", _distinct(p.get("data") for p in where)),
+        ("Models", ", ".join(said.get("models", ()))),
+        *[(f"Method {_marked(study, name)}", documented.get(name)) for name in sorted(documented)],
+        ("Settings", " ".join(said.get("settings") or ())),
         ("Variants", _variants(study)),
         ("Tuning", _tuning(study)),
         ("Finals", f"n = {len(said.final_seeds)}, seeds {', '.join(map(str, said.final_seeds))}"),
@@ -42,25 +43,30 @@ def facts(study: Study) -> list[tuple[str, str]]:
 
 
 def _marked(study: Study, method: str) -> str:
-    return f"{method}{DAGGER}" if study.reconstructed(method) else method
+    if study.reconstructed(method):
+        return f"{method}{DAGGER}"
+    return method
 
 
 def _variants(study: Study) -> str:
-    """How many variants a grid has, in all and by group."""
-    cells = study.declared.cells.values() if study.grid else ()
-    variants = {(cell.method, cell.variant): cell.group or "others" for cell in cells}
+    """The number of variants of a grid, in total and by group; "" for other studies."""
+    if not study.grid:
+        return ""
+    cells = study.declared.get("cells", {}).values()
+    variants = {(cell["method"], cell.get("variant")): cell.get("group") or "others" for cell in cells}
     groups = Counter(variants.values())
-    parts = f" ({', '.join(f'{group}: {n}' for group, n in groups.items())})" if len(groups) > 1 else ""
-    return f"{len(variants)}{parts}" if variants else ""
+    if len(groups) > 1:
+        return f"{len(variants)} ({', '.join(f'{group}: {n}' for group, n in groups.items())})"
+    return str(len(variants) or "")
 
 
 def _tuning(study: Study) -> str:
     said = study.declared
     if study.grid:
-        return "none: each variant runs as it is declared"
-    if said.trials == 0:
-        return "none: each method runs as it is set"
-    return f"{said.trials} trials per cell, sampler {said.sampler}, seed {said.seed}"
+        return "none: each variant runs as declared"
+    if said.get("trials") == 0:
+        return "none: each method runs with its declared settings"
+    return f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"
 
 
 def _counts(study: Study) -> str:
@@ -72,13 +78,15 @@ def _counts(study: Study) -> str:
     return "; ".join(parts) or "none yet"
 
 
-def _commit(provenance: Provenance) -> str:
-    dirty = " with changes not committed" if provenance.dirty else ""
-    return f"{(provenance.commit or 'unknown')[:12]}{dirty}"
+def _commit(provenance: Mapping[str, Any]) -> str:
+    commit = (provenance["commit"] or "unknown")[:12]
+    if provenance.get("dirty"):
+        return f"{commit} with uncommitted changes"
+    return str(commit)
 
 
 def _distinct(values: Iterable[Any]) -> str:
-    """The different values there are, as text, sorted; a dict becomes "key value, key value"."""
+    """The distinct values as text, sorted; a dict becomes "key value, key value"."""
     kept = {json.dumps(v, sort_keys=True) for v in values if v}
     return " | ".join(_plain(json.loads(v)) for v in sorted(kept))
 
@@ -92,42 +100,55 @@ def _plain(value: Any) -> str:
 def _brief(name: str, value: Any) -> str:
     if "memory" in name:
         return f"{value / 2**30:.1f} GiB"
-    return str(value)[:12] if name == "digest" else str(value)
+    if name == "digest":
+        return str(value)[:12]
+    return str(value)
 
 
 def warnings(study: Study) -> list[str]:
-    """What limits the numbers of a study, one sentence each; empty where nothing does."""
-    said, entries, found = study.declared, study.entries, []
-    running = int((entries["state"] == "running").sum())
-    if running or not said.finished:
-        found.append(
-            f"The study has not ended: {running} runs are under way or were cut off; the same command goes on."
-        )
-    if study.tuned and not len(study.done("trial")):
-        found.append("No trial has a result yet.")
-    if not len(study.done("final")):
-        found.append(
-            "No variant has a result yet."
-            if study.grid
-            else "There are no finals yet: figures show the best trial of each cell by validation, on one seed."
-        )
+    """Returns the limits of a study's numbers, one sentence each."""
+    said, entries, found = study.declared, study.entries, _unfinished(study)
     short = study.done("final", "baseline").groupby(["cell", "number"])["seed"].nunique()
     if (short == 1).any():
-        found.append("Some configurations have one seed only: their numbers carry no interval.")
+        found.append("Some configurations have a single seed: their numbers have no interval.")
     lost = int((~entries["state"].isin(("finished", "running"))).sum())
     if lost:
-        found.append(f"{lost} of {len(entries)} runs have no result; the table of failures has the reasons.")
-    found += [f"{name}{DAGGER} holds a reconstruction: {text}" for name, text in sorted(said.reconstructions.items())]
+        found.append(f"{lost} of {len(entries)} runs have no result; the table of failures lists the reasons.")
     found += [
-        f"This version of the report does not know the figure or table {name!r} that the study asks for."
-        for name in said.figures
-        if name not in SPECIAL and name not in TABLES and name not in ALWAYS
+        f"{name}{DAGGER} contains a reconstruction: {text}"
+        for name, text in sorted(said.get("reconstructions", {}).items())
+    ]
+    found += [
+        f"This version of the report does not know the figure or table {name!r} that the study declares."
+        for name in said.get("figures", ())
+        if name not in FIGURES and name not in TABLES and name not in ALWAYS
     ]
     return found + _mixtures(study)
 
 
+def _unfinished(study: Study) -> list[str]:
+    """Sentences on the parts of a study that have no result yet."""
+    said, found = study.declared, []
+    running = int((study.entries["state"] == "running").sum())
+    if running or said.get("state") == "running":
+        found.append(
+            f"The study is not finished: {running} runs are running or were interrupted; run the same command to continue."
+        )
+    if not study.grid and said.get("trials") != 0 and not len(study.done("trial")):
+        found.append("No trial has a result yet.")
+    if not len(study.done("final")):
+        found.append(NO_FINALS[study.grid])
+    return found
+
+
+NO_FINALS = {
+    True: "No variant has a result yet.",
+    False: "There are no finals yet: figures show the best trial of each cell by validation, with one seed.",
+}
+
+
 def _mixtures(study: Study) -> list[str]:
-    """Records that should not stand in one table without a word."""
+    """Warnings about records that differ in their conditions."""
     records, found = list(study.records.values()), []
     where = [record.provenance for record in records]
     for what, values in {
@@ -136,14 +157,14 @@ def _mixtures(study: Study) -> list[str]:
         "hardware": {json.dumps(p.hardware, sort_keys=True) for p in where if p.hardware},
     }.items():
         if len(values) > 1 and records:
-            found.append(f"The runs do not share one {what}: {len(values)} different ones are in this study.")
-    if any(p.dirty for p in where):
-        found.append("Some runs were made with code that was not committed.")
-    brought = sorted({p.imported_from for p in where if p.imported_from})
+            found.append(f"The runs of this study differ in their {what}: there are {len(values)}.")
+    if any(p.get("dirty") for p in where):
+        found.append("Some runs used code that was not committed.")
+    brought = sorted({str(p["imported_from"]) for p in where if p.get("imported_from")})
     if brought:
-        many = sum(bool(p.imported_from) for p in where)
-        found.append(f"{many} of {len(records)} runs were not made here, but imported from {', '.join(brought)}.")
-    opened = sum(record.test_openings > 1 for record in records)
+        many = sum(bool(p.get("imported_from")) for p in where)
+        found.append(f"{many} of {len(records)} runs were imported from {', '.join(brought)}.")
+    opened = sum(r.get("test_openings", 0) > 1 for r in records)
     if opened:
         found.append(f"The test split was opened more than once in {opened} runs.")
     return found

@@ -1,4 +1,4 @@
-"""The manual as HTML, which asks nothing of any network: an index, a page for each method, one of architectures, and guides."""
+"""The manual as HTML that needs no network: an index, a page for each method, a page of architectures, and guides."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bench.records.files import write_text
 from reports.page import matrix
+from reports.page.templates import templates
 from reports.page.typeset import Block, spans, typeset
 
 Method = Mapping[str, Any]
 """A method as plain data; `bench.cli.manual.method` lists the keys."""
+
+NO_METHOD: Mapping[str, Any] = {
+    **{"standing": "", "reconstruction": "", "error": "", "target": ""},
+    **{"fields": [], "claims": []},
+}
+"""The keys of a method's page, for a page that is about none."""
 
 
 def render(
@@ -24,13 +29,11 @@ def render(
     counts: Mapping[str, int] | None = None,
     guides: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write ``index.html``, a page per method, one of architectures and one per guide into ``out``, and return the index. The
-    same methods, architectures (with their ``counts``) and guides (texts by name), the same bytes."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {"spans": spans}
+    """Writes ``index.html``, and a page per method, of architectures, and per guide, into ``out``; returns the index.
+
+    Equal methods, architectures (with their ``counts``) and guides (texts by name) give equal bytes.
+    """
+    environment = templates(spans=spans)
     template = environment.get_template("manual.html")
     pages = [_page(method) for method in methods]
     texts = [_guide(name, text) for name, text in (guides or {}).items()]
@@ -44,15 +47,16 @@ def render(
 
 def _page(method: Method) -> dict[str, Any]:
     title, blocks = typeset(method["document"])
-    said = method["reconstruction"]
-    said = f"{said[0].upper()}{said[1:].removesuffix('.')}." if said else ""
-    return {
-        **method,
-        "reconstruction": said,
-        "title": title,
-        "blocks": blocks,
-        "claims": [_claim(claim) for claim in method["claims"]],
-    }
+    claims = [_claim(claim) for claim in method["claims"]]
+    said = _sentence(method["reconstruction"])
+    return {**method, "reconstruction": said, "title": title, "blocks": blocks, "claims": claims}
+
+
+def _sentence(text: str) -> str:
+    """Text with an upper-case first letter and a full stop; "" stays."""
+    if not text:
+        return ""
+    return f"{text[0].upper()}{text[1:].removesuffix('.')}."
 
 
 def _guide(name: str, text: str) -> dict[str, Any]:
@@ -62,21 +66,13 @@ def _guide(name: str, text: str) -> dict[str, Any]:
     for part in parts:
         head, _, body = part.partition("\n")
         blocks += [Block("h", (spans(head),)), *typeset(f"\n{head}\n\n{body}")[1]]
-    nothing: dict[str, Any] = {
-        "standing": "",
-        "reconstruction": "",
-        "error": "",
-        "fields": [],
-        "claims": [],
-        "target": "",
-    }
-    return {**nothing, "name": name, "title": title, "blocks": blocks}
+    return {**NO_METHOD, "name": name, "title": title, "blocks": blocks}
 
 
 def _claim(claim: Method) -> dict[str, str]:
-    """A claim as text; what it does not say is empty."""
-    sparsity, note = claim.get("sparsity"), claim.get("note") or ""
-    share = "" if sparsity is None else f"{100 * sparsity:.6g}"
-    accuracy = f"{claim['accuracy']:.6g}"
-    named = {key: str(claim[key]) for key in ("model", "task", "source")}
-    return {**named, "sparsity": share, "accuracy": accuracy, "note": note}
+    """A claim as text; unknown values are empty."""
+    shown = {key: str(claim[key]) for key in ("model", "task", "source")}
+    shown |= {"sparsity": "", "accuracy": f"{claim['accuracy']:.6g}", "note": claim.get("note") or ""}
+    if claim.get("sparsity") is not None:
+        shown["sparsity"] = f"{100 * claim['sparsity']:.6g}"
+    return shown

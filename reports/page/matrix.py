@@ -1,4 +1,4 @@
-"""The page of the prunability matrix: which architectures can lose channels, how much, how that was proved, and what stays."""
+"""The page of the prunability matrix: which architectures can lose channels, how many, and how this was verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 def render(rows: Sequence[Row], counts: Mapping[str, int], environment: Environment, out: Path) -> None:
-    """Write the page into ``out``. The same rows, the same bytes."""
+    """Writes the page into ``out``. Equal rows give equal bytes."""
     parts = [(title, [_shown(r) for r in rows if r["verdict"] == verdict]) for verdict, title in TITLES.items()]
     versions = sorted({row["versions"] for row in rows})
     page = environment.get_template("matrix.html").render(
@@ -28,15 +28,18 @@ def render(rows: Sequence[Row], counts: Mapping[str, int], environment: Environm
 
 
 def _shown(row: Row) -> dict[str, str]:
-    """A row as text; what is missing is a dash."""
-    exact = row["groups"] - row["inexact"]
-    verified = f"{exact} of {row['groups']}" if row["groups"] else "–"
+    """A row as text; missing values are dashes."""
+    verified = parameters = "–"
+    if row["groups"]:
+        verified = f"{row['groups'] - row['inexact']} of {row['groups']}"
+    if row["parameters"]:
+        parameters = f"{row['parameters'] / 1e6:.2f}"
     shares = {key: f"{100 * row[key]:.1f}" for key in ("can_leave", "tied", "weights_left", "params_left", "macs_left")}
     return {
         **{key: str(row[key]) for key in ("model", "reason")},
         **shares,
         "module": row["module"] or row["model"],
-        "parameters": f"{row['parameters'] / 1e6:.2f}" if row["parameters"] else "–",
+        "parameters": parameters,
         "pixels": str(row["image_size"] or "–"),
         "works": "yes" if row["works"] else "no",
         "verified": verified,

@@ -1,7 +1,7 @@
-"""The page: one HTML file that holds all, asks nothing of any network, and runs nothing that came from a record.
+"""The page of a report: one self-contained HTML file, which needs no network and executes nothing from records.
 
-A number of a table leads to its runs: it is a link to the first of them in the table of runs, where all of them are marked.
-From there a run's id leads on to MLflow, where the report was told how (``bench report --mlflow``).
+The numbers of a table are links to their runs: to the first of them in the table of runs, where all of them are marked. The
+ids of runs are links to MLflow where the report has its addresses (``bench report --mlflow``).
 """
 
 from __future__ import annotations
@@ -10,26 +10,25 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reports.card.card import summary
 from reports.figures.catalog import Figure
+from reports.page.templates import templates
 from reports.tables import formats
 from reports.tables.columns import Column, Row, Table
 
 TYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "md": "text/markdown"}
 TYPES["tex"] = "application/x-tex"
-HELD = 500_000  # bytes of a file that the page holds at most, besides what it shows; larger ones lie beside it
+HELD = 500_000  # maximum size in bytes of a file that the page embeds for download; larger files are beside the page
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure with its ``files``, by the end of their names, none where there was nothing to draw; and the height (inches)
-    of each of its two widths."""
+    """A figure with its ``files``, by the end of their names (none where there is nothing to draw), and its height (inches) at
+    each of the two widths."""
 
     figure: Figure
     files: Mapping[str, bytes]
@@ -38,7 +37,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says about one study; ``links`` are addresses of runs in MLflow, by id."""
+    """The section of the page about one study; ``links`` are the addresses of runs in MLflow, by id."""
 
     name: str
     facts: Sequence[tuple[str, str]]
@@ -59,87 +58,121 @@ class Section:
 
 
 def data_uri(name: str, data: bytes) -> str:
-    """A file as an address that holds it."""
+    """A file as a data URI."""
     return f"data:{TYPES[name.rpartition('.')[2]]};base64,{base64.b64encode(data).decode()}"
 
 
 def downloads(name: str, folder: str, files: Mapping[str, bytes]) -> list[tuple[str, str, str]]:
-    """For each file of a figure or table its name, what the page calls it, and the address that holds it; "" for one that is
-    too large to be held twice, which is called by its place and size."""
+    """For each file of a figure or table its name, its label, and its data URI; for a file above `HELD`, the label has its path
+    and size, and the URI is empty."""
     found = []
     for end, data in files.items():
-        said = end.lstrip(".-").replace("page.", "page ").replace("column.", "column ")
-        held = len(data) <= HELD
-        said += "" if held else f" ({len(data) / 1e6:.1f} MB: {folder}/{name}{end})"
-        found.append((f"{name}{end}", said, data_uri(end, data) if held else ""))
+        label = end.lstrip(".-").replace("page.", "page ").replace("column.", "column ")
+        if len(data) > HELD:
+            found.append((f"{name}{end}", f"{label} ({len(data) / 1e6:.1f} MB: {folder}/{name}{end})", ""))
+        else:
+            found.append((f"{name}{end}", label, data_uri(end, data)))
     return found
 
 
 def table_files(table: Table) -> dict[str, bytes]:
-    """The table's three texts by the end of their names."""
+    """The table as Markdown, LaTeX and CSV, by the end of the file names."""
     texts = {".md": formats.markdown(table), ".tex": formats.latex(table), ".csv": formats.csv(table.frame)}
     return {end: text.encode() for end, text in texts.items()}
 
 
 def sort_key(value: Any) -> Any:
-    """What the page sorts a cell by; what is not there is empty and comes last."""
-    return "" if value is None or value != value else value
+    """The value that the page sorts a cell by; a missing value is empty, and is sorted last."""
+    if value is None or value != value:
+        return ""
+    return value
 
 
 def first_runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each row, its run's id where it is the first row with that run, else "": two trials can be one run."""
-    found, known = [], set[str]()
+    """For each row the id of its run, or "" where an earlier row has it: two trials can have the same run."""
+    found, known = [], {""}
     for row in rows:
         run = next(iter(row.get("runs", ())), "")
-        found.append("" if run in known else run)
+        if run in known:
+            run = ""
+        found.append(run)
         known.add(run)
     return found
 
 
 def body(here: str, section: Section, table: Table) -> Markup:
-    """The rows of a table, whose ids begin with ``here``. They are thousands, so no template is called for each of them."""
+    """The rows of a table as HTML; their ids begin with ``here``. Built without a template, as there can be thousands."""
     rows = table.rows()
-    ids = first_runs(rows) if table.name == "runs" else [""] * len(rows)
+    ids = [""] * len(rows)
+    if table.name == "runs":
+        ids = first_runs(rows)
     lines = list[str]()
     for row, texts, run in zip(rows, table.texts, ids, strict=True):
-        claim = ' class="claim"' if row.get("claim") else ""
-        anchor = f' id="{escape(f"{here}-run-{run}")}"' if run else ""
-        lines += [f"<tr{claim}{anchor}>", *_cells(here, section, table, row, texts), "</tr>"]
+        lines += [_open_row(here, row, run), *_cells(here, section, table, row, texts), "</tr>"]
     return Markup("\n".join(lines))
 
 
+def _open_row(here: str, row: Row, run: str) -> str:
+    """The opening tag of a row, with an anchor where a ``run`` is given."""
+    tag = "<tr"
+    if row.get("claim"):
+        tag += ' class="claim"'
+    if run:
+        tag += f' id="{escape(f"{here}-run-{run}")}"'
+    return f"{tag}>"
+
+
 def _cells(here: str, section: Section, table: Table, row: Row, texts: Sequence[str]) -> Iterator[str]:
-    for column, said in zip(table.columns, texts, strict=True):
-        key = said if column.runs else str(sort_key(row[column.key]))
-        shown = _cell(here, section, table, column, row, said)
-        shown = f"<b>{shown}</b>" if column.strong(row) else shown
-        told = f' data-key="{escape(key)}"' if key != said or column.runs else ""
-        kind = ' class="number"' if column.number else ' class="long"' if column.long else ""
-        yield f"<td{told}{kind}>{shown}</td>"
+    for column, text in zip(table.columns, texts, strict=True):
+        shown = _cell(here, section, table, column, row, text)
+        if column.strong(row):
+            shown = f"<b>{shown}</b>"
+        yield f"<td{_sort_attribute(column, row, text)}{_class_attribute(column)}>{shown}</td>"
+
+
+def _sort_attribute(column: Column, row: Row, text: str) -> str:
+    """The attribute with the value that a cell is sorted by; none where it is the text."""
+    if column.runs:
+        return f' data-key="{escape(text)}"'
+    key = str(sort_key(row[column.key]))
+    if key == text:
+        return ""
+    return f' data-key="{escape(key)}"'
+
+
+def _class_attribute(column: Column) -> str:
+    if column.number:
+        return ' class="number"'
+    if column.long:
+        return ' class="long"'
+    return ""
 
 
 def _cell(here: str, section: Section, table: Table, column: Column, row: Row, said: str) -> str:
-    """What a cell shows: its text, and where that leads."""
+    """The content of a cell: its text, as a link where it has a target."""
     text, runs, own = escape(said), row.get("runs") or (), table.name == "runs"
     if column.runs and runs and not own:
         return "".join(f'<a class="run" href="#{here}-run-{escape(run)}">{escape(run)}</a> ' for run in runs)
     if column.runs and runs:
-        address = section.links.get(runs[0])
-        to = f'<a class="run" target="_blank" rel="noopener" href="{escape(address)}">' if address else ""
-        return f"{to}{text}</a>" if to else f"<code>{text}</code>"
+        return _run(text, section.links.get(runs[0]))
     if column.link and row[column.link]:
         return f'<a href="#{here}-{escape(row[column.link])}">{text}</a>'
     if column.number and runs and said != "–" and not own:
-        several = f' data-runs="{escape(" ".join(runs))}"' if len(runs) > 1 else ""
+        several = ""
+        if len(runs) > 1:
+            several = f' data-runs="{escape(" ".join(runs))}"'
         return f'<a class="from" href="#{here}-run-{escape(runs[0])}"{several}>{text}</a>'
     return str(text)
 
 
+def _run(text: Markup, address: str | None) -> str:
+    """A run's id, as a link to MLflow where the report has its address."""
+    if not address:
+        return f"<code>{text}</code>"
+    return f'<a class="run" target="_blank" rel="noopener" href="{escape(address)}">{text}</a>'
+
+
 def html(sections: Sequence[Section]) -> str:
-    """The whole page."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals |= {"data_uri": data_uri, "downloads": downloads, "body": body, "summary": summary}
+    """Returns the whole page."""
+    environment = templates(data_uri=data_uri, downloads=downloads, body=body, summary=summary)
     return environment.get_template("page.html").render(sections=sections) + "\n"

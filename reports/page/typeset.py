@@ -1,9 +1,9 @@
-"""Docstrings as typeset text: paragraphs, lists, equations and headings, of spans of plain text, code and emphasis.
+"""Parses docstrings into paragraphs, lists, equations and headings, made of spans of plain text, code and emphasis.
 
-The rules are those that the docstrings of this project follow:
+The rules are those of the docstrings of this project:
 
-- A line that is indented by four spaces or more belongs to an equation or a table, which keeps its spaces.
-- A line that begins with "- " begins an item of a list, and lines indented by two spaces go on with it.
+- A line indented by four or more spaces belongs to an equation or a table, which keeps its spaces.
+- A line that begins with "- " begins an item of a list; lines indented by two spaces continue it.
 - A line that begins "Differs from ...:" or "Ours, ...:" begins a paragraph, with a heading.
 - Text between backquotes is code, and text between asterisks is emphasised.
 """
@@ -31,14 +31,15 @@ class Block:
 
 
 def typeset(text: str) -> tuple[str, list[Block]]:
-    """The first paragraph as a title, and the blocks after it."""
-    parts = list(_parts(inspect.cleandoc(text).splitlines()))
-    title = " ".join(parts.pop(0)[1]) if parts and parts[0][0] == "p" else ""
+    """Returns the first paragraph as a title, and the blocks after it."""
+    parts, title = list(_parts(inspect.cleandoc(text).splitlines())), ""
+    if parts and parts[0][0] == "p":
+        title = " ".join(parts.pop(0)[1])
     return title, [block for kind, lines in parts for block in _blocks(kind, lines)]
 
 
 def _parts(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Runs of lines of one kind; blank lines end a paragraph, and stand inside equations only."""
+    """Groups consecutive lines of the same kind; a blank line ends a group."""
     kind, found = "", list[str]()
     for line in [*lines, ""]:
         own = _kind(line, kind)
@@ -55,7 +56,9 @@ def _kind(line: str, before: str) -> str:
         return ""
     if line.startswith("- ") or (before == "ul" and line.startswith("  ")):
         return "ul"
-    return "pre" if line.startswith("    ") else "p"
+    if line.startswith("    "):
+        return "pre"
+    return "p"
 
 
 def _blocks(kind: str, lines: Sequence[str]) -> list[Block]:
@@ -68,13 +71,15 @@ def _blocks(kind: str, lines: Sequence[str]) -> list[Block]:
     if heading is None:
         return [Block("p", (spans("\n".join(lines)),))]
     head, rest = Block("h", (spans(heading[1]),)), heading[2]
-    return [head, Block("p", (spans(rest[0].upper() + rest[1:]),))] if rest else [head]
+    if not rest:
+        return [head]
+    return [head, Block("p", (spans(rest[0].upper() + rest[1:]),))]
 
 
 def spans(text: str) -> tuple[Span, ...]:
-    """A paragraph as spans; its line breaks are spaces."""
+    """Returns a paragraph as spans; its line breaks are spaces."""
     joined, found, end = " ".join(text.split()), list[Span](), 0
     for match in _INLINE.finditer(joined):
-        found += [("", joined[end : match.start()]), ("code", match[1]) if match[1] else ("em", match[2])]
+        found += [("", joined[end : match.start()]), ("code", match[1] or ""), ("em", match[2] or "")]
         end = match.end()
     return tuple(span for span in (*found, ("", joined[end:])) if span[1])

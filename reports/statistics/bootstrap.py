@@ -1,8 +1,8 @@
 """Aggregates over cells with stratified bootstrap intervals, as Agarwal et al. 2021 (arXiv:2108.13264) define them.
 
-The strata are the cells: each draw takes, in every cell, as many runs as there are, with replacement. The interval is between
-percentiles. Few runs to a cell make it too narrow: a resampled mean of n varies by (n - 1) / n of the variance that a mean of
-n fresh runs has, which is 2/3 for three seeds. Where a cell has a single run there is nothing to draw from, and no interval.
+The strata are the cells: each resample draws, in every cell, as many runs as it has, with replacement. Intervals are between
+percentiles. With few runs per cell they are too narrow: the variance of a resampled mean of n runs is (n - 1) / n of that of
+a mean of n new runs, which is 2/3 for three seeds. With a single run in a cell there is no interval.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Strata = Mapping[str, Floats]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the ends of its interval; these are NaN where there is none."""
+    """A number with the ends of its interval, which are NaN where it has none."""
 
     value: float
     low: float
@@ -32,13 +32,13 @@ class Estimate:
 
 
 def generator(*parts: object) -> np.random.Generator:
-    """A generator with an address, as in `bench.seeds`: the same numbers for the same parts, on every machine."""
+    """Returns a generator seeded by ``parts``, as in `bench.seeds`: equal parts give equal numbers on every machine."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def draws(found: Strata, *address: object, count: int = DRAWS) -> dict[str, Floats]:
-    """For each cell ``count`` resamples of its runs, (count, runs)."""
+    """Returns for each cell ``count`` resamples of its runs, of shape (count, runs)."""
     source = generator("bootstrap", *address)
     return {
         cell: found[cell][source.integers(len(found[cell]), size=(count, len(found[cell])))] for cell in sorted(found)
@@ -46,14 +46,15 @@ def draws(found: Strata, *address: object, count: int = DRAWS) -> dict[str, Floa
 
 
 def iqm(values: Floats) -> Floats:
-    """Interquartile mean along the last axis: the mean of the middle half, a quarter of the runs cut at either end (rounded
-    down)."""
+    """Returns the interquartile mean along the last axis: a quarter of the runs, rounded down, is removed at either end."""
     return np.asarray(stats.trim_mean(values, 0.25, axis=-1))
 
 
 def aggregate(found: Strata, statistic: Callable[[Floats], Floats], *address: object, level: float = LEVEL) -> Estimate:
-    """A statistic (of the last axis) of all runs of all cells. Where a run failed there is none: it has no score to average,
-    and without it the rest would be of other cells than the other methods' are."""
+    """Returns a statistic (along the last axis) of all runs of all cells, with its interval.
+
+    NaN where a run failed: without its score, the value would be over other runs than those of the other methods.
+    """
     pooled = np.concatenate([found[cell] for cell in sorted(found)])
     if not np.isfinite(pooled).all():
         return Estimate(math.nan, math.nan, math.nan)
@@ -64,9 +65,11 @@ def aggregate(found: Strata, statistic: Callable[[Floats], Floats], *address: ob
 
 
 def improvement(ours: Strata, theirs: Strata, *address: object, level: float = LEVEL) -> Estimate:
-    """Probability that a run of ours is better than one of theirs in the same cell, ties half (the Mann-Whitney statistic
-    over the number of pairs), mean over the cells that both have. Runs are drawn independently of each other: seeds are not
-    paired here."""
+    """Returns the probability that a run of ours has a higher score than a run of theirs in the same cell.
+
+    Ties count one half (the Mann-Whitney statistic divided by the number of pairs); it is the mean over the cells that both
+    have. Both are resampled independently: seeds are not paired.
+    """
     cells = sorted(set(ours) & set(theirs))
     if not cells:
         return Estimate(math.nan, math.nan, math.nan)
@@ -87,7 +90,7 @@ def _improvement(ours: Strata, theirs: Strata) -> Floats:
 
 
 def profile(found: Strata, taus: Sequence[float], *address: object, level: float = LEVEL) -> list[Estimate]:
-    """Share of all runs with a score above each tau (the run-score distribution), with pointwise intervals."""
+    """Returns the share of all runs with a score above each tau (the run-score distribution), with pointwise intervals."""
     pooled = np.concatenate([found[cell] for cell in sorted(found)])
     drawn = np.concatenate(list(draws(found, *address).values()), axis=-1)
 

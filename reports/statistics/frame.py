@@ -1,4 +1,4 @@
-"""The form of the statistics' frame, and how runs become strata, pairs and matrices."""
+"""Checks the frame of the statistics, and converts it to strata, paired differences and matrices."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ Floats = NDArray[np.float64]
 
 
 def checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame's own columns, sorted by cell, method and seed, so that the order of rows never matters.
+    """Returns the required columns, sorted by cell, method and seed, so that results do not depend on the order of rows.
 
     Raises:
-        BenchError: a column is not there, a run is there twice, or a score is infinite.
+        BenchError: a column is missing, a run occurs twice, or a score is infinite.
     """
     lacking = [name for name in COLUMNS if name not in frame]
     if lacking:
         raise BenchError(f"a comparison needs the columns {', '.join(COLUMNS)}, but got no {lacking[0]!r}; add it")
     found = frame[COLUMNS].sort_values(COLUMNS[:3], ignore_index=True).astype({"score": float})
-    if len(twice := found[found.duplicated(COLUMNS[:3])]):
+    twice = found[found.duplicated(COLUMNS[:3])]
+    if len(twice):
         which = "/".join(map(str, twice.iloc[0][COLUMNS[:3]]))
         raise BenchError(f"a method has one run per cell and seed, but got {which} more than once; keep one of them")
     if np.isinf(found["score"]).any():
@@ -31,7 +32,11 @@ def checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def named(frame: pd.DataFrame, method: str) -> str:
-    """The method, if it is in the frame; else an error with those that are."""
+    """Returns the method if it is in the frame.
+
+    Raises:
+        BenchError: the method is not in the frame; the message names the methods that are.
+    """
     known = sorted(frame["method"].unique())
     if method not in known:
         raise one_of("method", method, known)
@@ -39,16 +44,16 @@ def named(frame: pd.DataFrame, method: str) -> str:
 
 
 def strata(frame: pd.DataFrame, method: str, *, failed: float = -np.inf) -> dict[str, Floats]:
-    """The scores of a method by cell, by rising seed; a failed run has the score ``failed``."""
+    """Returns the scores of a method by cell, ordered by seed; a failed run has the score ``failed``."""
     own = checked(frame)
     own = own[own["method"] == named(own, method)]
     return {str(cell): rows["score"].fillna(failed).to_numpy() for cell, rows in own.groupby("cell", sort=True)}
 
 
 def differences(frame: pd.DataFrame, method: str, baseline: str) -> tuple[pd.Series, int]:
-    """Score of the method minus the baseline's, by (cell, seed), and how many scores of either have no partner there.
+    """Returns the score of the method minus that of the baseline, by (cell, seed), and the number of scores without a partner.
 
-    A partner that failed is none: its score is not there.
+    A failed run has no score, and is no partner.
     """
     own = checked(frame).dropna(subset="score").set_index(["cell", "seed"])
     ours, theirs = (own.loc[own["method"] == named(checked(frame), name), "score"] for name in (method, baseline))
@@ -57,9 +62,9 @@ def differences(frame: pd.DataFrame, method: str, baseline: str) -> tuple[pd.Ser
 
 
 def means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean score over seeds, a row per cell and a column per method.
+    """Returns the mean score over seeds, with a row per cell and a column per method.
 
-    A method that only failed in a cell has -inf there; one that has no run there has NaN.
+    It is -inf where all runs of a method failed, and NaN where a method has no run.
     """
     groups = checked(frame).groupby(["cell", "method"], sort=True)["score"]
     return groups.mean().fillna(-np.inf).unstack("method")

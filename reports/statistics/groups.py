@@ -1,9 +1,10 @@
-"""Letters: within a cell, methods that share one cannot be told apart, and all that cannot be told from the best are bold.
+"""Letters: within a cell, methods that share a letter do not differ significantly, and the top group is not significantly worse
+than the best.
 
-Each two methods of a cell are compared by the paired t test on their differences seed by seed, and Holm's correction is over
-all pairs of the cell. The t test it is because Wilcoxon's cannot reach 0.05 with fewer than six seeds; the price is that it
-takes differences as normal, which few seeds cannot show. With few seeds and many methods it tells little apart: a wide top
-group is then what is known.
+Each pair of methods of a cell is compared by the paired t test on the differences of runs with the same seed, with Holm's
+correction over all pairs of the cell. Wilcoxon's test cannot reach 0.05 with fewer than six seeds; the t test can, but it
+assumes normal differences, which few seeds cannot verify. With few seeds and many methods its power is low, and the top group
+is large.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ Pair = tuple[str, str]
 
 
 def top_groups(frame: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
-    """One row per cell and method, by cell and falling mean: ``n`` scores and ``failed`` runs, ``mean``, ``std`` (ddof 1)
-    and ``half`` (of the 95 % t interval), ``letters``, and ``top``: not significantly worse than the best.
+    """Returns one row per cell and method, by cell and decreasing mean: ``n`` scores and ``failed`` runs, ``mean``, ``std``
+    (ddof 1) and ``half`` (of the 95 % t interval), ``letters``, and ``top``: not significantly worse than the best.
 
-    A method with one score or none has no letters, and neither has one that nothing can be compared with.
+    A method has no letters with fewer than two scores, or where no other method can be compared with it.
     """
     rows = []
     for cell, own in checked(frame).groupby("cell", sort=True):
@@ -44,11 +45,14 @@ def top_groups(frame: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
 
 
 def _best_first(row: Mapping[str, Any]) -> tuple[float, str]:
-    return (-row["mean"] if row["n"] else math.inf, row["method"])
+    """Sort key: decreasing mean, then name; methods without a score are last."""
+    if not row["n"]:
+        return (math.inf, row["method"])
+    return (-row["mean"], row["method"])
 
 
 def _told_apart(own: pd.DataFrame, order: Sequence[str], alpha: float) -> tuple[dict[str, str], set[str]]:
-    """The letters of the methods of one cell, and those that are not worse than the best."""
+    """The letters of the methods of one cell, and the methods that are not significantly worse than the best."""
     values = {pair: p for pair, p in pairwise(own, order).items() if not math.isnan(p)}
     compared = [method for method in order if any(method in pair for pair in values)]
     different = {pair for pair, p in values.items() if p < alpha}
@@ -56,7 +60,8 @@ def _told_apart(own: pd.DataFrame, order: Sequence[str], alpha: float) -> tuple[
 
 
 def pairwise(own: pd.DataFrame, methods: Sequence[str]) -> dict[Pair, float]:
-    """For each two methods of one cell, the p of the paired t test, corrected by Holm; NaN where fewer than two seeds pair."""
+    """Returns for each pair of methods of one cell the p of the paired t test, corrected by Holm; NaN with fewer than two pairs
+    of runs."""
     table = own.pivot(index="seed", columns="method", values="score")
     pairs = list(itertools.combinations(methods, 2))
     found = [t_test((table[one] - table[other]).dropna().to_numpy()) for one, other in pairs]
@@ -64,10 +69,10 @@ def pairwise(own: pd.DataFrame, methods: Sequence[str]) -> dict[Pair, float]:
 
 
 def letters(order: Sequence[str], different: Collection[Pair]) -> dict[str, str]:
-    """A compact letter display: two share a letter if, and only if, they are not different (Piepho 2004).
+    """Returns a compact letter display: two methods share a letter if and only if they are not different (Piepho 2004).
 
-    Each letter stands for a largest set of which no two differ, "a" for one with the first of ``order``; sets whose pairs are
-    all in others are left out.
+    Each letter denotes a maximal set of methods of which no two differ; "a" denotes a set with the first of ``order``. Sets
+    whose pairs are all in other sets are left out.
     """
     apart = {frozenset(pair) for pair in different}
     sets = _cliques(list(order), apart)
@@ -83,8 +88,8 @@ def letters(order: Sequence[str], different: Collection[Pair]) -> dict[str, str]
 
 
 def _cliques(order: list[str], apart: set[frozenset[str]]) -> list[list[str]]:
-    """All largest sets of which no two are apart, by insertion: each new member splits the sets that hold what it differs
-    from, and sets within others go."""
+    """All maximal sets of which no two are apart, by insertion: each new member splits the sets with members that it differs
+    from; then subsets of other sets are removed."""
     sets: list[list[str]] = [[]]
     for new in order:
         joined = [[*(m for m in s if frozenset((m, new)) not in apart), new] for s in sets]
@@ -95,6 +100,7 @@ def _cliques(order: list[str], apart: set[frozenset[str]]) -> list[list[str]]:
 
 
 def _letter(index: int) -> str:
-    """From a to z and A to Z, and then numbers, each with a comma."""
-    known = string.ascii_lowercase + string.ascii_uppercase
-    return known[index] if index < len(known) else f"{index},"
+    """The letters a to z and A to Z, then numbers with a comma."""
+    if index < len(string.ascii_letters):
+        return string.ascii_letters[index]
+    return f"{index},"

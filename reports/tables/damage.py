@@ -1,4 +1,4 @@
-"""What pruning did besides the accuracy that it cost: of each configuration, on the test split and on validation."""
+"""The damage of pruning besides top-1: loss, calibration, worst class, agreement with the dense model, empty layers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,32 @@ METRICS = {
     "collapsed": "layers_collapsed",
     "disconnected": "weights_disconnected",
 }
-"""Columns, and the fields of `Metrics` that they are means of; top-1, top-5, classes and agreement are in per cent."""
+"""Columns, and the metrics of a record whose means they hold; top-1, top-5, classes and agreement are in per cent."""
 COLUMNS = ["model", "label", "n", *METRICS, "empty", "runs"]
+SHOWN = {
+    "top1": ("top-1", 2),
+    "top5": ("top-5", 2),
+    "loss": ("loss", 3),
+    "ece": ("ECE", 3),
+    "worst_class": ("worst class", 1),
+    "class_drop": ("class drop", 1),
+    "agreement": ("agreement", 1),
+    "pruned": ("pruned", 2),
+    "reestimated": ("re-estimated", 2),
+    "val_top1": ("last", 2),
+    "val_best": ("best", 2),
+    "empty": ("empty", 1),
+    "collapsed": ("collapsed", 1),
+    "disconnected": ("disconnected", 1),
+}
+"""The head of each column, and its number of decimals."""
 
 
 def damage(study: Study) -> pd.DataFrame:
-    """One row per configuration that has finished, each number a mean over its runs; NaN where not all have it.
+    """Returns one row per finished configuration, each number a mean over its runs; NaN where a run lacks it.
 
-    ``empty``: layers without any weight, ``collapsed``: layers through which nothing passes, both the mean count;
-    ``pruned``: validation top-1 as the method left the model, before any recovery.
+    ``empty``: number of layers without any weight; ``collapsed``: number of layers through which no signal passes;
+    ``pruned``: validation top-1 after pruning, before any recovery.
     """
     rows = []
     for _, own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
@@ -42,49 +59,35 @@ def damage(study: Study) -> pd.DataFrame:
         found = [study.records[entry["run"]] for entry in entries]
         row: dict[str, Any] = {"model": entries[0]["model"], "label": label(entries[0]), "n": len(entries)}
         for name, key in METRICS.items():
-            values = [getattr(record.metrics, key) for record in found]
-            row[name] = mean(values).mean if not any(map(math.isnan, values)) else math.nan
-        row["empty"] = sum(layer.nonzero == 0 for record in found for layer in record.layers) / len(found)
+            values = [record["metrics"].get(key, math.nan) for record in found]
+            row[name] = math.nan
+            if not any(map(math.isnan, values)):
+                row[name] = mean(values).mean
+        row["empty"] = sum(layer["nonzero"] == 0 for record in found for layer in record["layers"]) / len(found)
         rows.append({**row, "runs": own["run"].tolist()})
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["model", "label"], kind="stable", ignore_index=True)
 
 
 def table(study: Study) -> Table:
-    """The damage as a table; what no run has been measured for has no column."""
+    """The table of damage; a metric that no run has is left out."""
     frame = damage(study)
-    numbers = {
-        "top1": ("top-1", 2),
-        "top5": ("top-5", 2),
-        "loss": ("loss", 3),
-        "ece": ("ECE", 3),
-        "worst_class": ("worst class", 1),
-        "class_drop": ("class drop", 1),
-        "agreement": ("agreement", 1),
-        "pruned": ("pruned", 2),
-        "reestimated": ("re-estimated", 2),
-        "val_top1": ("last", 2),
-        "val_best": ("best", 2),
-        "empty": ("empty", 1),
-        "collapsed": ("collapsed", 1),
-        "disconnected": ("cut off", 1),
-    }
     columns = (
         Column("model", "model", text("model")),
         Column("method", "label", text("label")),
         Column("n", "n", fixed("n", 0), number=True),
         *(
             Column(head, key, fixed(key, digits), number=True)
-            for key, (head, digits) in numbers.items()
+            for key, (head, digits) in SHOWN.items()
             if frame[key].notna().any()
         ),
     )
     caption = (
-        "Means over n runs, in per cent but for losses and counts. Test split: top-1, top-5, cross entropy, expected "
-        "calibration error (0 to 1), the class with the lowest top-1, the most that one class lost against the dense model "
-        "that the run started from, and the share of images for which both predict the same. Validation: top-1 as pruning left "
-        "the model (where a recovery followed), with batch-norm statistics estimated anew for it, at the last epoch and at "
-        "the best, which chooses and reports nothing. Layers without any weight, and layers through which little or nothing "
-        "passes; weights that are not zero and lie on no path from the image to an output. What no run was measured for has no "
-        "column."
+        "Means over n runs, in per cent except for losses and counts. Test split: top-1, top-5, cross entropy, expected "
+        "calibration error (0 to 1), top-1 of the worst class, the largest loss of one class compared with the dense model "
+        "that the run started from, and the share of images for which both models predict the same class. Validation: top-1 "
+        "right after pruning (pruned; where a recovery followed), after re-estimating the batch-norm statistics, at the last "
+        "epoch, and at the best epoch (which is used for no selection). Empty: layers without any weight; collapsed: layers "
+        "through which little or no signal passes; disconnected: non-zero weights on no path from the image to an output. "
+        "Metrics that no run has are left out."
     )
     return Table("damage", "Damage beyond top-1", caption, frame, columns)

@@ -1,16 +1,15 @@
-"""Two sets of records side by side: what changed, by how much, and whether that is beyond noise.
+"""The difference between two sets of records: which numbers changed, by how much, and whether the change exceeds noise.
 
-<out>/diff.md, diff.html    the table, what is in one set only, and what is declared or was run differently
+<out>/diff.md, diff.html    the table, configurations of one set only, and differences in declarations and environments
       diff.csv              the table's plain values
 
-Finals and controls are compared; trials are not: what they are for is to choose.
+Finals and controls are compared. Trials are not, because they only serve to select.
 """
 
 from __future__ import annotations
 
 import html
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,39 +23,40 @@ from bench.records.folder import Folder
 from reports.load.records import Study, called_cell, dicts, load
 from reports.statistics.paired import ALPHA, holm
 from reports.tables import formats
-from reports.tables.columns import Column, Row, Table, fixed, settings, text
+from reports.tables.columns import Column, Row, Table, fixed, p_value, settings, text
 from reports.tables.comparison import signed
 from reports.tables.differences import FAILED, measured
 
 IGNORED = ("name", "state", "command", "documentation", "claims", "imported_from", "cells", "baselines")
-SPELLED = 3  # configurations of one method that are listed one by one
+SPELLED = 3  # configurations of one method up to which they are listed one by one
 COLUMNS = ["study", "kind", "cell", "settings", "metric", "n_old", "n_new", "old", "new"]
 COLUMNS += ["difference", "half", "test", "p", "holm", "beyond"]
 
 
 @dataclass(frozen=True)
 class Diff:
-    """What two sets of records differ in: compared values, configurations of one set only, and other changes, each in a
-    sentence."""
+    """The differences between two sets of records: the compared values, and sentences on configurations of one set only
+    (``alone``) and on declarations and environments (``changes``)."""
 
     table: Table
     alone: tuple[str, ...]
     changes: tuple[str, ...]
 
     def shown(self) -> tuple[list[str], list[list[str]]]:
-        """Heads and rows for a terminal: test accuracies, failures, and all that is beyond noise; the files have the rest."""
+        """Heads and rows for a terminal: test accuracies, failures, and changes beyond noise; the files have all rows."""
         rows = [r for r in self.table.rows() if r["beyond"] == "yes" or r["metric"] in ("test top-1", FAILED)]
-        several = self.table.frame.duplicated(["study", "kind", "cell", "metric"]).any()
-        left_out = {"n_new", "test", "holm", *(() if several else ("settings",))}
+        left_out = {"n_new", "test", "holm"}
+        if not self.table.frame.duplicated(["study", "kind", "cell", "metric"]).any():
+            left_out.add("settings")
         columns = [c for c in self.table.columns if c.key not in left_out]
         return [c.head for c in columns], [[c.text(row) for c in columns] for row in rows]
 
 
 def diff(old: str, new: str, home: Path, out: Path) -> Diff:
-    """Compare two sets, each a folder of results or a study in ``home``, and write what came of it to the folder ``out``.
+    """Compares two sets, each a folder of results or a study in ``home``, and writes the result to the folder ``out``.
 
     Raises:
-        BenchError: one of them is neither, or its records cannot be read.
+        BenchError: a set is neither a folder nor a study, or its records cannot be read.
     """
     found = compared(read(old, home), read(new, home), f"{old} → {new}")
     write_text(out / "diff.md", markdown(found))
@@ -66,23 +66,23 @@ def diff(old: str, new: str, home: Path, out: Path) -> Diff:
 
 
 def read(which: str, home: Path) -> list[Study]:
-    """The studies of a folder of results, or the one study of that name in ``home``."""
+    """Reads the studies of a folder of results, or the study of that name in ``home``."""
     folder, names = Folder(Path(which).expanduser()), Folder(home).studies()
     if which in names:
         return [load(Folder(home), which)]
     if not folder.home.is_dir():
         if "/" in which or not names:
             raise BenchError(
-                f"--diff compares folders of results or studies, but {which} is no folder; give one that is there"
+                f"--diff compares folders of results or studies, but {which} is no folder; give an existing folder"
             )
         raise one_of("folder or study", which, names)
     if not folder.studies():
-        raise BenchError(f"a folder of results holds studies/, but {which} has none; give what was $BENCH_HOME")
+        raise BenchError(f"a folder of results contains studies/, but {which} does not; give a former $BENCH_HOME")
     return [load(folder, name) for name in folder.studies()]
 
 
 def compared(old: Sequence[Study], new: Sequence[Study], title: str) -> Diff:
-    """Both sets, study by study."""
+    """Compares two sets of studies."""
     both, alone = _partners(old, new)
     rows, changes = list[dict[str, Any]](), list[str]()
     for one, other in both:
@@ -92,13 +92,16 @@ def compared(old: Sequence[Study], new: Sequence[Study], title: str) -> Diff:
         changes += _changes(one, other)
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["holm"] = holm(frame["p"].astype(float).tolist())
-    known = ["" if math.isnan(p) else "yes" if p < ALPHA else "no" for p in frame["holm"]]
-    frame["beyond"] = [said or now for said, now in zip(frame["beyond"], known, strict=True)]
+    tested = frame["holm"].notna() & (frame["beyond"] == "")
+    significant = frame["holm"] < ALPHA
+    frame.loc[tested & significant, "beyond"] = "yes"
+    frame.loc[tested & ~significant, "beyond"] = "no"
     return Diff(_table(frame, title), tuple(alone), tuple(changes))
 
 
 def _partners(old: Sequence[Study], new: Sequence[Study]) -> tuple[list[tuple[Study, Study]], list[str]]:
-    """Studies of one name, or of one name but for the digest at its end; two single ones are compared whatever their names."""
+    """Pairs of studies with the same name, or with the same name without the digest at its end. Two single studies are a pair
+    whatever their names."""
     if len(old) == len(new) == 1:
         return [(old[0], new[0])], []
     found, left, right = list[tuple[Study, Study]](), list(old), list(new)
@@ -115,11 +118,14 @@ def _partners(old: Sequence[Study], new: Sequence[Study]) -> tuple[list[tuple[St
 
 
 def _called(study: Study, stem: bool) -> str:
-    return study.name.rpartition("-")[0] if stem else study.name
+    """The name of a study; its ``stem`` is without the digest."""
+    if stem:
+        return study.name.rpartition("-")[0]
+    return study.name
 
 
 def _configurations(old: Study, new: Study) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of what both studies have, by cell and settings, and sentences on what only one has."""
+    """Rows of the configurations that both studies have, by cell and settings, and sentences on those of one study only."""
     ours, theirs = _by_configuration(old), _by_configuration(new)
     rows = list[dict[str, Any]]()
     for at in sorted(ours.keys() & theirs.keys()):
@@ -131,28 +137,29 @@ def _configurations(old: Study, new: Study) -> tuple[list[dict[str, Any]], list[
 
 
 def _alone(some: Sequence[tuple[str, str, str]], side: str) -> list[str]:
-    """A sentence for each configuration that only one set has; of many of one method, one for all."""
+    """A sentence for each configuration of one set only; one sentence for many configurations of one method."""
     found, kinds = list[str](), dict[str, list[str]]()
     for kind, cell, chosen in some:
         kinds.setdefault(f"{kind} {cell.partition('/')[0]}", []).append(f"{kind} {cell} {chosen}".strip())
     for name, own in kinds.items():
-        many = f"{name}: {len(own)} configurations, the first of them {own[0].removeprefix(name).lstrip('/')}"
-        found += [f"{text}: only in the {side} set" for text in (own if len(own) <= SPELLED else [many])]
+        if len(own) > SPELLED:
+            own = [f"{name}: {len(own)} configurations, the first of them {own[0].removeprefix(name).lstrip('/')}"]
+        found += [f"{text}: only in the {side} set" for text in own]
     return found
 
 
 def _by_configuration(study: Study) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """The ended finals and controls of each kind, cell and settings. The parameter "of" is left out: it names a run, and so
+    differs by seed."""
     rows = study.entries[study.entries["kind"].isin(("final", "baseline")) & (study.entries["state"] != "running")]
-    chosen = [
-        settings({k: v for k, v in params.items() if k != "of"}) for params in rows["params"]
-    ]  # a run has its seed
+    chosen = [settings({k: v for k, v in params.items() if k != "of"}) for params in rows["params"]]
     keys = rows.assign(chosen=chosen).groupby(["kind", "cell", "chosen"], sort=True)
     return {(str(kind), str(cell), str(chosen)): own for (kind, cell, chosen), own in keys}
 
 
 def _changes(old: Study, new: Study) -> list[str]:
-    """What is declared, or was run with, in another way; cells are compared by their configurations."""
-    name = new.name if old.name == new.name else f"{old.name} → {new.name}"
+    """Sentences on differences in the declarations, and in the environments of the runs."""
+    name = " → ".join(dict.fromkeys([old.name, new.name]))
     before, after = _facts(old), _facts(new)
     return [
         f"{name}: {key} was {_brief(before.get(key))}, is {_brief(after.get(key))}"
@@ -172,9 +179,14 @@ def _facts(study: Study) -> dict[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    shown = value[0] if isinstance(value, list) and len(value) == 1 else value
-    said = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
-    return said if len(said) <= 200 else f"{said[:199]}…"
+    """A value as text of at most 200 characters; a list of one value as that value."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
+    if len(value) > 200:
+        return f"{value[:199]}…"
+    return str(value)
 
 
 def _table(frame: pd.DataFrame, title: str) -> Table:
@@ -187,23 +199,21 @@ def _table(frame: pd.DataFrame, title: str) -> Table:
         Column("new", "new", fixed("new", 2), number=True),
         Column("difference", "difference", signed("difference", "half"), number=True),
         Column("test", "test", text("test")),
-        Column(
-            "p (Holm)", "holm", lambda row: "< 0.001" if row["holm"] < 0.001 else fixed("holm", 3)(row), number=True
-        ),
+        Column("p (Holm)", "holm", p_value, number=True),
         Column("beyond noise", "beyond", text("beyond")),
     )
     tested = int(frame["p"].notna().sum())
     caption = (
-        f"{title}. Means over n seeds, and the difference ± half the width of its 95 % interval: of pairs where both have the "
-        f"same seeds, else Welch's. Beyond noise: p below {ALPHA:g}, corrected by Holm over all {tested} tests here; with "
-        "three seeds only large differences are. A size that no seed moves is a change wherever it differs. One seed says "
-        "nothing of noise."
+        f"{title}. Means over n seeds, and the difference ± half the width of its 95 % interval: paired where both sets have "
+        f"the same seeds, else Welch's. Beyond noise: p below {ALPHA:g} after Holm's correction over all {tested} tests; with "
+        "three seeds only large differences reach it. A size that is equal for all seeds counts as changed wherever it "
+        "differs. With one seed, noise is not known."
     )
     return Table("diff", "Differences", caption, frame, columns)
 
 
 def _seeds(row: Row) -> str:
-    return f"{row['n_old']}" if row["n_old"] == row["n_new"] else f"{row['n_old']} → {row['n_new']}"
+    return " → ".join(dict.fromkeys([f"{row['n_old']}", f"{row['n_new']}"]))
 
 
 def _lists(found: Diff) -> Mapping[str, Sequence[str]]:
@@ -212,7 +222,7 @@ def _lists(found: Diff) -> Mapping[str, Sequence[str]]:
 
 
 def markdown(found: Diff) -> str:
-    """All of it as Markdown."""
+    """The table and the lists as Markdown."""
     lists = [
         f"## {name}\n\n" + "".join(f"- {formats.markdown_escape(line)}\n" for line in lines)
         for name, lines in _lists(found).items()
@@ -221,7 +231,7 @@ def markdown(found: Diff) -> str:
 
 
 def fragment(found: Diff) -> str:
-    """All of it as a piece of HTML, without a style of its own."""
+    """The table and the lists as an HTML section without a style of its own."""
     columns, escape = found.table.columns, html.escape
     head = "".join(f"<th>{escape(c.head)}</th>" for c in columns)
     rows = ["".join(f"<td>{escape(c.text(row))}</td>" for c in columns) for row in found.table.rows()]

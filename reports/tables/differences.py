@@ -1,4 +1,4 @@
-"""The same configuration in two sets of records: each number's difference, and what tells it from noise."""
+"""The differences of one configuration between two sets of records, with tests against noise."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ METRICS = {
     "bytes_sparse": ("kB, sparse", 1e-3),
     "seconds": ("seconds", 1.0),
 }
-"""What is compared of a configuration: how it is called, and in which unit."""
+"""The compared columns: name, and factor to the unit that is shown."""
 
 SIZES = ("weights left %", "MACs left %", "kB, sparse")
-"""What a configuration alone decides where no seed moves it: then any change is one."""
+"""Metrics that the configuration determines where they are equal for all seeds: then any difference is a change."""
 
 FAILED = "failed runs"
 
 
 def measured(old: pd.DataFrame, new: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row per metric that both have, and one for failures where there were any."""
+    """Returns a row per metric that both sets have, and a row for failures where there are any."""
     ended = [rows[rows["state"] == "finished"] for rows in (old, new)]
     rows = list[dict[str, Any]]()
     for key, (name, unit) in METRICS.items():
@@ -40,27 +40,22 @@ def measured(old: pd.DataFrame, new: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append({"metric": name, **_difference(*values, exact=name in SIZES)})
     lost = [len(rows) - len(own) for rows, own in zip((old, new), ended, strict=True)]
     if any(lost):
-        counts: dict[str, Any] = {
-            "n_old": len(old),
-            "n_new": len(new),
-            "old": lost[0],
-            "new": lost[1],
-            "difference": lost[1] - lost[0],
-        }
+        counts = {"n_old": len(old), "n_new": len(new), "old": lost[0], "new": lost[1], "difference": lost[1] - lost[0]}
         rows.append({"metric": FAILED, **counts, "half": math.nan, "test": "count", "p": math.nan, "beyond": "–"})
     return rows
 
 
 def _by_seed(rows: pd.DataFrame, key: str) -> pd.Series:
-    """A number by dense seed and seed; where dense models have several prunings each, their mean, as only dense models are
-    independent."""
+    """The values by dense seed and seed; where dense models have several prunings each, the mean by dense seed, because only
+    dense models are independent."""
     values = rows.set_index([DENSE, "seed"])[key].dropna().astype(float)
-    several = rows[DENSE].nunique() > 1 and rows[DENSE].duplicated().any()
-    return values.groupby(level=0).mean() if several else values
+    if rows[DENSE].nunique() > 1 and rows[DENSE].duplicated().any():
+        return values.groupby(level=0).mean()
+    return values
 
 
 def _difference(old: pd.Series, new: pd.Series, *, exact: bool) -> dict[str, Any]:
-    """New less old, by seed: paired where both have the same seeds, else Welch's; without an interval for one seed."""
+    """New minus old: by the paired t test where both have the same seeds, else by Welch's test; no interval for one seed."""
     before, after = mean(old), mean(new)
     found: dict[str, Any] = {"n_old": before.n, "n_new": after.n, "old": before.mean, "new": after.mean}
     found |= {"difference": after.mean - before.mean, "half": math.nan, "test": "–", "p": math.nan, "beyond": ""}
@@ -68,16 +63,18 @@ def _difference(old: pd.Series, new: pd.Series, *, exact: bool) -> dict[str, Any
         return found | {"beyond": "one seed"}
     spread = max(before.std, after.std) > 1e-9 * max(1.0, abs(before.mean), abs(after.mean))
     if exact and not spread:
-        same = math.isclose(before.mean, after.mean, rel_tol=1e-9)
-        return found | {"half": 0.0, "test": "no spread", "beyond": "no" if same else "yes"}
+        changed = not math.isclose(before.mean, after.mean, rel_tol=1e-9)
+        return found | {"half": 0.0, "test": "no spread", "beyond": "yes" if changed else "no"}
     if set(old.index) == set(new.index):
         paired = new.sort_index() - old.sort_index()
         return found | {"half": mean(paired).half, "test": "paired t", "p": t_test(paired.to_numpy())}
-    return found | ({"test": "Welch", **welch(old, new)} if spread else {"beyond": "no spread"})
+    if not spread:
+        return found | {"beyond": "no spread"}
+    return found | {"test": "Welch", **welch(old, new)}
 
 
 def welch(old: Iterable[float], new: Iterable[float]) -> dict[str, float]:
-    """Half width of the 95 % interval of the difference of two means, and the two-sided p, with Welch's degrees of freedom."""
+    """Returns the half width of the 95 % interval of the difference of two means, and the two-sided p, by Welch's test."""
     parts = [np.asarray(list(values), dtype=float) for values in (old, new)]
     shares = [float(p.var(ddof=1)) / len(p) for p in parts]
     error = math.sqrt(sum(shares))

@@ -1,13 +1,15 @@
-"""The ledger: what each method of a study was charged, and whether that is more than dense training was.
+"""The training cost of each method of a study (the cost ledger), relative to dense training.
 
-A run is charged with its own training and with that of the dense model that it starts from. Training arithmetic is counted
-in samples of the dense model: three times its MACs for each image (forward, and twice that backward). Masks save none of it,
-as masked weights are multiplied all the same; a model that is smaller is charged less from the moment that it is.
+The cost of a run includes that of the dense model that it starts from. MACs of training are counted in samples of the dense
+model: one sample costs three times its MACs (one forward pass, and twice that for the backward pass). Masks save no MACs,
+because masked weights are multiplied too; a physically smaller model costs less from the step at which it became smaller.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -15,22 +17,23 @@ import pandas as pd
 
 from bench.records.run_record import Cost, Metrics, RunRecord
 from reports.load.records import CONTROL, Study, called, dicts
-from reports.tables.columns import Column, Row, Table, fixed, text
+from reports.tables.columns import Column, Row, Table, count_or_dash, fixed, text
 
-OVER = 1.01  # of dense training: above that is an overrun
-SMALLER = 1e-3  # of the weights: what counting may be off by
+OVER = 1.01  # times the cost of dense training: above this a run is an overrun
+SMALLER = 1e-3  # tolerance of the share of weights left
+ENERGY = "energy_joules"
 
 
 def ledger(study: Study) -> pd.DataFrame:
-    """One row per method, baseline and control, those with most at stake first: methods, then what was injected.
+    """Returns one row per method, and then one per added baseline and control.
 
-    ``samples`` and ``macs`` are of a final with its start, mean over all finals, the latter in dense samples too; ``*_share``
-    are relative to the dense model trained on (its longest training, where there are several), by architecture;
-    ``tuning_share`` is what all trials of the method were charged, so too; ``seconds`` are of training, ``all_seconds`` of all
-    finals and trials; ``energy`` in joules, NaN where it was not read; ``over``: runs above dense training by more than 1 %.
+    ``samples`` and ``macs`` (in dense samples) are means over all finals, with the dense model that they start from;
+    ``*_share`` are relative to the longest training of a dense control of the architecture; ``tuning_share`` is the same for
+    the sum over all trials of the method; ``seconds`` are of training, ``all_seconds`` of all finals and trials; ``energy`` is
+    in joules, NaN where it was not measured; ``over``: number of runs that cost over 1 % more than dense training.
     """
-    charged = [charge(study, entry) for entry in dicts(study.done("trial", "final", "baseline"))]
-    frame = pd.DataFrame(charged, columns=CHARGED)
+    costs = [training_cost(study, entry) for entry in dicts(study.done("trial", "final", "baseline"))]
+    frame = pd.DataFrame(costs, columns=[field.name for field in fields(TrainingCost)])
     plain = frame[frame["plain"].astype(bool)].groupby("model")["samples"].max()
     frame["budget"] = frame["model"].map(plain).astype(float)
     for key in ("samples", "macs"):
@@ -40,40 +43,60 @@ def ledger(study: Study) -> pd.DataFrame:
     return table.sort_values(["place", "method"], ignore_index=True)
 
 
-CHARGED = ["method", "model", "kind", "plain", "samples", "macs", "seconds", "energy"]
 COLUMNS = ["method", "finals", "trials", "samples", "samples_share", "macs", "macs_share", "tuning_share"]
 COLUMNS += ["seconds", "all_seconds", "energy", "over", "place"]
 
 
-def charge(study: Study, entry: Row) -> dict[str, Any]:
-    """What one run is charged, with the dense model that it starts from; MACs in samples of the dense model."""
+@dataclass(frozen=True)
+class TrainingCost:
+    """The training cost of one run with the dense model that it starts from.
+
+    ``plain``: it is a dense control; ``macs`` are in ``samples`` (training images) of the dense model, ``energy`` in joules,
+    NaN where it was not measured.
+    """
+
+    method: str
+    model: str
+    kind: str
+    plain: bool
+    samples: float
+    macs: float
+    seconds: float
+    energy: float
+
+
+def training_cost(study: Study, entry: Row) -> TrainingCost:
+    """Returns the training cost of the run of an entry."""
     record = study.records[entry["run"]]
-    cost, run = record.cost, record.run
-    samples = float(cost.samples or cost.steps)
-    begun = samples * cost.start_steps / max(1, cost.steps)
-    start = study.records.get(run.start.partition(":")[2])
-    plain = (run.method_name or entry["method"]) == CONTROL and not run.shape
-    return {
-        "method": called(entry),
-        "model": entry["model"],
-        "kind": entry["kind"],
-        "plain": plain and entry["kind"] == "baseline",
-        "samples": samples + begun,
-        "macs": samples * training_share(study, record) + begun,
-        "seconds": cost.train_seconds + (start.cost.train_seconds if start else 0.0),
-        "energy": _joules(cost) + (_joules(start.cost) if start else 0.0),
-    }
+    cost, run = record["cost"], record["run"]
+    samples = float(cost.get("samples") or cost["steps"])
+    begun = samples * cost.get("start_steps", 0) / max(1, cost["steps"])
+    start = study.records.get(str(run.get("start", "")).partition(":")[2], {}).get("cost", {})
+    plain = run.get("method", {}).get("name", entry["method"]) == CONTROL and not run.get("shape")
+    return TrainingCost(
+        method=called(entry),
+        model=entry["model"],
+        kind=entry["kind"],
+        plain=plain and entry["kind"] == "baseline",
+        samples=samples + begun,
+        macs=samples * training_share(study, record) + begun,
+        seconds=cost["train_seconds"] + start.get("train_seconds", 0.0),
+        energy=math.fsum(map(_joules, filter(None, (cost, start)))),
+    )
 
 
-def _joules(cost: Cost) -> float:
-    return math.nan if cost.energy_joules is None else cost.energy_joules
+def _joules(cost: Mapping[str, Any]) -> float:
+    found = cost.get(ENERGY)
+    if found is None:
+        return math.nan
+    return float(found)
 
 
-def training_share(study: Study, record: RunRecord) -> float:
-    """What a run's own training cost in MACs, as a share of the same steps of the dense model: 1 while nothing is removed.
+def training_share(study: Study, record: Mapping[str, Any]) -> float:
+    """Returns the MACs of a run's own training as a share of as many steps of the dense model: 1 while no channel is removed.
 
-    A model that was built smaller is so in every step. Of one that lost channels on its way the curves tell when: a smaller
-    one has fewer weights than its zeros explain. In between, MACs are taken to fall as the weights do.
+    A model that was built smaller is smaller in every step. Where channels were removed during training, the curves show
+    when: then fewer weights are left than the zeros explain. From there on, MACs are assumed to fall as the weights do.
     """
     metrics = record.metrics
     if record.architecture != record.run.model:
@@ -82,15 +105,17 @@ def training_share(study: Study, record: RunRecord) -> float:
         return 1.0
     rows = dicts(study.curves(record.id))
     steps = [0, *(row["step"] for row in rows)]
+    if not steps[-1]:
+        return 1.0
     shares = [_share(row, metrics) for row in rows]
     parts = [(b - a) * share for (a, b), share in zip(pairwise(steps), shares, strict=True)]
-    return float(sum(parts) / steps[-1]) if steps[-1] else 1.0
+    return float(sum(parts) / steps[-1])
 
 
 def _share(row: Row, metrics: Metrics) -> float:
     """The MACs of the model that was trained up to a row of the curves, as a share of the dense model's."""
-    gone, last = 1 - row["weights_left"], 1 - metrics.weights_left
-    if gone <= row["sparsity"] + SMALLER or last <= 0:  # as large as it was; at most its zeros are gone
+    gone, last = 1 - row["weights_left"], 1 - metrics["weights_left"]
+    if gone <= row["sparsity"] + SMALLER or last <= 0:  # no channel is removed: zeros explain all missing weights
         return 1.0
     return float(1 - (1 - metrics.macs_fraction) * min(1.0, gone / last))
 
@@ -107,14 +132,15 @@ def _row(method: str, own: pd.DataFrame) -> dict[str, Any]:
         "tuning_share": trials["samples_share"].sum(),
         "all_seconds": own["seconds"].sum(),
         "over": int((shares.max(axis=1) > OVER).sum()),
-        "place": 0 if (own["kind"] == "final").any() else 1,
+        "place": int(not (own["kind"] == "final").any()),
     }
 
 
 def table(study: Study) -> Table:
-    """The ledger as a table."""
-    frame = ledger(study)
-    energy = (Column("energy (J)", "energy", fixed("energy", 0), number=True),) if frame["energy"].notna().any() else ()
+    """The table of training costs."""
+    frame, energy, told = ledger(study), list[Column](), "not measured on this machine"
+    if frame["energy"].notna().any():
+        energy, told = [Column("energy (J)", "energy", fixed("energy", 0), number=True)], "as measured"
     columns = (
         Column("method", "method", text("method")),
         Column("finals", "finals", fixed("finals", 0), number=True),
@@ -126,19 +152,15 @@ def table(study: Study) -> Table:
         Column("seconds", "seconds", fixed("seconds", 1), number=True),
         Column("all seconds", "all_seconds", fixed("all_seconds", 0), number=True),
         *energy,
-        Column("overruns", "over", _overruns, number=True, bold="over"),
+        Column("overruns", "over", count_or_dash("over"), number=True, bold="over"),
     )
     over = int(frame["over"].sum())
     caption = (
-        "What a run of each method was charged, mean over all models, budgets and seeds: training images seen and MACs spent "
-        "in training, both with the dense model that it starts from, and as shares of the dense model trained on for as many "
-        "steps. Masks save no training arithmetic; a model that is physically smaller does, from then on. Tuning: what all "
-        "trials of the method were charged, in such dense trainings. Seconds of training with its start, blurred by runs side "
-        f"by side; all seconds: of all its runs. Overruns: runs charged more than 1 % above dense training ({over} in all). "
-        f"Energy: {'as it was read' if len(energy) else 'not read on this machine'}."
+        "Training cost of a run of each method, mean over all models, budgets and seeds: training images seen and MACs of "
+        "training, both with the dense model that the run starts from, and as shares of the longest training of a dense "
+        "control. Masks save no MACs of training; a physically smaller model does, from the step at which it became smaller. "
+        "Tuning: cost of all trials of the method, in such dense trainings. Seconds: training time with that of the dense "
+        "model, inexact where runs shared the machine; all seconds: of all runs of the method. Overruns: runs that cost over "
+        f"1 % more than dense training ({over} in all). Energy: {told}."
     )
-    return Table("ledger", "Ledger", caption, frame.drop(columns="place"), columns)
-
-
-def _overruns(row: Row) -> str:
-    return str(row["over"]) if row["over"] else "–"
+    return Table("ledger", "Training costs", caption, frame.drop(columns="place"), columns)

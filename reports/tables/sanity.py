@@ -1,4 +1,4 @@
-"""Was it the method, or only the shape that it found? Each method beside the controls that follow from its own runs."""
+"""Sanity checks: each method against the controls derived from its own runs (random masks, fresh weights, rewound weights)."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import math
 import pandas as pd
 
 from reports.load.records import Study, called, dicts
-from reports.statistics.summary import mean
+from reports.statistics.summary import Mean, mean
 from reports.tables.columns import Column, Table, fixed, text
 from reports.tables.comparison import signed
 from reports.tables.tidy import cell
 
 COLUMNS = ["cell", "method", "control", "n", "ours", "theirs", "difference", "half", "verdict", "flag"]
 RANDOM = "random_ratios"
-BETTER, SAME, WORSE = "better", "not told apart", "worse"
+BETTER, SAME, WORSE = "better", "not significant", "worse"
 
 
 def sanity(study: Study) -> pd.DataFrame:
-    """One row per method, cell and derived control (`bench.study.controls`): mean test top-1 of both in per cent,
-    and the difference
-    of the runs of one repetition, with the half width of its 95 % t interval. ``flag``: not better than random zeros."""
+    """Returns one row per method, cell and derived control (`bench.study.controls`): mean test top-1 of both in per cent, and
+    the paired difference by repetition with the half width of its 95 % t interval. ``flag``: not better than random masks."""
     rows = study.done("final", "baseline")
     finals = {e["run"]: e for e in dicts(rows[rows["kind"] == "final"])}
     found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
@@ -34,14 +33,26 @@ def sanity(study: Study) -> pd.DataFrame:
 
 def _row(where: str, method: str, control: str, pairs: list[tuple[float, float]]) -> dict[str, object]:
     ours, theirs, over = (mean(values) for values in (*zip(*pairs, strict=True), (a - b for a, b in pairs)))
-    verdict = "" if math.isnan(over.half) else BETTER if over.low > 0 else WORSE if over.high < 0 else SAME
+    verdict = _verdict(over)
     numbers = {"n": over.n, "ours": ours.mean, "theirs": theirs.mean, "difference": over.mean, "half": over.half}
-    flag = control == RANDOM and (verdict in (SAME, WORSE) or (not verdict and over.mean <= 0))
-    return {"cell": where, "method": method, "control": control, **numbers, "verdict": verdict, "flag": flag}
+    no_better = verdict in (SAME, WORSE) or (not verdict and over.mean <= 0)
+    named = {"cell": where, "method": method, "control": control}
+    return {**named, **numbers, "verdict": verdict, "flag": control == RANDOM and no_better}
+
+
+def _verdict(difference: Mean) -> str:
+    """Whether the method is better than the control by the interval of their difference; "" without an interval."""
+    if math.isnan(difference.half):
+        return ""
+    if difference.low > 0:
+        return BETTER
+    if difference.high < 0:
+        return WORSE
+    return SAME
 
 
 def table(study: Study) -> Table:
-    """The controls as a table."""
+    """The table of derived controls."""
     frame = sanity(study)
     columns = (
         Column("cell", "cell", text("cell")),
@@ -55,10 +66,10 @@ def table(study: Study) -> Table:
     )
     random = frame[frame["control"] == RANDOM]
     caption = (
-        "Each method beside the controls that follow from its own finished runs: random_ratios has as many zeros in each "
-        "layer, in random places, from the same start; reinit and scratch have the shape with fresh weights; rewound has it "
-        "with the weights of its start. Mean over n pairs of one repetition, difference ± half the width of its 95 % t "
-        "interval, uncorrected. In bold: not better than random zeros at its own ratios "
-        f"({int(random['flag'].sum())} of {len(random)} cells)."
+        "Each method compared with the controls derived from its own finished runs: random_ratios has the same number of zeros "
+        "in each layer, at random positions, from the same start; reinit and scratch train the same shape from fresh weights; "
+        "rewound trains it from the weights of its start. Mean over n pairs of the same repetition; difference ± half the "
+        "width of its 95 % t interval, uncorrected. Bold: not significantly better than random masks with the method's own "
+        f"ratios ({int(random['flag'].sum())} of {len(random)} cells)."
     )
-    return Table("sanity", "Method or shape", caption, frame, columns)
+    return Table("sanity", "Sanity checks", caption, frame, columns)

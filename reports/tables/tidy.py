@@ -1,8 +1,6 @@
-"""The finals of a study as the form that `reports.statistics` compares."""
+"""The finals of a study in the form that `reports.statistics` compares."""
 
 from __future__ import annotations
-
-import math
 
 import pandas as pd
 
@@ -14,29 +12,32 @@ FRAME = ["cell", "method", "seed", "score", "name", "reconstruction", "weights_l
 
 
 def tidy(study: Study) -> pd.DataFrame:
-    """The finals of a study as the frame of `reports.statistics`: test top-1 in per cent, NaN for a run that failed.
+    """Returns the finals of a study as the frame of `reports.statistics`: test top-1 in per cent, NaN for a run that failed.
 
-    A cell is a model at one target (a ladder's) or in one group of variants (a grid's). ``method`` is the name as it is
-    shown, with a dagger where it is a reconstruction, and with its variant where a cell has several of the method; ``name``
-    is the method's own. A run that missed its target's tolerance has failed; ``missed``: its size is not within that of the
-    protocol, which is narrower (`reports.load.attained`). Baselines at one of the targets are there too. Not there:
-    dense controls
-    and whatever else is of another size, or follows from a final; runs under way, or that have not opened the test split; and
-    the finals of a Pareto study, of which no two are of one size.
+    A cell is a model at one target (of a ladder) or in one group of variants (of a grid). ``method`` is the name as it is
+    shown, with a dagger for a reconstruction, and with the variant where a cell has several of the method; ``name`` is the
+    method's own. A run outside its target's tolerance has failed; ``missed``: its size is outside the narrower tolerance of
+    the protocol (`reports.load.attained`). Baselines at one of the targets are included. Excluded are dense controls and
+    other baselines without a target, controls derived from a final, runs that are not finished or have not opened the test
+    split, and the finals of a Pareto study, because they differ in size.
 
-    Where dense models and prunings have seeds of their own, a score is the mean over the prunings of one dense model, and
-    ``seed`` is that model's: so n counts what is independent. With one dense model, n counts its prunings.
+    Where dense models and prunings have separate seeds, a score is the mean over the prunings of one dense model, and
+    ``seed`` is that of the dense model, so that n counts independent values. With one dense model, n counts its prunings.
     """
     entries = study.entries
     beside = (entries["kind"] == "baseline") & entries["target"].notna() & ~entries["variant"].str.startswith("of ")
     rows = entries[((entries["kind"] == "final") | beside) & (entries["method"] != CONTROL)]
-    known = (rows["state"] == "failed") | ((rows["state"] == "finished") & rows["test_top1"].notna())
+    finished = rows["state"] == "finished"
+    known = (rows["state"] == "failed") | (finished & rows["test_top1"].notna())
+    if study.pareto:
+        known &= False
+    rows = rows.assign(score=rows["test_top1"].where(finished))
     found = []
-    for entry in dicts(rows[known]) if not study.pareto else []:
+    for entry in dicts(rows[known]):
         whose = {"cell": cell(entry), "method": called(entry), "seed": entry["seed"], "longer": label(entry)}
-        score = entry["test_top1"] if entry["state"] == "finished" else math.nan
         whose |= {"weights_left": entry["weights_left"], "missed": _missed(study, entry), DENSE: entry[DENSE]}
-        found.append({**whose, "score": score, "name": entry["method"], "reconstruction": entry["reconstruction"]})
+        named = {"name": entry["method"], "reconstruction": entry["reconstruction"]}
+        found.append({**whose, **named, "score": entry["score"]})
     frame = pd.DataFrame(found, columns=[*FRAME, "longer", DENSE])
     if frame.duplicated(["cell", "method", "seed", DENSE]).any():
         frame["method"] = frame["longer"]
@@ -60,15 +61,17 @@ def _by_dense_model(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cell(entry: Row) -> str:
-    """The cell of an entry as it is shown."""
+    """The cell of an entry as it is shown, such as "test_vit@0.9" or "test_vit: a group"."""
     group = entry["group"]
     if group.startswith("@"):
         return f"{entry['model']}{group}"
-    return f"{entry['model']}: {group}" if group else str(entry["model"])
+    if group:
+        return f"{entry['model']}: {group}"
+    return str(entry["model"])
 
 
 def baseline(study: Study, frame: pd.DataFrame) -> str:
-    """What a study compares its methods with, as the frame names it: the ``baseline`` of its declaration, else the first of
-    its methods; "" where that has no run."""
-    name = study.declared.baseline or next(iter(study.declared.methods), "")
+    """The method that a study compares the others with, as the frame names it: the declared ``baseline``, else the first of
+    its methods; "" where it has no run."""
+    name = study.declared.get("baseline") or next(iter(study.declared["methods"]), "")
     return next(iter(sorted(frame.loc[frame["name"] == name, "method"])), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 
 from bench.errors import BenchError, MissingData
 from bench.records.folder import Folder
-from bench.records.study_record import Entry
+from reports import build as building
 from reports.build import build
+from reports.load.records import load
+from reports.page import requested
 from tests.reports import homes
 from tests.reports.looking import Page
 
@@ -127,7 +130,7 @@ def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
     homes.write_entry(tmp_path, declared["name"], "trial", "sap/test_vit", 0, state="running")
     text = build(tmp_path, tmp_path / "out").read_text()
     assert text.count("Not drawn:") == len(FIGURES)
-    assert "The study has not ended: 1 runs" in text
+    assert "The study is not finished: 1 runs" in text
     assert "No trial has a result yet." in text
 
 
@@ -189,3 +192,25 @@ def test_an_unknown_study_is_refused_with_the_nearest(home: Path, tmp_path: Path
 def test_text_in_figures_is_never_mathematics(out: Path) -> None:
     svg = (out / "pareto-sap" / "figures" / "curves-page.svg").read_text()
     assert re.search(r"<!-- test_vit -->", svg)
+
+
+@pytest.mark.slow
+def test_figures_drawn_side_by_side_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = homes.full(tmp_path / "home", trials=4, seeds=(1000,), models=["test_vit"])
+    build(home, tmp_path / "alone")
+    monkeypatch.setattr(building, "MANY", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    build(home, tmp_path / "together")
+    texts = [
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in (tmp_path / "alone", tmp_path / "together")
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_every_figure_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    study = load(Folder(homes.full(tmp_path)), "pareto-sap")
+    asked = [*building.makers(study), *requested.FIGURES.values()]
+    for make in asked:
+        figure = make(study)
+        assert pickle.loads(pickle.dumps(figure)).name == figure.name

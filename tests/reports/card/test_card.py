@@ -51,7 +51,7 @@ def test_a_study_by_hand(tmp_path: Path) -> None:
     assert found[17][1].startswith("n = 3 at least, enough to screen, a headline needs 5")
     assert found[22][1] == "tuning: seed 0; finals: 1000, 1001, 1002"
     assert found[31][1] == "2 of 34 runs failed, 0 without a reason"
-    assert found[32][1] == "6 of 6 means computed twice and found the same"
+    assert found[32][1] == "6 of 6 means computed twice with the same result"
 
 
 def test_nothing_is_met_before_there_are_results(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_recomputed_mean_that_differs_is_found(tmp_path: Path) -> None:
     frame = card.table(study, [finals], []).frame
     assert tuple(frame.loc[31, ["verdict", "evidence"]]) == (
         UNMET,
-        "2 of 3 means computed twice and found the same",
+        "2 of 3 means computed twice with the same result",
     )
 
 

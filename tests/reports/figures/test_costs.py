@@ -12,9 +12,8 @@ import pytest
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
 from reports.figures import allocation, costs, style
-from reports.figures.search import slices
 from reports.load.records import Study, load
-from reports.page import special
+from reports.page import requested
 from tests.reports import homes
 from tests.reports.figures.test_speed import pair
 from tests.reports.looking import assert_legible, drawn
@@ -80,7 +79,7 @@ def test_masked_models_have_no_latency_and_the_caption_counts_them(tmp_path: Pat
     figure = costs.figure(study_of_costs(tmp_path))
     latency = figure.table[figure.table["cost"] == "latency"]
     assert set(latency["method"]) == {"dense", "depgraph"}
-    assert "Without a latency: 9 masked ones are as slow as the dense model." in figure.caption
+    assert "Finals without a latency: 9 masked models, which are as slow as the dense model." in figure.caption
     assert "best batch, fp32, eager, on Some CPU with 1 threads" in figure.caption
 
 
@@ -120,33 +119,6 @@ def test_without_a_dense_model_nothing_is_set_against_it(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["costs", "allocation"])
 @pytest.mark.parametrize("models", [("net",), ("net", "other")], ids=len)
 def test_figures_of_costs_are_legible(name: str, models: tuple[str, ...], tmp_path: Path) -> None:
-    figure = special.SPECIAL[name](study_of_costs(tmp_path, models))
+    figure = requested.FIGURES[name](study_of_costs(tmp_path, models))
     for wide in (True, False):
         assert_legible(drawn(figure, wide))
-
-
-def test_slices_by_hand(tmp_path: Path) -> None:
-    study = load(Folder(homes.full(tmp_path)), "pareto-sap")
-    table = slices(study)
-    own = table[(table["cell"] == "sap/test_vit") & (table["parameter"] == "gamma")]
-    assert own["x"].tolist() == [1.0 + number for number in range(8)]
-    assert own["rank"].tolist() == [0] * 8  # of the higher importance
-    assert own["accuracy"].isna().tolist() == [number == 3 for number in range(8)]
-    assert own.loc[own["chosen"], "number"].tolist() == [2, 6]
-
-
-def test_slices_know_choices_and_logarithms(tmp_path: Path) -> None:
-    space = {
-        "p": '{"name": "CategoricalDistribution", "attributes": {"choices": [0.5, "all"]}}',
-        "gamma": '{"name": "FloatDistribution", "attributes": {"log": true, "low": 1.0, "high": 9.0}}',
-    }
-    cell = {"method": "sap", "model": "net", "target": None, "space": space, "importances": {}}
-    homes.declare(tmp_path, cells={"sap/net": cell}, models=["net"], kind="ladder")
-    for number, choice in enumerate(("all", 0.5)):
-        run = homes.run_id("pareto-sap", "trial", "sap/net", number, 0)
-        homes.write_run(tmp_path, run, model="net", val=90.0, left=0.5)
-        params = {"p": choice, "gamma": 3.0}
-        homes.write_entry(tmp_path, "pareto-sap", "trial", "sap/net", number, values=[90.0], params=params)
-    table = slices(load(Folder(tmp_path), "pareto-sap")).set_index(["parameter", "number"])
-    assert table["x"].to_dict() == {("p", 0): 1.0, ("p", 1): 0.0, ("gamma", 0): 3.0, ("gamma", 1): 3.0}
-    assert table["log"].to_dict() == {("p", 0): False, ("p", 1): False, ("gamma", 0): True, ("gamma", 1): True}

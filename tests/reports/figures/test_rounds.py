@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from bench.records.folder import Folder
+from reports.figures import catalog, rounds
 from reports.figures.rounds import phase_of, pq_rounds, seen
 from reports.load.records import load
-from tests.reports import homes
+from reports.page import requested
+from tests.reports import homes, samples
 
 
 @pytest.mark.parametrize(
@@ -49,4 +51,25 @@ def test_what_is_not_seen_is_said(tmp_path: Path) -> None:
     declared = homes.declare(tmp_path, models=["test_vit"])
     homes.write_run(tmp_path, run := homes.run_id(1), model="test_vit", val=90.0, left=0.5, rounds=3)
     homes.write_entry(tmp_path, declared["name"], "trial", "sap/test_vit", 0, values=[90.0, 0.5], run=run)
-    assert "collapse not seen" in seen(pq_rounds(load(Folder(tmp_path), declared["name"])))
+    assert "collapse not observed" in seen(pq_rounds(load(Folder(tmp_path), declared["name"])))
+
+
+def test_phases_of_each_variant(tmp_path: Path) -> None:
+    study = samples.sap_phases(tmp_path)
+    found = rounds.phases(rounds.pq_rounds(study))
+    assert found["label"].tolist() == ["sap eta=0", "sap eta=1", "sap eta=2"]
+    assert found.loc[0, list(rounds.PHASES)].tolist() == ["round 2", "round 3", "round 4"]
+    assert found["noise"].tolist() == pytest.approx([0.1 * samples.HALF] * 3, abs=1e-6)
+    (make,) = requested.tables(study)
+    assert [row["compression"] for row in make(study).rows()] == ["round 3"] * 3
+
+
+def test_many_variants_are_counted_in_the_caption(tmp_path: Path) -> None:
+    said = rounds.seen(rounds.pq_rounds(samples.sap_phases(tmp_path, variants=10)))
+    assert said == "Of 10 configurations, regularisation in 10, compression in 10, collapse in 10."
+
+
+def test_the_same_rounds_are_not_drawn_twice(tmp_path: Path) -> None:
+    study = samples.sap_phases(tmp_path)
+    again = next(f for f in (make(study) for make in catalog.makers(study)) if f.name == "pq-rounds")
+    assert "the figure of SAP's ablations shows the same rounds" in again.missing

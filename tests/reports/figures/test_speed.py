@@ -11,7 +11,7 @@ from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
 from reports.figures import speed
 from reports.load.records import Study, load
-from reports.page import special
+from reports.page import requested
 from reports.tables import formats
 from tests.reports import homes
 from tests.reports.looking import assert_legible, drawn
@@ -62,11 +62,11 @@ def test_masked_models_are_counted_and_left_out(tmp_path: Path) -> None:
     figure = speed.figure(real_speed(tmp_path))
     assert "1 masked models are not shown" in figure.caption
     assert "Of 10 comparisons 5 are faster" in figure.caption
-    assert "blurred" not in figure.caption
+    assert "unreliable" not in figure.caption
 
 
 def test_a_busy_machine_is_told(tmp_path: Path) -> None:
-    assert "Just before 10 of them other work used" in speed.figure(real_speed(tmp_path, busy=0.5)).caption
+    assert "Just before 10 of them, other work used" in speed.figure(real_speed(tmp_path, busy=0.5)).caption
 
 
 def test_files_that_do_not_say_how_busy_it_was_are_read(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_files_that_do_not_say_how_busy_it_was_are_read(tmp_path: Path) -> None:
         value = read_json(path)
         write_json(path, {**value, "rows": [{k: v for k, v in row.items() if k != "busy"} for row in value["rows"]]})
     study = load(folder, "speed")
-    assert "blurred" not in speed.figure(study).caption
+    assert "unreliable" not in speed.figure(study).caption
     assert speed.listing(study).frame["busy"].isna().all()
 
 
@@ -100,6 +100,6 @@ def test_the_figure_is_legible(models: tuple[str, ...], wide: bool, tmp_path: Pa
 
 def test_the_table_holds_every_comparison(tmp_path: Path) -> None:
     study = real_speed(tmp_path)
-    (make,) = special.tables(study)
+    (make,) = requested.tables(study)
     assert len(make(study).rows()) == 10
     assert "3.00 (2.90 to 3.10)" in formats.markdown(make(study))

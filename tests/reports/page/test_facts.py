@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
 from reports.load.records import Study, load
 from reports.page.facts import facts, warnings
-from tests.reports import homes
+from tests.reports import homes, samples
 
 
 def read(home: Path) -> Study:
@@ -24,17 +26,17 @@ def test_the_head_of_a_study(tmp_path: Path) -> None:
 
 def test_a_whole_study_has_only_its_failures_to_say(tmp_path: Path) -> None:
     assert warnings(read(homes.full(tmp_path))) == [
-        "2 of 34 runs have no result; the table of failures has the reasons."
+        "2 of 34 runs have no result; the table of failures lists the reasons."
     ]
 
 
 def test_one_seed_is_said(tmp_path: Path) -> None:
-    assert any("one seed only" in w for w in warnings(read(homes.full(tmp_path, seeds=(1000,)))))
+    assert any("a single seed" in w for w in warnings(read(homes.full(tmp_path, seeds=(1000,)))))
 
 
 def test_reconstructions_are_said(tmp_path: Path) -> None:
     study = read(homes.full(tmp_path, reconstructions={"sap": "the order of the two steps"}))
-    assert "sap† holds a reconstruction: the order of the two steps" in warnings(study)
+    assert "sap† contains a reconstruction: the order of the two steps" in warnings(study)
 
 
 def test_records_that_do_not_belong_together_are_said(tmp_path: Path) -> None:
@@ -49,5 +51,23 @@ def test_records_that_do_not_belong_together_are_said(tmp_path: Path) -> None:
     }
     write_json(path, record)
     found = " ".join(warnings(read(tmp_path)))
-    for words in ("share one protocol", "share one commit", "not committed", "more than once in 1 runs"):
+    for words in ("differ in their protocol", "differ in their commit", "not committed", "more than once in 1 runs"):
         assert words in found
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Study:
+    return samples.variants(tmp_path)
+
+
+def test_the_head_and_the_warnings_of_a_grid(grid: Study, tmp_path: Path) -> None:
+    head = dict(facts(grid))
+    assert head["Variants"] == "3 (eta: 2, parts: 1)"
+    assert head["Tuning"] == "none: each variant runs as declared"
+    assert head["Method drop†"] == "drop."
+    said = " ".join(warnings(grid))
+    assert "trial" not in said
+    assert "drop† contains a reconstruction: the order of the two steps" in said
+    assert "1 of 12 runs have no result" in said
+    homes.grid(tmp_path, samples.VARIANTS, name="empty", controls=[])
+    assert "No variant has a result yet." in warnings(load(Folder(tmp_path), "empty"))

@@ -66,3 +66,9 @@ def test_another_point_never_lowers_the_hypervolume(
         return hypervolume([s for s, _ in them], [a for _, a in them])
 
     assert 0 <= volume(points) <= volume([*points, other]) + 1e-12 <= 1 + 2e-12
+
+
+def test_a_mean_as_columns() -> None:
+    over = mean([1.0, 2.0, 3.0])
+    assert over.columns("size") == {"size": 2.0, "low": over.low, "high": over.high, "n": 3}
+    assert over.prefixed("dense") == {"dense": 2.0, "dense_low": over.low, "dense_high": over.high}

@@ -15,9 +15,10 @@ from reports.build import build
 from reports.card import card
 from reports.figures import improvement, profiles, ranking
 from reports.figures.catalog import Figure
-from reports.figures.style import looks, note, paper, render
+from reports.figures.render import render
+from reports.figures.style import looks, note, paper
 from reports.load.records import Study, load
-from reports.page import page, special
+from reports.page import page, requested
 from reports.tables import comparison, damage, finals, formats
 from tests.reports import homes
 from tests.reports.frames import NAMES, frame, simulated
@@ -82,10 +83,10 @@ def test_several_variants_of_a_method_are_told_apart(tmp_path: Path) -> None:
 def test_finals_of_different_sizes_are_not_compared(tmp_path: Path) -> None:
     study = load(Folder(homes.full(tmp_path, figures=ALL)), "pareto-sap")
     assert not len(comparison.tidy(study))
-    assert {make(study).missing for make in special.makers(study)} == {
+    assert {make(study).missing for make in requested.makers(study)} == {
         comparison.ALONE,
-        "the baseline has no final, so there is nothing to improve on",
-        "not enough cells: a critical difference needs 5 with results of all methods, and 3 methods, but there are 0 and 0",
+        "the baseline has no final, so no method can be compared with it",
+        "a critical difference needs 5 cells with results of all methods and 3 methods, but there are 0 and 0",
     }
 
 
@@ -120,7 +121,7 @@ def test_the_comparison_by_hand() -> None:
     ]
     assert r"net & a & 3 & \textbf{93.10 $\pm$ 0.25} & a & --" in formats.latex(table)
     assert r"$-$13.10 $\pm$ 0.12" in formats.latex(table)
-    assert "left out of both: 1." in table.caption
+    assert "excluded from both: 1." in table.caption
 
 
 def test_a_method_that_failed_somewhere_has_ranks_and_no_mean(tmp_path: Path) -> None:
@@ -149,33 +150,6 @@ def test_without_a_baseline_nothing_is_compared_with_it() -> None:
         text = formats.markdown(table)
         assert "vs. the baseline" in text
         assert "**" in text
-
-
-def test_the_profile_begins_at_all_runs_and_ends_at_none() -> None:
-    table = profiles.profiles(simulated(2, cells=5))
-    for _, own in table.groupby("label"):
-        assert (own["share"].iloc[0], own["share"].iloc[-1]) == (1.0, 0.0)
-        assert own["share"].is_monotonic_decreasing
-        assert ((own["low"] <= own["share"]) & (own["share"] <= own["high"])).all()
-
-
-def test_a_run_that_collapsed_is_counted_below_the_axis() -> None:
-    values = [93.0 + 0.1 * i for i in range(8)]
-    table = profiles.profiles(frame({"net": {"a": [10.0, *values[1:]], "b": values}})).set_index("label")
-    assert table["tau"].min() > 90
-    assert (table.loc["a", "share"].iloc[0], table.loc["b", "share"].iloc[0]) == (7 / 8, 1.0)
-
-
-def test_groups_of_the_diagram_are_the_statistics() -> None:
-    made = ranking.figure(simulated(8, cells=8, gap=0.35))
-    first, last = made.table.iloc[0], made.table.iloc[-1]
-    assert (first["label"], last["label"]) == ("gradual", "small_dense")
-    assert not set(first["groups"]) & set(last["groups"])
-    assert "bars join methods that Nemenyi's test cannot tell apart" in made.caption
-
-
-def test_too_few_cells_have_no_diagram() -> None:
-    assert ranking.figure(simulated(3, cells=4)).missing.endswith("but there are 4 and 3")
 
 
 def figures(count: int) -> list[Figure]:

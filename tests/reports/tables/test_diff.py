@@ -148,7 +148,7 @@ def test_what_is_neither_folder_nor_study_is_told(which: str, told: str, tmp_pat
     with pytest.raises(BenchError, match=told):
         diff(str(home), which, home, tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BenchError, match="holds studies/, but"):
+    with pytest.raises(BenchError, match="contains studies/, but"):
         diff(str(tmp_path / "empty"), str(home), home, tmp_path / "out")
 
 

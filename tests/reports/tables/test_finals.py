@@ -9,7 +9,7 @@ import pytest
 from bench.records.folder import Folder
 from reports.load.records import Study, load
 from reports.tables import finals, formats
-from tests.reports import homes
+from tests.reports import homes, samples
 
 
 @pytest.fixture
@@ -102,3 +102,39 @@ def test_latex_uses_booktabs(study: Study) -> None:
     assert r"\textsuperscript{1}\,arXiv:\allowbreak{}2302.05601, figure 4; read off a figure; differs in task" in text
     columns = text.partition(r"\begin{tabular}")[2].splitlines()
     assert all(line.count(" & ") == 9 for line in columns if line.endswith(r"\\"))
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Study:
+    return samples.variants(tmp_path)
+
+
+def test_finals_have_a_row_per_variant_group_by_group(grid: Study) -> None:
+    table = finals.finals(grid)
+    assert [row["label"] for row in table.rows()] == ["dense", "sap eta=1", "sap eta=0.1", "drop† both 0.9"]
+    assert table.columns[0].head == "group"
+    assert "#k" not in table.caption
+
+
+def test_without_groups_each_model_stands_beside_its_control(tmp_path: Path) -> None:
+    declared = homes.grid(tmp_path, [("", "sap", "", {}, {})], models=["a", "b"])
+    for cell in declared["cells"]:
+        homes.final(tmp_path, declared, cell, 1000, val=90.0, left=0.5, test=90.0)
+    table = finals.finals(load(Folder(tmp_path), "grid"))
+    found = [(row["model"], row["label"]) for row in table.rows()]
+    assert found == [("a", "dense"), ("a", "sap"), ("b", "dense"), ("b", "sap")]
+    assert table.columns[0].head == "model"
+
+
+def test_the_variants_are_listed_with_settings_and_facts(grid: Study) -> None:
+    rows = finals.configurations(grid).rows()
+    assert [row["settings"] for row in rows] == ["eta=1", "eta=0.1", "final=0.9"]
+    assert [row["facts"] for row in rows] == ["", "predicted=0.25", ""]
+
+
+def test_facts_that_differ_between_models_are_told_for_each(tmp_path: Path) -> None:
+    declared = homes.grid(tmp_path, samples.VARIANTS[1:2], models=["a", "b"], controls=[])
+    declared["cells"]["sap/b:eta=0.1"]["facts"] = {"predicted": 0.5}
+    homes.declare(tmp_path, **declared)
+    (row,) = finals.configurations(load(Folder(tmp_path), "grid")).rows()
+    assert row["facts"] == "a: predicted=0.25; b: predicted=0.5"

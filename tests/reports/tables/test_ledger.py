@@ -12,9 +12,6 @@ import pytest
 
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
-from bench.records.run_record import Metrics, RunRecord
-from bench.records.study_record import Entry
-from reports.load.attained import missed
 from reports.load.records import Study, load
 from reports.tables import comparison, ledger, sanity
 from tests.records import run_record
@@ -22,7 +19,6 @@ from tests.reports import homes
 
 MODEL = "test_vit"
 BATCH, STEPS, BEGUN = 10, 20, 40  # of a run, and of the dense model that it starts from
-LATE = [0.0, 0.5, 0.5, 0.5]  # weights left 1, then half
 
 
 def declare(home: Path) -> dict[str, Any]:
@@ -143,29 +139,6 @@ def test_dense_models_count_and_not_their_prunings(tmp_path: Path) -> None:
 def record(method: dict[str, Any], **metrics: float) -> RunRecord:
     sizes = {"params_all": 100.0, "params_reference": 100.0, "params_nonzero": 100.0}
     return replace(run_record(run={"method": method}), metrics=Metrics(**{**sizes, **metrics}))
-
-
-@pytest.mark.parametrize(
-    ("found", "wanted"),
-    [
-        (record({"final": 0.5}, sparsity_prunable=0.505), 0.0),
-        (record({"final": 0.5}, sparsity_prunable=0.506), 0.006),
-        (record({"final": 0.5, "budget": "macs"}, macs_fraction=0.49), 0.0),
-        (record({"final": 0.5, "budget": "macs"}, macs_fraction=0.48), 0.02),
-        (record({"final": 0.5, "budget": "params"}, params_all=49.0), 0.01),
-        (record({"final": 0.5, "budget": "params", "fallback": "mask"}, params_nonzero=50.0), 0.0),
-        (record({"name": "dense"}), math.nan),
-    ],
-)
-def test_a_size_is_attained_within_half_a_per_cent_of_the_weights_or_one_of_the_macs(
-    found: RunRecord, wanted: float
-) -> None:
-    assert missed(found) == pytest.approx(wanted, nan_ok=True)
-
-
-def test_a_smaller_dense_model_has_a_size_of_its_own() -> None:
-    found = record({"final": 0.5}, wanted_weights_left=0.52, weights_left=0.53)
-    assert missed(found) == pytest.approx(0.01)
 
 
 def test_a_method_beside_random_zeros_at_its_own_ratios(study: Study) -> None:

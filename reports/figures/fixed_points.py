@@ -1,11 +1,13 @@
-"""Drop Pruning's ablation: which sparsity its probabilities lead to, measured and predicted, and what its parts are worth.
+"""Drop Pruning's ablations: the sparsity that constant drop probabilities converge to, and the accuracy of the method's parts.
 
-Nothing is predicted here: the expected fixed point of each variant is among the facts that its study declared.
+The predictions are not computed here: the study declares the expected fixed point of each variant among its facts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.figures import style
-from reports.figures.style import CONTROL_DASH, INK, Looks, ink, key
+from reports.figures.style import INK, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
 from reports.statistics.summary import mean
 
@@ -25,8 +27,8 @@ SPARSITY, TOP1 = "sparsity", "accuracy"
 STYLES: tuple[tuple[str, style.Dash], ...] = (("o", "-"), ("s", (0, (4, 1.5))), ("^", (0, (1.5, 1.2))))
 
 
-def equilibrium(study: Study) -> pd.DataFrame:
-    """One row per variant with results, and per control: mean over seeds with a 95 % t interval.
+def fixed_points(study: Study) -> pd.DataFrame:
+    """Returns one row per variant with results, and per control: mean over seeds with a 95 % t interval.
 
     ``series`` is "sparsity" where a fixed point was predicted: ``value`` is then the measured share of zeros among the
     prunable weights, ``x`` the drop-back probability, ``name`` the rule, ``order`` that of the two drops. It is "accuracy"
@@ -34,29 +36,35 @@ def equilibrium(study: Study) -> pd.DataFrame:
     """
     cells, rows = study.declared.cells, []
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, declared = dicts(own)[0], cells.get(str(cell))
-        facts = {} if declared is None else declared.facts or {}
-        fields = {**study.records[first["run"]].run.method, **first["params"]}
-        settled = "predicted" in facts
-        over = mean(own["sparsity" if settled else "test_top1"])
-        if settled:
-            about = {
-                "series": SPARSITY,
-                "name": RULES.get(fields.get("rule", ""), str(fields.get("rule"))),
-                "x": facts["back"],
-            }
-            about |= {"order": fields.get("order", ""), "predicted": facts["predicted"]}
+        first, facts = dicts(own)[0], cells.get(str(cell), {}).get("facts") or {}
+        fields = {**study.records[first["run"]]["run"].get("method", {}), **first["params"]}
+        if "predicted" in facts:
+            about, values = _settled(fields, facts), own["sparsity"]
         else:
-            part = "" if first["kind"] == "baseline" else PARTS.get(fields.get("parts", ""), first["variant"])
-            about = {"series": TOP1, "name": part, "x": facts.get("target", math.nan)}
-        numbers = {"value": over.mean, "low": over.low, "high": over.high, "n": over.n}
-        rows.append({**{k: first[k] for k in WHOSE}, "label": label(first), **about, **numbers})
+            about, values = _part(first, fields, facts), own["test_top1"]
+        whose = {**{k: first[k] for k in WHOSE}, "label": label(first)}
+        rows.append({**whose, **about, **mean(values).columns("value")})
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values(["model", "series", "name", "order", "x"], ignore_index=True)
 
 
+def _settled(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A variant with constant probabilities and a predicted fixed point."""
+    rule = RULES.get(fields.get("rule", ""), str(fields.get("rule")))
+    order = {"order": fields.get("order", ""), "predicted": facts["predicted"]}
+    return {"series": SPARSITY, "name": rule, "x": facts["back"], **order}
+
+
+def _part(entry: Mapping[str, Any], fields: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A variant with one part of the method, or with both; or a control."""
+    name = PARTS.get(fields.get("parts", ""), entry["variant"])
+    if entry["kind"] == "baseline":
+        name = ""
+    return {"series": TOP1, "name": name, "x": facts.get("target", math.nan)}
+
+
 def farthest(table: pd.DataFrame) -> str:
-    """How far the measured sparsity is from the predicted one at most, as a sentence."""
+    """A sentence on the largest distance between the measured sparsity and the predicted one."""
     rows = table[table["series"] == SPARSITY]
     if not len(rows):
         return "No variant with a prediction has a result yet."
@@ -64,15 +72,17 @@ def farthest(table: pd.DataFrame) -> str:
     worst = dicts(rows)[int(distance.argmax())]
     inside = int(((rows["low"] <= rows["predicted"]) & (rows["predicted"] <= rows["high"])).sum())
     several = int(rows["low"].notna().sum())
-    within = f"; {inside} of the {several} intervals hold the prediction" if several else ""
-    return (
-        f"Of {len(rows)} means the farthest from its prediction is {100 * distance.max():.2f} points of sparsity away "
-        f"({worst['label']} on {worst['model']}){within}."
+    told = (
+        f"The largest difference between a mean and its prediction, of {len(rows)}, is {100 * distance.max():.2f} points of "
+        f"sparsity ({worst['label']} on {worst['model']})"
     )
+    if several:
+        told += f"; {inside} of the {several} intervals contain the prediction"
+    return f"{told}."
 
 
 def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
-    """For each model a panel per rule, and one for the accuracy of the parts."""
+    """Draws for each model a panel per rule, and one for the accuracy of the parts."""
     shown = table[(table["series"] == SPARSITY) | (table["name"] != "")]
     keys = shown.drop_duplicates(["model", "series", "name"]).query("series == @SPARSITY")[["model", "name"]]
     plans = [(model, name, SPARSITY) for model, name in zip(keys["model"], keys["name"], strict=True)]
@@ -82,23 +92,24 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
     figure, grid = style.panels(len(plans), wide, height=2.5)
     for (axes,), (model, name, series) in zip(grid, plans, strict=True):
         rows = table[(table["model"] == model) & (table["series"] == series)]
-        own = rows[rows["name"] == name]
-        named = _sparsities(axes, own, looks) if series == SPARSITY else _accuracies(axes, rows, looks)
+        if series == SPARSITY:
+            rows = rows[rows["name"] == name]
+        named = PANELS[series](axes, rows, looks)
         style.title(axes, f"{model}: {name}" if several else name, named)
     style.legend(figure, _handles(table, looks), wide)
     return figure
 
 
 def _sparsities(axes: Axes, rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
-    """Measured points with intervals, and the predicted fixed points joined by a line, for each order of the drops."""
+    """Draws measured points with intervals, and the predicted fixed points joined by a line, for each order of the drops."""
     named = []
     for (order, own), (marker, dash) in zip(rows.groupby("order", sort=True), STYLES, strict=False):
-        colour = looks[own["method"].iloc[0]].colour
+        colour, hollow = looks[own["method"].iloc[0]].colour, dash != "-"
         axes.plot(own["x"], 100 * own["predicted"], color=INK, linestyle=dash, linewidth=0.9)
         half = 100 * (own["high"] - own["value"]).fillna(0)
-        face = ink(color=colour, marker=marker, markerfacecolor=colour if dash == "-" else "white", zorder=3)
+        face = ink(color=colour, marker=marker, markerfacecolor=style.fill(colour, hollow=hollow), zorder=3)
         axes.errorbar(own["x"], 100 * own["value"], half, linestyle="none", capsize=2, elinewidth=0.8, **face)
-        named.append(key(str(order), linestyle=dash, color=INK, **_marker(marker, colour, hollow=dash != "-")))
+        named.append(key(str(order), linestyle=dash, color=INK, **_marker(marker, colour, hollow=hollow)))
     style.log_axis(axes.xaxis)
     axes.set_xticks(sorted(rows["x"].unique()))
     axes.set_xlabel("Drop-back probability")
@@ -107,7 +118,7 @@ def _sparsities(axes: Axes, rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
 
 
 def _accuracies(axes: Axes, rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
-    """Test top-1 of each part over the target, moved aside by a little so that intervals can be told apart."""
+    """Draws test top-1 of each part over the target, slightly shifted so that intervals do not hide each other."""
     parts, named = rows[rows["name"] != ""], []
     for i, ((name, own), (marker, dash)) in enumerate(zip(parts.groupby("name", sort=True), STYLES, strict=False)):
         look, half = looks[own["method"].iloc[0]], (own["high"] - own["value"]).fillna(0)
@@ -116,9 +127,7 @@ def _accuracies(axes: Axes, rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
         axes.errorbar(aside, own["value"], half, capsize=2, elinewidth=0.8, linewidth=1, **line)
         named.append(key(str(name), **line))
     for control in dicts(rows[rows["method"] == CONTROL]):
-        axes.axhline(control["value"], color=INK, linestyle=CONTROL_DASH, linewidth=0.9)
-        if not math.isnan(control["low"]):
-            axes.axhspan(control["low"], control["high"], color=INK, alpha=0.08, linewidth=0)
+        style.control_line(axes, control["value"], control["low"], control["high"])
     targets = sorted(100 * parts["x"].dropna().unique())
     axes.set_xticks(targets, [f"{t:g}" for t in targets])
     if targets:
@@ -128,8 +137,12 @@ def _accuracies(axes: Axes, rows: pd.DataFrame, looks: Looks) -> list[Line2D]:
     return named
 
 
+PANELS = {SPARSITY: _sparsities, TOP1: _accuracies}
+"""The function that draws a panel of each series."""
+
+
 def _marker(marker: str, colour: str, *, hollow: bool) -> dict[str, object]:
-    return ink(marker=marker, markeredgecolor=colour, markerfacecolor="white" if hollow else colour)
+    return ink(marker=marker, markeredgecolor=colour, markerfacecolor=style.fill(colour, hollow=hollow))
 
 
 def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:
@@ -138,5 +151,5 @@ def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:
     if (table["series"] == SPARSITY).any():
         found.append(key("predicted fixed point", color=INK, linewidth=0.9))
     if (table["method"] == CONTROL).any():
-        found.append(key(CONTROL, color=INK, linestyle=CONTROL_DASH, linewidth=0.9))
+        found.append(style.control_key())
     return found

@@ -1,4 +1,4 @@
-"""From a number back to the runs that it is made of: rows of tables that do not name their runs are told them."""
+"""Adds to each row of a table the ids of the runs from which its numbers are computed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from reports.tables.columns import Table
 from reports.tables.tidy import cell
 
 KEYS = ("cell", "method", "label", "model", "group")
-"""Columns that say of which runs a row speaks."""
+"""Columns that identify the runs of a row."""
 SAYING = ("cell", "method", "label")
-"""Of these one at least must be there: a model or a group alone does not say which runs are meant."""
+"""A table needs at least one of these: a model or a group alone does not identify runs."""
 
 
 def traced(table: Table, study: Study) -> Table:
-    """The table with a column ``runs`` in its data, the ids of the finished finals and controls that each row is made of.
+    """Returns the table with a column ``runs`` in its data: the ids of the finished finals and controls of each row.
 
-    Left as it is where the rows say their runs themselves, or nothing by which they could be told.
+    The table is returned unchanged where it has such a column, or no column that identifies runs.
     """
     keys = [key for key in KEYS if key in table.frame]
     if "runs" in table.frame or not set(keys) & set(SAYING):
@@ -30,15 +30,17 @@ def traced(table: Table, study: Study) -> Table:
     places = _places([_names(entry) for entry in entries])
     runs = []
     for row in table.rows():
-        own = [places[key].get(row[key], set()) for key in keys] if not row.get("claim") else [set[int]()]
-        runs.append([str(entries[place]["run"]) for place in sorted(set.intersection(*own))])
-    return (
-        replace(table, frame=table.frame.assign(runs=pd.Series(runs, index=table.frame.index))) if any(runs) else table
-    )
+        own = set.intersection(*(places[key].get(row[key], set()) for key in keys))
+        if row.get("claim"):  # a paper's number has no runs
+            own = set()
+        runs.append([str(entries[place]["run"]) for place in sorted(own)])
+    if not any(runs):
+        return table
+    return replace(table, frame=table.frame.assign(runs=pd.Series(runs, index=table.frame.index)))
 
 
 def _places(known: Sequence[Mapping[str, set[Any]]]) -> dict[str, dict[Any, set[int]]]:
-    """For each column and name the places of the entries that are called so."""
+    """For each column and name, the indices of the entries with that name."""
     found: dict[str, dict[Any, set[int]]] = {key: {} for key in KEYS}
     for place, names in enumerate(known):
         for key in KEYS:
@@ -48,7 +50,7 @@ def _places(known: Sequence[Mapping[str, set[Any]]]) -> dict[str, dict[Any, set[
 
 
 def _names(entry: Mapping[str, Any]) -> dict[str, set[Any]]:
-    """What tables call an entry, by column."""
+    """The names by which tables refer to an entry, by column."""
     cells = {entry["cell"], called_cell(entry), cell(entry)}
     return {
         "cell": cells,
