@@ -129,7 +129,7 @@ def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
     """Returns the tables of a study in reading order, with the evaluation card, whose evidence are the other tables and the
     ``drawn`` figures."""
     results = [finals.finals, damage.table, *requested.tables(study)]
-    if "comparison" in study.declared.get("figures", ()):
+    if "comparison" in study.declared.figures:
         results = [*requested.tables(study), finals.finals, damage.table]
     runs = [finals.configurations, finals.failures, finals.runs]
     before, after = ([traced(columns.marked(make(study)), study) for make in part] for part in (results, runs))

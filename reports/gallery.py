@@ -44,17 +44,17 @@ def picked(home: Path) -> Iterator[tuple[str, Study, Figure]]:
 
 
 def _wanted(study: Study) -> Sequence[str]:
-    if "comparison" in study.declared.get("figures", ()):
+    if "comparison" in study.declared.figures:
         return COMPARED
     return PICK
 
 
 def _called(study: Study) -> str:
     """The first part of the names of a study's files."""
-    topic = study.declared.get("topic")
-    if topic:
-        return f"{topic}-{study.declared['task']}"
-    return str(study.declared["kind"])
+    declared = study.declared
+    if declared.topic:
+        return f"{declared.topic}-{declared.task}"
+    return declared.kind
 
 
 def write(homes: Sequence[Path] = (RECORDS,), out: Path = OUT) -> list[Path]:

@@ -47,36 +47,34 @@ class Evidence:
         """All finished finals, baselines and controls."""
         return dicts(self.study.done("final", "baseline"))
 
-    def record(self, entry: Mapping[str, Any]) -> RunRecord:
+    def record(self, entry: Row) -> RunRecord:
         """The record of an entry's run."""
         return self.study.records[entry["run"]]
 
-    def metrics(self, entry: Mapping[str, Any]) -> Row:
+    def metrics(self, entry: Row) -> Metrics:
         """The metrics of an entry's run."""
-        found: Row = self.record(entry)["metrics"]
-        return found
+        return self.record(entry).metrics
 
-    def run(self, entry: Mapping[str, Any]) -> Row:
+    def run(self, entry: Row) -> RunSpec:
         """The specification of an entry's run."""
-        found: Row = self.record(entry)["run"]
-        return found
+        return self.record(entry).run
 
-    def method(self, entry: Mapping[str, Any]) -> Row:
+    def method(self, entry: Row) -> Mapping[str, Any]:
         """The fields of an entry's method."""
-        found: Row = self.run(entry).get("method", {})
-        return found
+        return self.run(entry).method
 
-    def samples(self, entry: Mapping[str, Any]) -> float:
+    def samples(self, entry: Row) -> float:
         """Training images seen by an entry's run and by the training of the dense model that it starts from."""
-        cost = self.record(entry)["cost"]
-        steps = float(cost.get("steps") or 1)
-        return float(cost.get("samples") or steps) * (1 + float(cost.get("start_steps", 0)) / steps)
+        cost = self.record(entry).cost
+        steps = float(cost.steps or 1)
+        return float(cost.samples or steps) * (1 + cost.start_steps / steps)
 
-    def dense(self, entry: Mapping[str, Any]) -> bool:
+    def dense(self, entry: Row) -> bool:
         """Whether an entry is dense training of the whole model, and not derived from another run."""
-        return self.method(entry).get("name", entry["method"]) == CONTROL and not self.run(entry).get("shape")
+        run = self.run(entry)
+        return (run.method_name or entry["method"]) == CONTROL and not run.shape
 
-    def repetition(self, entry: Mapping[str, Any]) -> tuple[int, int]:
+    def repetition(self, entry: Row) -> tuple[int, int]:
         """The seeds of an entry's dense model and of its own run."""
         return int(entry[DENSE]), int(entry["seed"])
 

@@ -19,12 +19,12 @@ CELLS = 8  # minimum number of cells from which on ranks are required
 @of_finals
 def last_epoch(found: Evidence) -> Verdict:
     """Rule 11: the tables have the accuracy of the last epoch, and the best on validation."""
-    return _both(found, "last epoch and best on validation", {"val_best/top1"}, ("val_best", "val_top1"))
+    return _both(found, "last epoch and best on validation", ("val_best_top1",), ("val_best", "val_top1"))
 
 
-def _both(found: Evidence, what: str, keys: set[str], columns: tuple[str, str]) -> Verdict:
-    """Whether all finals have the metrics ``keys``, and a table has both columns."""
-    known = sum(keys <= found.metrics(e).keys() for e in found.finals)
+def _both(found: Evidence, what: str, fields: tuple[str, ...], columns: tuple[str, str]) -> Verdict:
+    """Whether all finals have the metrics ``fields``, and a table has both columns."""
+    known = sum(found.metrics(e).measured(*fields) for e in found.finals)
     where = found.printed(*columns)
     told = f"{what} are recorded in {known} of {counted(len(found.finals), 'final')}"
     if not where:
@@ -35,8 +35,13 @@ def _both(found: Evidence, what: str, keys: set[str], columns: tuple[str, str]) 
 @of_finals
 def breadth(found: Evidence) -> Verdict:
     """Rule 12: several tasks and architectures, among them a large one, and not only the usual small tasks."""
-    task, models = str(found.study.declared.get("task")), sorted({e["model"] for e in found.finals})
-    largest = max(found.metrics(e).get("params/reference", 0.0) for e in found.finals)
+    task, models = found.study.declared.task, sorted({e["model"] for e in found.finals})
+    largest = max(
+        [
+            0.0,
+            *(found.metrics(e).params_reference for e in found.finals if found.metrics(e).measured("params_reference")),
+        ]
+    )
     text = f"{counted(len(models), 'pair')}: {task} with {listed(models)}; the largest has {largest / 1e6:.3g} M parameters"
     return judged(len(models) >= PAIRS and largest >= LARGE and task not in SMALL, text, found.link("finals"))
 
@@ -66,8 +71,8 @@ def _size(entry: Row) -> float:
 @of_finals
 def both_sizes(found: Evidence) -> Verdict:
     """Rule 14: weights left and MACs left are both reported and defined."""
-    keys = ("weights_left", "macs/fraction", "speedup/theoretical")
-    whole = sum(all(key in found.metrics(e) for key in keys) for e in found.finals)
+    fields = ("weights_left", "macs_fraction", "speedup_theoretical")
+    whole = sum(found.metrics(e).measured(*fields) for e in found.finals)
     where = found.printed("weights_left", "macs_left")
     text = (
         f"{whole} of {len(found.finals)} finals have weights left, MACs left and the theoretical speed-up; the caption defines "
@@ -93,7 +98,7 @@ def attained(found: Evidence) -> Verdict:
 @of_finals
 def raw_accuracy(found: Evidence) -> Verdict:
     """Rule 16: top-1 and top-5 themselves, not only differences."""
-    return _both(found, "test top-1 and top-5", {"test/top1", "test/top5"}, ("top1", "top5"))
+    return _both(found, "test top-1 and top-5", ("test_top1", "test_top5"), ("top1", "top5"))
 
 
 @of_finals
@@ -101,9 +106,9 @@ def seeds(found: Evidence) -> Verdict:
     """Rule 17: enough seeds for the kind of study; means are reported with n and an interval."""
     least = min(len(own) for own in found.configurations())
     headline, needed = HEADLINE, SCREEN
-    if str(found.study.declared.get("task")).startswith("cifar"):
+    if found.study.declared.task.startswith("cifar"):
         headline = CIFAR
-    if found.study.declared.get("topic") == "headline":
+    if found.study.declared.topic == "headline":
         needed = headline
     text = (
         f"n = {least} at least, {_enough(least, headline)}; tables show n and the t interval, their CSV the deviation"
@@ -144,7 +149,7 @@ def paired(found: Evidence) -> Verdict:
         for place, rows in finals.groupby(["model", "group"])
     }
     apart = sorted(f"{model} {group}".strip() for (model, group), own in sets.items() if len(own) > 1)
-    wrong = sum(found.run(e).get("seed", e["seed"]) != e["seed"] for e in found.finals)
+    wrong = sum(found.run(e).seed not in (None, e["seed"]) for e in found.finals)
     text = f"the same seeds in each of {counted(len(sets), 'cell')}"
     if apart:
         text = f"seeds differ: {listed(apart)}"
@@ -174,7 +179,7 @@ def detectable(found: Evidence) -> Verdict:
 
 def fresh_seeds(found: Evidence) -> Verdict:
     """Rule 22: selected configurations run again with seeds that tuning never used."""
-    if found.study.grid or not found.study.declared.get("trials"):
+    if found.study.grid or not found.study.declared.trials:
         return Verdict(NONE, "nothing is selected, so there is no selection bias", "facts")
     entries = found.study.entries
     used = {kind: set(entries.loc[entries["kind"] == kind, "seed"]) for kind in ("trial", "final")}

@@ -92,11 +92,12 @@ def sanity(found: Evidence) -> Verdict:
     shuffled, anew = 0, 0
     for entry in found.runs:
         run = found.run(entry)
-        shape = str(run.get("shape") or "")
-        shuffled += shape.startswith("shuffled:")
-        of = found.study.records.get(shape.partition(":")[2])
-        other = of is not None and of["run"].get("seed") != run.get("seed")  # the same would be the dense model's own
-        anew += shape.startswith("run:") and not run.get("start") and other
+        shuffled += run.shape.startswith("shuffled:")
+        of = found.study.records.get(run.shape.partition(":")[2])
+        other = (
+            of is not None and of.run.seed != run.seed
+        )  # the same seed would give the dense model's own initialisation
+        anew += run.shape.startswith("run:") and not run.start and other
     text = f"{counted(shuffled, 'run')} with the mask shuffled in each layer, {anew} with weights initialised again"
     return judged(bool(shuffled and anew), text, found.link("sanity", "finals"))
 
@@ -104,7 +105,7 @@ def sanity(found: Evidence) -> Verdict:
 @of_finals
 def recovery(found: Evidence) -> Verdict:
     """Rule 6: the run specifies the recovery, not the method."""
-    ways = [str(found.run(e).get("recovery") or "none") for e in found.finals]
+    ways = [found.run(e).recovery for e in found.finals]
     own: dict[str, set[str]] = {}
     for entry, way in zip(found.finals, ways, strict=True):
         own.setdefault(f"{entry['method']} on {entry['model']}", set()).add(way)
@@ -122,7 +123,7 @@ def recovery(found: Evidence) -> Verdict:
 @of_finals
 def same_recipe(found: Evidence) -> Verdict:
     """Rule 7: one schedule and one recipe for all methods of a cell."""
-    tuned = [set(cell.get("space") or ()) for cell in found.study.declared.get("cells", {}).values()]
+    tuned = [set(cell.space) for cell in found.study.declared.cells.values()]
     free, different = set[str](), set[str]()
     if tuned:
         free = set.intersection(*tuned)
@@ -161,9 +162,9 @@ def equal_cost(found: Evidence) -> Verdict:
 def equal_tuning(found: Evidence) -> Verdict:
     """Rule 9: the same number of trials in every cell with parameters to tune."""
     said, trials = found.study.declared, found.study.entries
-    if found.study.grid or not said.get("trials"):
+    if found.study.grid or not said.trials:
         return Verdict(NONE, "nothing is tuned: all configurations are declared", found.link("configurations"))
-    spaces = {name: cell.get("space") for name, cell in said.get("cells", {}).items()}
+    spaces = {name: cell.space for name, cell in said.cells.items()}
     counts = trials[trials["kind"] == "trial"].groupby("cell").size().to_dict()
     tuned = {name: counts.get(name, 0) for name, space in spaces.items() if space}
     if not tuned:
@@ -172,7 +173,7 @@ def equal_tuning(found: Evidence) -> Verdict:
     told = f"{least} to {most} trials"
     if least == most:
         told = counted(least, "trial")
-    text = f"{told} in each of {counted(len(tuned), 'cell')}, sampler {said.get('sampler')}"
+    text = f"{told} in each of {counted(len(tuned), 'cell')}, sampler {said.sampler}"
     return judged(least == most > 0, text, found.link("history"))
 
 

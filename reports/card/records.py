@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from bench.records.speed_record import DENSE, PRUNED, SpeedRow
 from reports.card.evidence import NONE, UNMET, Evidence, Row, Verdict, also, judged, lacking, listed, of_finals
 from reports.load.records import Study, dicts
 from reports.tables.columns import counted
@@ -14,32 +16,34 @@ from reports.tables.columns import counted
 EASY = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 REESTIMATED = re.compile(r"(^|[/_])(bn|batch_?norm|recalibrated|reestimated)([/_]|$)")
 EFFECTIVE = re.compile(r"effective|disconnected")
+CONDITIONS = ("data", "versions", "commit", "hardware", "device")
 ORIGIN = ("commit", "dirty", "versions", "hardware", "command", "started", "finished", "data")
 
 
 @of_finals
 def latency(found: Evidence) -> Verdict:
     """Rule 23: smaller models are timed alternately with their dense models, and the conditions are recorded."""
-    sizes = [(e, found.metrics(e).get("params/all"), found.metrics(e).get("params/reference")) for e in found.finals]
-    smaller = [entry for entry, left, whole in sizes if whole is not None and left != whole]
+    sizes = [(e, found.metrics(e)) for e in found.finals if found.metrics(e).measured("params_reference")]
+    smaller = [entry for entry, size in sizes if size.params_all != size.params_reference]
     if not smaller:
         return Verdict(NONE, "no model is physically smaller, and no speed-up is claimed", found.link("finals"))
     timed = set[tuple[str, int]]()
     for entry in smaller:
         speed = found.study.folder.speed(entry["run"])
-        if (
-            speed is not None
-            and {row.model for row in speed.rows} == {DENSE, PRUNED}
-            and all(map(_complete, speed.rows))
-        ):
+        if speed is not None and _timed(speed.rows):
             timed.add((entry["cell"], entry["number"]))
     total = {(e["cell"], e["number"]) for e in smaller}
     text = f"{len(timed)} of {counted(len(total), 'configuration')} with smaller models timed alternately with the dense model"
     return judged(timed == total, text, found.link("speed", "costs", "runs"))
 
 
+def _timed(rows: Sequence[SpeedRow]) -> bool:
+    """Whether a dense and a pruned model were timed, and the conditions and spread of all times are recorded."""
+    return {row.model for row in rows} == {DENSE, PRUNED} and all(map(_complete, rows))
+
+
 def _complete(row: SpeedRow) -> bool:
-    """Whether the conditions of a time, and its spread, are written down."""
+    """Whether the conditions of a time, and its spread, are recorded."""
     return bool(row.memory_format and row.threads and row.n) and not math.isnan(row.median_ms + row.q1_ms + row.q3_ms)
 
 
@@ -64,10 +68,10 @@ def three_accuracies(found: Evidence) -> Verdict:
 def layers(found: Evidence) -> Verdict:
     """Rule 25: the density of each layer, collapsed layers, and the number of weights that are still connected."""
     many = len(found.finals)
-    known = sum(bool(found.record(e)["layers"]) for e in found.finals)
-    watched = [e for e in found.finals if "layers/collapsed" in found.metrics(e)]
-    dead = sum(found.metrics(e)["layers/collapsed"] > 0 for e in watched)
-    effective = sum(any(map(EFFECTIVE.search, found.metrics(e))) for e in found.finals)
+    known = sum(bool(found.record(e).layers) for e in found.finals)
+    watched = [e for e in found.finals if found.metrics(e).measured("layers_collapsed")]
+    dead = sum(found.metrics(e).layers_collapsed > 0 for e in watched)
+    effective = sum(any(map(EFFECTIVE.search, found.metrics(e).numbers())) for e in found.finals)
     text = f"of {counted(many, 'final')} {known} have densities, {len(watched)} were checked for collapse ({dead} collapsed)"
     text += f", {effective} have the effective sparsity"
     return judged(known == len(watched) == effective == many, text, found.link("allocation", "layers"))
@@ -76,9 +80,9 @@ def layers(found: Evidence) -> Verdict:
 @of_finals
 def damage(found: Evidence) -> Verdict:
     """Rule 26: loss, calibration, worst class and agreement with the dense model, on the test split."""
-    wanted = {"loss": "test/loss", "calibration error": "test/ece", "worst class": "test/worst_class"}
-    missing = [name for name, key in wanted.items() if not all(key in found.metrics(e) for e in found.finals)]
-    if not all(any("agreement" in key for key in found.metrics(e)) for e in found.finals):
+    wanted = {"loss": "test_loss", "calibration error": "test_ece", "worst class": "test_worst_class"}
+    missing = [name for name, key in wanted.items() if not all(found.metrics(e).measured(key) for e in found.finals)]
+    if not all(any("agreement" in key for key in found.metrics(e).numbers()) for e in found.finals):
         missing.append("agreement with the dense model")
     text = lacking(missing, "missing in some finals", "loss, calibration, worst class and agreement")
     where = found.printed("loss", "ece", "worst_class")
@@ -89,21 +93,16 @@ def damage(found: Evidence) -> Verdict:
 
 def harder_tasks(found: Evidence) -> Verdict:
     """Rule 27: a task that is harder than classification of the usual small images."""
-    task = str(found.study.declared.get("task"))
+    task = found.study.declared.task
     return judged(task not in EASY, f"the task is {task}", "facts")
 
 
 @of_finals
 def same_conditions(found: Evidence) -> Verdict:
     """Rule 28: one data set, one set of library versions, one commit and one machine for all compared runs."""
-    where = [found.record(e)["provenance"] for e in found.runs]
-    values = {
-        "data": [(p.get("data") or {}).get("digest") for p in where],
-        "versions": [p.get("versions") for p in where],
-        "commit": [p.get("commit") for p in where],
-        "hardware": [p.get("hardware") for p in where],
-        "device": [p.get("device") for p in where],
-    }
+    where = [found.record(e).provenance for e in found.runs]
+    values: dict[str, list[Any]] = {name: [getattr(p, name) for p in where] for name in CONDITIONS}
+    values["data"] = [p.data.get("digest") for p in where]
     counts = {name: len({json.dumps(v, sort_keys=True) for v in own}) for name, own in values.items()}
     several = [f"{n} different: {name}" for name, n in counts.items() if n > 1]
     return judged(not several, "; ".join(several) or f"all the same in {counted(len(where), 'run')}", "facts")
@@ -112,9 +111,9 @@ def same_conditions(found: Evidence) -> Verdict:
 @of_finals
 def provenance(found: Evidence) -> Verdict:
     """Rule 29: commit, changes, versions, machine, data, command and time of every run."""
-    where = [found.record(e)["provenance"] for e in found.runs]
-    missing = sorted({key for p in where for key in ORIGIN if p.get(key) in (None, "", {})})
-    dirty = sum(p.get("dirty") is True for p in where)
+    where = [found.record(e).provenance for e in found.runs]
+    missing = sorted({key for p in where for key in ORIGIN if getattr(p, key) in (None, "", {})})
+    dirty = sum(p.dirty is True for p in where)
     text = lacking(missing, "missing", f"complete in {counted(len(where), 'run')}")
     return judged(not missing, text + also(dirty, "with uncommitted changes"), "facts")
 
@@ -153,7 +152,7 @@ def computed(found: Evidence) -> Verdict:
 
 def _same_mean(row: Row, study: Study) -> bool:
     """Whether the mean of a row of the table of finals is that of its runs."""
-    values = [study.records[run]["metrics"].get("test/top1", math.nan) for run in row["runs"]]
+    values = [study.records[run].metrics.test_top1 for run in row["runs"]]
     known = [v for v in values if not math.isnan(v)]
     if not known:
         return math.isnan(row["test_top1"])
@@ -162,7 +161,7 @@ def _same_mean(row: Row, study: Study) -> bool:
 
 def literature(found: Evidence) -> Verdict:
     """Rule 33: numbers from papers are in separate rows, and enter no statistic."""
-    claims = sum(map(len, found.study.declared.get("claims", {}).values()))
+    claims = sum(map(len, found.study.declared.claims.values()))
     if not claims:
         return Verdict(NONE, "no number is from a paper", "finals")
     frame = found.tables["finals"]

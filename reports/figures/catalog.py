@@ -38,7 +38,7 @@ def makers(study: Study) -> list[Callable[[Study], Figure]]:
     """The functions that make the figures of every study, in reading order. Where there is nothing to draw, the figure's table
     is empty and `Figure.missing` gives the reason."""
     sizes = [lambda study, size=size: _accuracy(study, size) for size in accuracy.SIZES]
-    asked, found = study.declared.get("figures", ()), [*sizes, _curves]
+    asked, found = study.declared.figures, [*sizes, _curves]
     if study.grid:
         found.insert(0, _variants)
     if "allocation" not in asked:  # that figure shows the layers too, also those of smaller models
@@ -134,7 +134,7 @@ def _layers(study: Study) -> Figure:
 def _rounds(study: Study) -> Figure:
     table = rounds.pq_rounds(study)
     missing = if_empty(table, NO_ROUNDS)
-    if len(table) and "sap-phases" in study.declared.get("figures", ()):
+    if len(table) and "sap-phases" in study.declared.figures:
         table, missing = table[:0], "the figure of SAP's ablations shows the same rounds"
     caption = (
         f"PQ index (p = 0.5, q = 1) of the live weights at the end of each round. {rounds.RULE} {rounds.seen(table)}"

@@ -6,7 +6,6 @@ one, whatever its MACs, and has no latency here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -97,7 +96,7 @@ def entries(study: Study) -> pd.DataFrame:
 
 def _training_costs(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
     """Training costs of the runs of these entries; NaN where a record lacks the size of the dense model."""
-    known = [run for run in rows["run"] if "params/reference" in study.records[run]["metrics"]]
+    known = [run for run in rows["run"] if study.records[run].metrics.measured("params_reference")]
     some = rows[rows["run"].isin(known)]
     found = [ledger.training_cost(study, entry) for entry in dicts(some)]
     return pd.DataFrame(found, columns=TRAINED, index=some.index).reindex(rows.index)

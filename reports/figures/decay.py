@@ -7,7 +7,6 @@ The swept values are facts of the variants that the study declared: ``steps``, o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from bench.records.study_record import CellRecord
 from reports.figures import style
 from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.hosts import policy
@@ -40,10 +38,9 @@ def decay(study: Study) -> pd.DataFrame:
     C_len. ``released``: how many releases of a channel there were; ``stayed``: how many of these channels are in the final
     model.
     """
-    cells, rows = study.declared.cells, list[dict[str, Any]]()
-    least = _least(study)
+    rows, least = list[dict[str, Any]](), _least(study)
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, facts = dicts(own)[0], cells.get(str(cell), {}).get("facts") or {}
+        first, facts = dicts(own)[0], study.facts(str(cell))
         row = {**{name: first[name] for name in WHOSE}, "label": label(first), "sweep": "", "name": "", "x": math.nan}
         row |= mean(own["test_top1"]).columns("accuracy") | _counts(study, own)
         reading = str(first["params"].get("leave.variant", ""))
@@ -62,17 +59,12 @@ def decay(study: Study) -> pd.DataFrame:
 def _least(study: Study) -> dict[tuple[str, str], float]:
     """The lowest threshold of each kind, by interpretation of C_len: its value while the other threshold is swept."""
     found: dict[tuple[str, str], float] = {}
-    for cell in study.declared.cells.values():
-        params, facts = dict(setting.split("=", 1) for setting in cell.settings or ()), _facts(cell)
-        for name in (RATE, LENGTH):
-            if name in facts:
-                at = (params.get("leave.variant", ""), name)
-                found[at] = min(facts[name], found.get(at, math.inf))
+    for cell, declared in study.declared.cells.items():
+        params, facts = dict(setting.split("=", 1) for setting in declared.settings or ()), study.facts(cell)
+        for name in facts.keys() & {RATE, LENGTH}:
+            at = (params.get("leave.variant", ""), name)
+            found[at] = min(facts[name], found.get(at, math.inf))
     return found
-
-
-def _facts(cell: CellRecord | None) -> Mapping[str, float]:
-    return {} if cell is None else cell.facts or {}
 
 
 def _counts(study: Study, own: pd.DataFrame) -> dict[str, float]:

@@ -34,10 +34,10 @@ def fixed_points(study: Study) -> pd.DataFrame:
     prunable weights, ``x`` the drop-back probability, ``name`` the rule, ``order`` that of the two drops. It is "accuracy"
     elsewhere: test top-1 (per cent) at the wanted sparsity ``x``, ``name`` the part ("" and no ``x`` for a control).
     """
-    cells, rows = study.declared.cells, []
+    rows = []
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
-        first, facts = dicts(own)[0], cells.get(str(cell), {}).get("facts") or {}
-        fields = {**study.records[first["run"]]["run"].get("method", {}), **first["params"]}
+        first, facts = dicts(own)[0], study.facts(str(cell))
+        fields = {**study.records[first["run"]].run.method, **first["params"]}
         if "predicted" in facts:
             about, values = _settled(fields, facts), own["sparsity"]
         else:

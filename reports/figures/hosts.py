@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
+from bench.records.run_record import RunRecord
 from reports.figures import costs, style
 from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import CONTROL_DASH, INK, Looks, ink, key
@@ -85,10 +86,10 @@ def policy(params: Mapping[str, Any]) -> str:
     return SMOOTH
 
 
-def before(record: Mapping[str, Any]) -> float:
+def before(record: RunRecord) -> float:
     """Validation top-1 (per cent) right after the last removal, before recovery; NaN where it was not recorded."""
-    found = [math.nan, *(phase["after/val/top1"] for phase in record["phases"] if "after/val/top1" in phase)]
-    return float(found[-1])
+    found = [phase.after_val_top1 for phase in record.phases if not math.isnan(phase.after_val_top1)]
+    return [math.nan, *found][-1]
 
 
 def _row(study: Study, own: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def figure(study: Study) -> Figure:
         "task. The table of hosts lists MACs and parameters left, and the measured time."
     )
     missing = if_empty(own, "no final has a result yet")
-    paper = study.declared.get("task") == "cifar10"
+    paper = study.declared.task == "cifar10"
     title = "Effect of decay on its hosts"
     return Figure("hosts", title, caption, table, partial(draw, table, lines, paper), missing)
 

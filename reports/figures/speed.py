@@ -49,15 +49,14 @@ def speed(study: Study) -> pd.DataFrame:
     return table.sort_values(["model", *HOW[:4], "group", "macs_left"], kind="stable", ignore_index=True)
 
 
-def _numbers(dense: dict[str, Any], pruned: dict[str, Any]) -> dict[str, Any]:
+def _numbers(dense: SpeedRow, pruned: SpeedRow) -> dict[str, Any]:
     """The numbers of a pair of rows; the lower quartile of a ratio is the upper quartile of its inverse."""
-    same = {name: pruned[name] for name in ("ratio", "ratio_q1", "ratio_q3", "rounds", "images_per_s")}
+    same = {name: getattr(pruned, name) for name in ("ratio", "ratio_q1", "ratio_q3", "rounds", "images_per_s", "busy")}
     return {
         **same,
-        "busy": pruned.get("busy", math.nan),  # missing in the first version of the file
-        **{"latency": 1 / pruned["ratio"], "low": 1 / pruned["ratio_q3"], "high": 1 / pruned["ratio_q1"]},
-        **{"thrown": dense["thrown"] + pruned["thrown"]},
-        **{"dense_ms": dense["median_ms"], "pruned_ms": pruned["median_ms"]},
+        **{"latency": 1 / pruned.ratio, "low": 1 / pruned.ratio_q3, "high": 1 / pruned.ratio_q1},
+        **{"thrown": dense.thrown + pruned.thrown},
+        **{"dense_ms": dense.median_ms, "pruned_ms": pruned.median_ms},
     }
 
 

@@ -76,6 +76,13 @@ class Study:
         """Whether a method is a reconstruction, in some of its configurations at least."""
         return method in self.declared.reconstructions
 
+    def facts(self, cell: str) -> Mapping[str, float]:
+        """The declared facts of a cell; empty where it has none, or is not declared."""
+        found = self.declared.cells.get(cell)
+        if found is None:
+            return {}
+        return found.facts or {}
+
     def done(self, *kinds: str) -> pd.DataFrame:
         """The finished entries of some kinds."""
         return self.entries[self.entries["kind"].isin(kinds) & (self.entries["state"] == "finished")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from bench.records.run_record import Provenance
@@ -16,16 +16,15 @@ ALWAYS = ("card", "damage")  # tables that every study has, whether its declarat
 
 def facts(study: Study) -> list[tuple[str, str]]:
     """Returns names and values for the head of a study's section."""
-    said, where = study.declared, [r["provenance"] for r in study.records.values()]
-    documented = said.get("documentation", {})
+    said, where = study.declared, [record.provenance for record in study.records.values()]
     found = [
-        ("Question", said.get("question")),
-        ("Selection", said.get("select")),
-        ("Task", said.get("task")),
-        ("Data", _distinct(p.get("data") for p in where)),
-        ("Models", ", ".join(said.get("models", ()))),
-        *[(f"Method {_marked(study, name)}", documented.get(name)) for name in sorted(documented)],
-        ("Settings", " ".join(said.get("settings") or ())),
+        ("Question", said.question),
+        ("Selection", said.select),
+        ("Task", said.task),
+        ("Data", _distinct(p.data for p in where)),
+        ("Models", ", ".join(said.models)),
+        *[(f"Method {_marked(study, name)}", line) for name, line in sorted(said.documentation.items())],
+        ("Settings", " ".join(said.settings)),
         ("Variants", _variants(study)),
         ("Tuning", _tuning(study)),
         ("Finals", f"n = {len(said.final_seeds)}, seeds {', '.join(map(str, said.final_seeds))}"),
@@ -52,8 +51,7 @@ def _variants(study: Study) -> str:
     """The number of variants of a grid, in total and by group; "" for other studies."""
     if not study.grid:
         return ""
-    cells = study.declared.get("cells", {}).values()
-    variants = {(cell["method"], cell.get("variant")): cell.get("group") or "others" for cell in cells}
+    variants = {(cell.method, cell.variant): cell.group or "others" for cell in study.declared.cells.values()}
     groups = Counter(variants.values())
     if len(groups) > 1:
         return f"{len(variants)} ({', '.join(f'{group}: {n}' for group, n in groups.items())})"
@@ -64,9 +62,9 @@ def _tuning(study: Study) -> str:
     said = study.declared
     if study.grid:
         return "none: each variant runs as declared"
-    if said.get("trials") == 0:
+    if said.trials == 0:
         return "none: each method runs with its declared settings"
-    return f"{said.get('trials')} trials per cell, sampler {said.get('sampler')}, seed {said.get('seed')}"
+    return f"{said.trials} trials per cell, sampler {said.sampler}, seed {said.seed}"
 
 
 def _counts(study: Study) -> str:
@@ -78,11 +76,11 @@ def _counts(study: Study) -> str:
     return "; ".join(parts) or "none yet"
 
 
-def _commit(provenance: Mapping[str, Any]) -> str:
-    commit = (provenance["commit"] or "unknown")[:12]
-    if provenance.get("dirty"):
+def _commit(provenance: Provenance) -> str:
+    commit = (provenance.commit or "unknown")[:12]
+    if provenance.dirty:
         return f"{commit} with uncommitted changes"
-    return str(commit)
+    return commit
 
 
 def _distinct(values: Iterable[Any]) -> str:
@@ -115,12 +113,11 @@ def warnings(study: Study) -> list[str]:
     if lost:
         found.append(f"{lost} of {len(entries)} runs have no result; the table of failures lists the reasons.")
     found += [
-        f"{name}{DAGGER} contains a reconstruction: {text}"
-        for name, text in sorted(said.get("reconstructions", {}).items())
+        f"{name}{DAGGER} contains a reconstruction: {text}" for name, text in sorted(said.reconstructions.items())
     ]
     found += [
         f"This version of the report does not know the figure or table {name!r} that the study declares."
-        for name in said.get("figures", ())
+        for name in said.figures
         if name not in FIGURES and name not in TABLES and name not in ALWAYS
     ]
     return found + _mixtures(study)
@@ -130,11 +127,11 @@ def _unfinished(study: Study) -> list[str]:
     """Sentences on the parts of a study that have no result yet."""
     said, found = study.declared, []
     running = int((study.entries["state"] == "running").sum())
-    if running or said.get("state") == "running":
+    if running or not said.finished:
         found.append(
             f"The study is not finished: {running} runs are running or were interrupted; run the same command to continue."
         )
-    if not study.grid and said.get("trials") != 0 and not len(study.done("trial")):
+    if study.tuned and not len(study.done("trial")):
         found.append("No trial has a result yet.")
     if not len(study.done("final")):
         found.append(NO_FINALS[study.grid])
@@ -158,13 +155,13 @@ def _mixtures(study: Study) -> list[str]:
     }.items():
         if len(values) > 1 and records:
             found.append(f"The runs of this study differ in their {what}: there are {len(values)}.")
-    if any(p.get("dirty") for p in where):
+    if any(p.dirty for p in where):
         found.append("Some runs used code that was not committed.")
-    brought = sorted({str(p["imported_from"]) for p in where if p.get("imported_from")})
+    brought = sorted({p.imported_from for p in where if p.imported_from})
     if brought:
-        many = sum(bool(p.get("imported_from")) for p in where)
+        many = sum(bool(p.imported_from) for p in where)
         found.append(f"{many} of {len(records)} runs were imported from {', '.join(brought)}.")
-    opened = sum(r.get("test_openings", 0) > 1 for r in records)
+    opened = sum(record.test_openings > 1 for record in records)
     if opened:
         found.append(f"The test split was opened more than once in {opened} runs.")
     return found

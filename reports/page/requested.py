@@ -30,12 +30,12 @@ from reports.tables.columns import Column, Table, fixed, interval, percent, text
 
 def makers(study: Study) -> list[Callable[[Study], Figure]]:
     """The functions that make the declared figures of a study; a warning names those that this version does not know."""
-    return [FIGURES[name] for name in study.declared.get("figures", ()) if name in FIGURES]
+    return [FIGURES[name] for name in study.declared.figures if name in FIGURES]
 
 
 def tables(study: Study) -> list[Callable[[Study], Table]]:
     """The functions that make the declared tables of a study; a name can stand for a figure and a table."""
-    return [TABLES[name] for name in study.declared.get("figures", ()) if name in TABLES]
+    return [TABLES[name] for name in study.declared.figures if name in TABLES]
 
 
 def _large_sparse_small_dense(study: Study) -> Figure:

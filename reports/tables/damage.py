@@ -59,11 +59,11 @@ def damage(study: Study) -> pd.DataFrame:
         found = [study.records[entry["run"]] for entry in entries]
         row: dict[str, Any] = {"model": entries[0]["model"], "label": label(entries[0]), "n": len(entries)}
         for name, key in METRICS.items():
-            values = [record["metrics"].get(key, math.nan) for record in found]
+            values = [getattr(record.metrics, key) for record in found]
             row[name] = math.nan
             if not any(map(math.isnan, values)):
                 row[name] = mean(values).mean
-        row["empty"] = sum(layer["nonzero"] == 0 for record in found for layer in record["layers"]) / len(found)
+        row["empty"] = sum(layer.nonzero == 0 for record in found for layer in record.layers) / len(found)
         rows.append({**row, "runs": own["run"].tolist()})
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["model", "label"], kind="stable", ignore_index=True)
 

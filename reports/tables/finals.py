@@ -14,7 +14,7 @@ import pandas as pd
 from bench.claims import Claim
 from reports.load.records import CONFIGURATION, Study, called_cell, dicts, label
 from reports.statistics.summary import mean
-from reports.tables.columns import RUNS_OR_SOURCE, Column, Row, Table, fixed, interval, percent, settings, short, text
+from reports.tables.columns import RUNS_OR_SOURCE, Column, Table, fixed, interval, percent, settings, short, text
 
 
 def finals_frame(study: Study) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def finals_frame(study: Study) -> pd.DataFrame:
     Top-1 in per cent, shares from 0 to 1; ``*_half`` is the half width of the 95 % t interval, NaN for one seed.
     """
     rows = [_final(own, study) for _, own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True)]
-    for method, claims in sorted(study.declared.get("claims", {}).items()):
+    for method, claims in sorted(study.declared.claims.items()):
         rows += [_claim(method, claim, study) for claim in claims]
     frame = pd.DataFrame(rows, columns=[*FINALS, "order"])
     by = ["method", "claim", "model", "label"]
@@ -54,17 +54,17 @@ def _final(own: pd.DataFrame, study: Study) -> dict[str, Any]:
     return found | {"n": len(own), "seeds": own["seed"].tolist(), "runs": own["run"].tolist(), "source": ""}
 
 
-def _claim(method: str, claim: Row, study: Study) -> dict[str, Any]:
+def _claim(method: str, claim: Claim, study: Study) -> dict[str, Any]:
     """The row of a paper's claim, with how its setting differs from ours."""
-    ours = {"task": [study.declared.get("task")], "model": study.declared.get("models", ())}
-    other = [what for what, known in ours.items() if claim[what] not in known]
+    ours = {"task": claim.task == study.declared.task, "model": claim.model in study.declared.models}
+    other = [what for what, same in ours.items() if not same]
     differs = "same task and model, but not the same recipe"
     if other:
         differs = f"differs in {' and '.join(other)}"
-    source = "; ".join(str(part) for part in (claim["source"], claim.get("note"), differs) if part)
-    model = f"{claim['model']} ({claim['task']})"
+    source = "; ".join(str(part) for part in (claim.source, claim.note, differs) if part)
+    model = f"{claim.model} ({claim.task})"
     found = {"claim": True, "group": "", "method": method, "model": model, "label": f"{method}, paper"}
-    found |= {"test_top1": claim["accuracy"], "sparsity": claim.get("sparsity"), "n": None, "seeds": [], "runs": []}
+    found |= {"test_top1": claim.accuracy, "sparsity": claim.sparsity, "n": None, "seeds": [], "runs": []}
     return {**found, "source": source}
 
 
@@ -120,7 +120,7 @@ def configurations(study: Study) -> Table:
         Column("trial's run", "runs", lambda row: " ".join(row["runs"]), runs=True, paper=False),
     )
     frame = pd.DataFrame(rows, columns=["model", "label", "val_top1", "weights_left", "settings", "runs"])
-    caption = f"How configurations were selected: {study.declared.get('select', 'not stated')}."
+    caption = f"How configurations were selected: {study.declared.select or 'not stated'}."
     return Table("configurations", "Selected configurations", caption, frame, columns)
 
 
@@ -143,7 +143,7 @@ def _variants(study: Study) -> Table:
         Column("facts", "facts", text("facts"), long=True),
     )
     frame = pd.DataFrame(list(rows.values()), columns=["group", "label", "settings", "facts"])
-    settings = " ".join(study.declared.get("settings") or ())
+    settings = " ".join(study.declared.settings)
     caption = f"The declared variants; their settings are added to those of all runs ({settings or 'none'})."
     return Table("configurations", "Variants", caption, frame, columns)
 

@@ -8,7 +8,6 @@ because masked weights are multiplied too; a physically smaller model costs less
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -21,7 +20,6 @@ from reports.tables.columns import Column, Row, Table, count_or_dash, fixed, tex
 
 OVER = 1.01  # times the cost of dense training: above this a run is an overrun
 SMALLER = 1e-3  # tolerance of the share of weights left
-ENERGY = "energy_joules"
 
 
 def ledger(study: Study) -> pd.DataFrame:
@@ -68,11 +66,12 @@ class TrainingCost:
 def training_cost(study: Study, entry: Row) -> TrainingCost:
     """Returns the training cost of the run of an entry."""
     record = study.records[entry["run"]]
-    cost, run = record["cost"], record["run"]
-    samples = float(cost.get("samples") or cost["steps"])
-    begun = samples * cost.get("start_steps", 0) / max(1, cost["steps"])
-    start = study.records.get(str(run.get("start", "")).partition(":")[2], {}).get("cost", {})
-    plain = run.get("method", {}).get("name", entry["method"]) == CONTROL and not run.get("shape")
+    cost, run = record.cost, record.run
+    samples = float(cost.samples or cost.steps)
+    begun = samples * cost.start_steps / max(1, cost.steps)
+    start = study.records.get(run.start.partition(":")[2])
+    costs = [known.cost for known in (record, start) if known is not None]
+    plain = (run.method_name or entry["method"]) == CONTROL and not run.shape
     return TrainingCost(
         method=called(entry),
         model=entry["model"],
@@ -80,19 +79,18 @@ def training_cost(study: Study, entry: Row) -> TrainingCost:
         plain=plain and entry["kind"] == "baseline",
         samples=samples + begun,
         macs=samples * training_share(study, record) + begun,
-        seconds=cost["train_seconds"] + start.get("train_seconds", 0.0),
-        energy=math.fsum(map(_joules, filter(None, (cost, start)))),
+        seconds=math.fsum(known.train_seconds for known in costs),
+        energy=math.fsum(map(_joules, costs)),
     )
 
 
-def _joules(cost: Mapping[str, Any]) -> float:
-    found = cost.get(ENERGY)
-    if found is None:
+def _joules(cost: Cost) -> float:
+    if cost.energy_joules is None:
         return math.nan
-    return float(found)
+    return cost.energy_joules
 
 
-def training_share(study: Study, record: Mapping[str, Any]) -> float:
+def training_share(study: Study, record: RunRecord) -> float:
     """Returns the MACs of a run's own training as a share of as many steps of the dense model: 1 while no channel is removed.
 
     A model that was built smaller is smaller in every step. Where channels were removed during training, the curves show
@@ -114,7 +112,7 @@ def training_share(study: Study, record: Mapping[str, Any]) -> float:
 
 def _share(row: Row, metrics: Metrics) -> float:
     """The MACs of the model that was trained up to a row of the curves, as a share of the dense model's."""
-    gone, last = 1 - row["weights_left"], 1 - metrics["weights_left"]
+    gone, last = 1 - row["weights_left"], 1 - metrics.weights_left
     if gone <= row["sparsity"] + SMALLER or last <= 0:  # no channel is removed: zeros explain all missing weights
         return 1.0
     return float(1 - (1 - metrics.macs_fraction) * min(1.0, gone / last))

@@ -73,5 +73,5 @@ def cell(entry: Row) -> str:
 def baseline(study: Study, frame: pd.DataFrame) -> str:
     """The method that a study compares the others with, as the frame names it: the declared ``baseline``, else the first of
     its methods; "" where it has no run."""
-    name = study.declared.get("baseline") or next(iter(study.declared["methods"]), "")
+    name = study.declared.baseline or next(iter(study.declared.methods), "")
     return next(iter(sorted(frame.loc[frame["name"] == name, "method"])), "")

@@ -14,6 +14,7 @@ import pytest
 
 from bench.errors import BenchError, MissingData
 from bench.records.folder import Folder
+from bench.records.study_record import Entry
 from reports import build as building
 from reports.build import build
 from reports.load.records import load

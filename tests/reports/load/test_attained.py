@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bench.records.run_record import Metrics, RunRecord
 from reports.load.attained import missed
+from tests.records import run_record
 
 
-def record(method: dict[str, Any], **metrics: float) -> dict[str, Any]:
-    sizes = {"params/all": 100.0, "params/reference": 100.0, "params/nonzero": 100.0}
-    return {"run": {"method": method}, "metrics": {**sizes, **{k.replace("_", "/", 1): v for k, v in metrics.items()}}}
+def record(method: dict[str, Any], **metrics: float) -> RunRecord:
+    sizes = {"params_all": 100.0, "params_reference": 100.0, "params_nonzero": 100.0}
+    return replace(run_record(run={"method": method}), metrics=Metrics(**{**sizes, **metrics}))
 
 
 @pytest.mark.parametrize(
@@ -27,11 +30,12 @@ def record(method: dict[str, Any], **metrics: float) -> dict[str, Any]:
         (record({"name": "dense"}), math.nan),
     ],
 )
-def test_a_size_is_attained_within_half_a_per_cent_of_the_weights_or_one_of_the_macs(found: Any, wanted: float) -> None:
+def test_a_size_is_attained_within_half_a_per_cent_of_the_weights_or_one_of_the_macs(
+    found: RunRecord, wanted: float
+) -> None:
     assert missed(found) == pytest.approx(wanted, nan_ok=True)
 
 
 def test_a_smaller_dense_model_has_a_size_of_its_own() -> None:
-    found = record({"final": 0.5})
-    found["metrics"] |= {"wanted/weights_left": 0.52, "weights_left": 0.53}
+    found = record({"final": 0.5}, wanted_weights_left=0.52, weights_left=0.53)
     assert missed(found) == pytest.approx(0.01)

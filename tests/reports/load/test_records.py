@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bench.errors import BenchError, Corrupt
 from bench.records.files import write_json
 from bench.records.folder import Folder
+from bench.records.reading import write
 from reports.figures.accuracy import accuracy_against
 from reports.load.records import Study, load
 from reports.tables import finals
@@ -65,8 +67,8 @@ def test_what_a_record_is_labelled_with_stands_beside_its_numbers(tmp_path: Path
     for run in Folder(home).run_ids():
         record = Folder(home).record(run)
         assert record is not None
-        if record["run"]["model"] == "test_vit" and record["metrics"]["weights_left"] < 1:
-            write_json(Folder(home).run(run) / "record.json", {**record, "label": "masked channels"})
+        if record.run.model == "test_vit" and record.metrics.weights_left < 1:
+            write(Folder(home).run(run) / "record.json", replace(record, label="masked channels"))
     study = load(Folder(home), "pareto-sap")
     for table in (finals.finals(study), finals.configurations(study)):
         for row in table.rows():

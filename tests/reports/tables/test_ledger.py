@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import pytest
 
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
+from bench.records.run_record import Metrics
+from bench.records.study_record import Entry
 from reports.load.records import Study, load
 from reports.tables import comparison, ledger, sanity
-from tests.records import run_record
 from tests.reports import homes
 
 MODEL = "test_vit"
@@ -134,11 +134,6 @@ def test_dense_models_count_and_not_their_prunings(tmp_path: Path) -> None:
         Folder(tmp_path).write_entry("compare", entry)
     tidy = comparison.tidy(load(Folder(tmp_path), "compare"))
     assert tidy[["seed", "score"]].to_numpy().tolist() == [[1, 91.0], [2, 82.0]]
-
-
-def record(method: dict[str, Any], **metrics: float) -> RunRecord:
-    sizes = {"params_all": 100.0, "params_reference": 100.0, "params_nonzero": 100.0}
-    return replace(run_record(run={"method": method}), metrics=Metrics(**{**sizes, **metrics}))
 
 
 def test_a_method_beside_random_zeros_at_its_own_ratios(study: Study) -> None:
