@@ -83,7 +83,7 @@ def test_roundings_stand_in_their_order(tmp_path: Path) -> None:
     canvas = drawn(speed.figure(real_speed(tmp_path)))
     names = [text.get_text() for text in canvas.legends[0].get_texts()]
     assert names[:3] == ["depgraph round_to=1", "depgraph round_to=8", "depgraph round_to=32"]
-    assert names[3:] == ["compiled", "eager", "what MACs promise"]
+    assert names[3:] == ["compiled", "eager", "proportional to MACs"]
 
 
 def test_the_promise_is_the_diagonal(tmp_path: Path) -> None:

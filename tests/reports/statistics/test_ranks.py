@@ -14,6 +14,7 @@ from reports.statistics.ranks import critical_difference, friedman, quantile, ra
 from tests.reports.frames import frame, simulated
 
 MEANS = [[92.1, 91.4, 90.2, 88.0], [81.0, 80.5, 80.5, 74.0], [95.5, 95.9, 94.0, 93.1]]
+MEANS += [[70.2, 69.8, 66.1, 67.0], [88.8, 87.0, 86.5, 81.0], [60.0, 59.0, 55.0, 51.0]]
 SIX = frame({f"c{i}": {m: [score] for m, score in zip("abcd", row, strict=True)} for i, row in enumerate(MEANS)})
 
 
