@@ -1,4 +1,4 @@
-"""Letters of methods that do not differ significantly."""
+"""Letters: the laws of a letter display, and which methods are not worse than the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranks and letters: against Demsar's table, SciPy and scikit-posthocs 0.17, and the laws of a letter display."""
+"""Ranks: against Demsar's table, SciPy and scikit-posthocs 0.17."""
 
 from __future__ import annotations
 
