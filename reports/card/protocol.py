@@ -105,7 +105,7 @@ def sanity(found: Evidence) -> Verdict:
 @of_finals
 def recovery(found: Evidence) -> Verdict:
     """Rule 6: the run specifies the recovery, not the method."""
-    ways = [found.run(e).recovery for e in found.finals]
+    ways = [found.run(e).recovery or "none" for e in found.finals]
     own: dict[str, set[str]] = {}
     for entry, way in zip(found.finals, ways, strict=True):
         own.setdefault(f"{entry['method']} on {entry['model']}", set()).add(way)

@@ -173,7 +173,10 @@ def measured(home: Path, declared: dict[str, Any], cell: str, seed: int, **metri
     """The folder of a final, with the metrics and the phases that a run of a host has."""
     folder = Folder(home).run(homes.run_id(declared["name"], "final", cell, declared["cells"][cell]["number"], seed))
     record = read_json(folder / "record.json")
-    record["phases"] = [{"after/val/top1": 60.0}, {"after/val/top1": 40.0 + seed - 1001}, {"val/top1": 90.0}]
+    values = [{"after/val/top1": 60.0}, {"after/val/top1": 40.0 + seed - 1001}, {"val/top1": 90.0}]
+    record["phases"] = [
+        {"index": i, "name": f"phase {i}", "steps": 1, "step": i + 1, **value} for i, value in enumerate(values)
+    ]
     record["metrics"] |= {"params/reference": 2 * record["metrics"]["params/all"], **metrics}
     write_json(folder / "record.json", record)
     return folder
