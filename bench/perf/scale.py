@@ -162,7 +162,7 @@ def _storage(store: str, folder: Path) -> Iterator[str | None]:
 
 @contextmanager
 def _servers(folder: Path, *, proxy: bool = False) -> Iterator[None]:
-    """Servers of our own, on free ports, and this process told of them meanwhile."""
+    """Private servers on free ports, with this process's environment set for them meanwhile."""
     from bench.scheduler.servers.lab import Servers  # here, because it needs an extra
 
     ports = _free_ports(3)

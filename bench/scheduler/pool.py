@@ -130,7 +130,7 @@ class Pool:
         """Receive messages for half a second at most; return the outcomes of the runs that ended meanwhile, by label.
 
         Raises:
-            KeyboardInterrupt: a process was told to stop, but not by `halt`.
+            KeyboardInterrupt: a process was asked to stop, but not by `halt`.
             BenchError: the disk is full.
         """
         outcomes = dict[str, Outcome]()

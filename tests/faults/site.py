@@ -1,6 +1,6 @@
-"""A small site for a study to go wrong on: a disk that can be filled, a network that can be cut, workers that are watched.
+"""A small site to cause faults on: a disk that can be filled, a network that can be cut, commands that are started again.
 
-All of it needs root: the disk is a file system of its own, the network a namespace with a cable to this machine.
+It needs root: the disk is a file system of its own, the network a namespace with a virtual cable to this machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HERE, THERE = "10.231.77.1", "10.231.77.2"
 
 
 def missing() -> str:
-    """What keeps these tests from running here, or ""."""
+    """Why these tests cannot run here, or ""."""
     if os.geteuid() != 0:
         return "filling a disk and cutting a network need root"
     absent = [name for name in ("ip", "mount", "cc") if shutil.which(name) is None]
@@ -37,14 +37,14 @@ class Disk:
     folder: Path
 
     def fill(self) -> None:
-        """Take all that is left of it."""
+        """Fill it completely."""
         with (self.folder / "filler").open("wb") as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(1 << 16))
                 file.flush()
 
     def free(self) -> None:
-        """Give it back."""
+        """Free the space again."""
         (self.folder / "filler").unlink(missing_ok=True)
 
 
@@ -123,11 +123,11 @@ class Network:
     """A namespace with a cable to this machine, over which it reaches some of this machine's ports."""
 
     def cut(self) -> None:
-        """Pull the cable: packets vanish, and nobody is told."""
+        """Disconnect the cable: packets are lost without an error."""
         _ip("link", "set", f"{CABLE}0", "down")
 
     def mend(self) -> None:
-        """Plug it in again."""
+        """Connect it again."""
         _ip("link", "set", f"{CABLE}0", "up")
 
 
@@ -170,7 +170,7 @@ def _ip(*words: str) -> None:
 
 @dataclass
 class Watched:
-    """A command that is started again whenever it ends before its time, as a lab's service manager would."""
+    """A command that is started again whenever it fails, as a service manager would do."""
 
     name: str
     words: tuple[str, ...]
@@ -182,7 +182,7 @@ class Watched:
     process: subprocess.Popen[bytes] | None = None
 
     def tend(self, good: int = 0) -> bool:
-        """Start it if it does not run; True once it has ended well."""
+        """Start it if it does not run; returns True once it has succeeded."""
         if self.process is not None:
             code = self.process.poll()
             if code is None:
@@ -203,13 +203,13 @@ class Watched:
         return False
 
     def kill(self, *, family: bool) -> None:
-        """With -9: it alone, so that its runs find themselves without a parent, or its whole family."""
+        """Kill it with -9: the process alone, so that its runs lose their parent, or with all its children."""
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if family else os.kill)(self.process.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """For good."""
+        """Kill it with its children, and wait."""
         self.kill(family=True)
         if self.process is not None:
             self.process.wait()

@@ -1,6 +1,6 @@
-"""A study of 200 short trials on five workers and two servers, while everything fails that can fail. Nothing here is pretended.
+"""A study of 200 short trials on five workers and two servers, with real faults of processes, servers, disk and network.
 
-Run by `make test-faults`, which prints what was done to it and what came of it.
+Run by `make test-faults`, which prints the faults and the results.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ pytestmark = [
 ]
 
 
-class Storm:
-    """Faults at random moments, each kind often enough, while the workers are tended."""
+class Faults:
+    """Faults of every kind at random moments, while ended workers are started again."""
 
     def __init__(
         self, lab: running.Running, disk: Disk, network: Network, coordinator: Watched, workers: list[Watched]
@@ -62,7 +62,7 @@ class Storm:
         self.mlflow_back = 0.0
 
     def tend(self) -> bool:
-        """Start again what has ended; whether the study is answered."""
+        """Start again what has ended; returns whether the study is complete."""
         for worker in self.workers:
             worker.tend()
         if self.mlflow_back and time.monotonic() > self.mlflow_back and self.lab.lab.postgres.running():
@@ -71,7 +71,7 @@ class Storm:
         return self.coordinator.tend()
 
     def wait(self, low: float, high: float) -> bool:
-        """Tend everything for a random time; whether the study is answered."""
+        """Tend everything for a random time; returns whether the study is complete."""
         until = time.monotonic() + self.random.uniform(low, high)
         while time.monotonic() < until:
             if self.tend():
@@ -79,10 +79,10 @@ class Storm:
             time.sleep(0.5)
         return False
 
-    def rage(self) -> None:
-        """All faults, in an order that the seed says."""
+    def run(self) -> None:
+        """Cause all faults, in an order that depends on the seed."""
         faults = (
-            ["kill"] * 10 + ["conductor"] * 2 + ["postgres fast", "postgres immediate", "disk", "network", "network"]
+            ["kill"] * 10 + ["coordinator"] * 2 + ["postgres fast", "postgres immediate", "disk", "network", "network"]
         )
         self.random.shuffle(faults)
         self.lab.stop_mlflow()
@@ -96,12 +96,14 @@ class Storm:
             pass
 
     def strike(self, fault: str) -> None:
-        """One fault, with the time that it lasts."""
-        if fault in ("kill", "conductor"):
+        """Cause one fault, for the time that it lasts."""
+        if fault in ("kill", "coordinator"):
             family = self.random.random() < 0.5
-            victim = self.coordinator if fault == "conductor" else self.random.choice(self.workers)
+            role, victim = "coordinator", self.coordinator
+            if fault == "kill":
+                role, victim = "worker", self.random.choice(self.workers)
             victim.kill(family=family)
-            self.done[f"{'conductor' if fault == 'conductor' else 'worker'} killed with -9"] += 1
+            self.done[f"{role} killed with -9"] += 1
         elif fault.startswith("postgres"):
             self.lab.stop_postgres(fault.split()[1])
             self.wait(8, 25)
@@ -125,7 +127,7 @@ def lab() -> Iterator[running.Running]:
         yield one
 
 
-def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
+def test_a_study_with_faults_has_the_results_of_one_without(
     lab: running.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*STUDY, "--trials", str(TRIALS))
@@ -135,10 +137,13 @@ def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
         environment = {**lab.environment, "BENCH_HOME": str(home), "BENCH_LEASE": "12"}
         afar = {key: value.replace("127.0.0.1", site.HERE) for key, value in environment.items()}
         coordinator = Watched(
-            "conductor", (*words, "--jobs", "1", "--checkpoint-every", "0.5"), tmp_path / "conductor.log", environment
+            "coordinator",
+            (*words, "--jobs", "1", "--checkpoint-every", "0.5"),
+            tmp_path / "coordinator.log",
+            environment,
         )
         began = time.monotonic()
-        name = begun(coordinator, home)
+        name = start(coordinator, home)
         helpers = {
             "near": ((), environment),
             "near too": ((), environment),
@@ -150,9 +155,9 @@ def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
             Watched(who, work, tmp_path / f"{who}.log", surroundings, before)
             for who, (before, surroundings) in helpers.items()
         ]
-        storm = Storm(lab, disk, network, coordinator, workers)
+        faults = Faults(lab, disk, network, coordinator, workers)
         try:
-            storm.rage()
+            faults.run()
         finally:
             for each in (coordinator, *workers):
                 each.end()
@@ -165,11 +170,11 @@ def test_a_study_in_a_storm_is_answered_as_if_nothing_had_happened(
         calm = undisturbed(words, tmp_path)
         best = records.home / "studies" / name / "best.json"
         assert configurations(best) == configurations(calm / "studies" / name / "best.json")
-    report(storm, figures, seconds)
+    report(faults, figures, seconds)
 
 
-def begun(coordinator: Watched, home: Path) -> str:
-    """Start the conductor, and return the name of its study once it is declared."""
+def start(coordinator: Watched, home: Path) -> str:
+    """Start the coordinator, and return the name of its study once it is declared."""
     coordinator.tend()
     for _ in range(600):
         found = list((home / "studies").glob("*/study.json"))
@@ -181,7 +186,7 @@ def begun(coordinator: Watched, home: Path) -> str:
 
 
 def judge(records: Folder, name: str, workers: list[Watched]) -> dict[str, Any]:
-    """Every trial ended exactly once, nothing that was measured is lost, and nobody computed a run twice to the end."""
+    """Check that every trial ended exactly once, no measurement is lost, and no run was computed to the end twice."""
     storage = open_storage(Home(path=records.home).storage, records.home / "unused")
     study = next(s for s in storage.get_all_studies() if s.study_name == f"{name}/gradual/test_resnet")
     trials = [t for t in storage.get_all_trials(study._study_id) if t.number < TRIALS]
@@ -208,7 +213,7 @@ def judge(records: Folder, name: str, workers: list[Watched]) -> dict[str, Any]:
 
 
 def computed_twice(workers: list[Watched]) -> dict[str, int]:
-    """Runs that were computed to the end more than once, from what conductor and workers print when one ends."""
+    """Runs that were computed to the end more than once, from what coordinator and workers print when one ends."""
     ended = collections.Counter[str]()
     for worker in workers:
         text = worker.log.read_text(errors="replace")
@@ -217,7 +222,7 @@ def computed_twice(workers: list[Watched]) -> dict[str, int]:
 
 
 def agree(home: Home, name: str, fetched: Path) -> None:
-    """MLflow has no run that still runs, and gives back every record and entry as it is here."""
+    """Check that MLflow has no run that still runs, and returns every record and entry as it is here."""
     tracking.sync_study(home, name)
     client = tracking.connect(home)
     experiment = client.get_experiment_by_name(name)
@@ -234,7 +239,7 @@ def agree(home: Home, name: str, fetched: Path) -> None:
 
 
 def undisturbed(words: tuple[str, ...], tmp_path: Path) -> Path:
-    """The same study on one worker, where nothing fails, and without servers; returns its home."""
+    """Compute the same study on one worker, without faults and servers; returns its home."""
     home = tmp_path / "calm"
     environment = {"BENCH_HOME": str(home), "BENCH_OPTUNA": "", "MLFLOW_TRACKING_URI": ""}
     one = Watched("calm", (*words, "--jobs", "2", "--no-track"), tmp_path / "calm.log", environment)
@@ -245,21 +250,18 @@ def undisturbed(words: tuple[str, ...], tmp_path: Path) -> Path:
 
 
 def configurations(best: Path) -> dict[str, list[Any]]:
-    """What was chosen: numbers and parameters, by cell."""
+    """Numbers and parameters of the chosen trials, by cell."""
     return {cell: [(e["number"], e["params"]) for e in chosen] for cell, chosen in json.loads(best.read_text()).items()}
 
 
-def report(storm: Storm, figures: dict[str, Any], seconds: float) -> None:
-    """The figures of `make test-faults`."""
-    print(
-        f"\n{TRIALS} trials and {figures['entries'] - TRIALS} finals and controls in {seconds:.0f} s, by a conductor and four "
-        "workers"
-    )
-    for what, count in sorted(storm.done.items()):
+def report(faults: Faults, figures: dict[str, Any], seconds: float) -> None:
+    """Print the figures of `make test-faults`."""
+    others = figures["entries"] - TRIALS
+    print(f"\n{TRIALS} trials and {others} finals and controls in {seconds:.0f} s, by a coordinator and four workers")
+    for what, count in sorted(faults.done.items()):
         print(f"  {count:3d} x {what}")
-    for each in (storm.coordinator, *storm.workers):
+    for each in (faults.coordinator, *faults.workers):
         print(f"  {each.name}: started {each.starts} times, exit codes {each.codes}")
     print(f"  {figures['failed']} entries failed; {figures['attempts']} attempts that failed and were repeated")
-    print(
-        "  every trial told once, no run computed twice, no epoch lost; MLflow agrees entry by entry; chosen as without faults"
-    )
+    print("  every trial reported once, no run computed twice, no epoch lost; MLflow has the same entries")
+    print("  the same trials are chosen as without faults")

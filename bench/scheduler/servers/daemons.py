@@ -1,4 +1,4 @@
-"""Programs in the background that a later command finds again: by a file with the process's number and its birth."""
+"""Programs in the background that a later command finds again by a file with the process's number and start time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ import psutil
 from bench.environment import mask_secrets
 from bench.errors import BenchError
 
-WAIT = 300.0  # seconds for a server to answer: importing MLflow and making its tables on a busy machine takes a while
-_started: dict[int, subprocess.Popen[bytes]] = {}  # by this process, which has to take note of their end
-GRACE = 15.0  # seconds to end in, before the process is killed
+WAIT = (
+    300.0  # seconds for a server to answer: on a busy machine MLflow takes minutes to import and to create its tables
+)
+_started: dict[int, subprocess.Popen[bytes]] = {}  # children of this process, which must wait for them
+GRACE = 15.0  # seconds to end before the process is killed
 
 
 def private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, at once whole."""
+    """Write a file that only its owner can read, atomically."""
     unfinished = path.with_name(f".{path.name}.tmp")
     unfinished.unlink(missing_ok=True)
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -34,7 +36,7 @@ def private(path: Path, text: str) -> None:
 
 
 def require_free(port: int, name: str, option: str, host: str = "127.0.0.1") -> None:
-    """Refuse a port that another program listens on."""
+    """Raise a BenchError if another program listens on a port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -46,16 +48,16 @@ def require_free(port: int, name: str, option: str, host: str = "127.0.0.1") -> 
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something, without secrets."""
+    """The last line of a log that is not empty, without secrets."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return mask_secrets(next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty"))
 
 
 @dataclass
 class Daemon:
-    """One program: ``folder`` holds its log and the file that finds it again; ``answers`` says whether it is at work.
+    """One program. ``folder`` holds its log and its process file; ``answers`` returns whether it is ready.
 
-    The command must hold no secret, since every account of the machine can read it; the environment may.
+    The command must hold no secret, as every account of the machine can read it; the environment may.
     """
 
     name: str
@@ -66,32 +68,22 @@ class Daemon:
 
     @property
     def log(self) -> Path:
-        """What it printed."""
+        """The file with its output."""
         return self.folder / f"{self.name}.log"
 
     @property
-    def _note(self) -> Path:
+    def _process_file(self) -> Path:
         return self.folder / f"{self.name}.pid"
 
     def start(self) -> None:
         """Start it, unless it is running, and wait until it answers."""
         if self.running():
-            if self._noted().get("command") != list(self.command):
-                raise BenchError(f"{self.name} runs already, with other settings; `bench servers --stop` first")
-        else:
-            with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
-                child = subprocess.Popen(
-                    self.command,
-                    env={**os.environ, **self.environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
+            if self._read().get("command") != list(self.command):
+                raise BenchError(
+                    f"{self.name} must run with these settings, but runs with others; `bench servers --stop` first"
                 )
-            _started[child.pid] = child
-            with contextlib.suppress(psutil.NoSuchProcess):
-                born = psutil.Process(child.pid).create_time()
-                private(self._note, json.dumps({"pid": child.pid, "born": born, "command": list(self.command)}))
+        else:
+            self._spawn()
         until = time.monotonic() + WAIT
         while not self.answers():
             if not self.running() or time.monotonic() > until:
@@ -100,28 +92,44 @@ class Daemon:
                 raise BenchError(f"{self.name} must start, but did not: {said}; more is in {self.log}")
             time.sleep(0.2)
 
+    def _spawn(self) -> None:
+        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+            child = subprocess.Popen(
+                self.command,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _started[child.pid] = child
+        with contextlib.suppress(psutil.NoSuchProcess):
+            born = psutil.Process(child.pid).create_time()
+            private(self._process_file, json.dumps({"pid": child.pid, "born": born, "command": list(self.command)}))
+
     def running(self) -> bool:
-        """Whether the process that the note names lives."""
+        """Whether the process of the process file is alive."""
         return self._process() is not None
 
     def _process(self) -> psutil.Process | None:
-        note = self._noted()
+        written = self._read()
         try:
-            process = psutil.Process(note["pid"])
-            same = abs(process.create_time() - note["born"]) < 1  # numbers of processes are used again
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            process = psutil.Process(written["pid"])
+            same = abs(process.create_time() - written["born"]) < 1  # the system reuses process numbers
+            alive = process.status() != psutil.STATUS_ZOMBIE
         except (KeyError, psutil.NoSuchProcess):
             return None
+        return process if same and alive else None
 
-    def _noted(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(self._note.read_text())
+            found: dict[str, Any] = json.loads(self._process_file.read_text())
         except (OSError, ValueError):
             return {}
         return found
 
     def stop(self) -> None:
-        """End it with all that it started; kill what does not go."""
+        """End it and its children; kills those that do not end within `GRACE` seconds."""
         process = self._process()
         if process is not None:
             family = [process, *process.children(recursive=True)]
@@ -132,6 +140,7 @@ class Daemon:
                 _, family = psutil.wait_procs(family, timeout=GRACE)
                 if not family:
                     break
-            if (child := _started.pop(process.pid, None)) is not None:
+            child = _started.pop(process.pid, None)
+            if child is not None:
                 child.wait()
-        self._note.unlink(missing_ok=True)
+        self._process_file.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""Servers for a lab's first try, and for the tests: a PostgreSQL, an MLflow on it, and Optuna's proxy, on the loopback address.
+"""Servers to try a lab's setting, and for tests: PostgreSQL, MLflow on it, and Optuna's proxy, on the loopback address.
 
-<home>/servers/secrets.json   passwords, made at random once (this and all other files here: for their owner only)
-               env            what a shell needs to use the servers: `. <home>/servers/env`
-               postgres/      the database's files and log; artifacts/: what MLflow keeps; *.log, *.pid
+<home>/servers/secrets.json   random passwords, made once (only the owner can read this and all other files here)
+               env            environment variables for a shell: `. <home>/servers/env`
+               postgres/      the database's files and log
+               artifacts/     MLflow's files; *.log, *.pid: of the programs
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
 import sys
 import time
 import urllib.error
@@ -32,22 +34,30 @@ ADMIN = "admin"  # MLflow's account
 
 @dataclass
 class Servers:
-    """The servers of one folder. Ports: of PostgreSQL, MLflow and the proxy (0: no proxy); ``artifacts``: a folder, or a URL
-    such as s3://BUCKET, where MLflow's server keeps what is uploaded to it."""
+    """The servers of one folder.
+
+    Attributes:
+        folder: their files.
+        postgres_port: of PostgreSQL.
+        mlflow_port: of MLflow.
+        proxy_port: of Optuna's proxy; 0: no proxy.
+        artifacts: a folder, or a URL such as s3://BUCKET, for files that are uploaded to MLflow; "": in ``folder``.
+        workers: of MLflow; with more than one, its supervisor ends those that a busy machine delays.
+    """
 
     folder: Path
     postgres_port: int = 5433
     mlflow_port: int = 5000
     proxy_port: int = 0
     artifacts: str = ""
-    workers: int = 1  # of MLflow; with more, its supervisor ends those that a busy machine keeps waiting
+    workers: int = 1
     postgres: Postgres = field(init=False)
     mlflow: Daemon = field(init=False)
     proxy: Daemon = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o711)  # the database's account must pass, but not look
+        self.folder.chmod(0o711)  # the database's account must enter it, but not list it
         self._secrets = self._passwords()
         self.postgres = Postgres(self.folder / "postgres", self.postgres_port, self._secrets)
         self.mlflow = Daemon(
@@ -61,16 +71,14 @@ class Servers:
         path, names = self.folder / "secrets.json", ("postgres", "optuna", "mlflow", ADMIN, "key")
         if not path.exists():
             if (self.folder / "postgres" / "data").exists():
-                raise Corrupt(
-                    f"servers need their passwords, but {path} is gone; bring it back, or begin with a new folder"
-                )
+                raise Corrupt(f"servers need their passwords, but {path} is missing; restore it, or use a new folder")
             daemons.private(path, json.dumps({name: secrets.token_urlsafe(24) for name in names}, indent=1) + "\n")
         found: dict[str, str] = json.loads(path.read_text())
         return found
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which commands and workers use these servers."""
+        """The environment variables with which commands and workers use these servers."""
         optuna = f"grpc://127.0.0.1:{self.proxy_port}" if self.proxy_port else self.postgres.url("optuna")
         return {
             "BENCH_OPTUNA": optuna,
@@ -80,7 +88,7 @@ class Servers:
         }
 
     def start(self) -> Path:
-        """Start what does not run, wait until each answers, and write the file ``env``; return it."""
+        """Start the servers that do not run, wait until each answers, and write the file ``env``; returns its path."""
         self._require_packages()
         self.postgres.start()
         self.postgres.provide(DATABASES)
@@ -96,26 +104,26 @@ class Servers:
         return self.folder / "env"
 
     def stop(self) -> None:
-        """End them: first those that hold connections, the database last."""
+        """Stop them: first those that hold connections, the database last."""
         self.proxy.stop()
         self.mlflow.stop()
         self.postgres.stop()
 
     def watch(self) -> None:
-        """Wait until one of them is gone.
+        """Wait until one of them has ended.
 
         Raises:
-            BenchError: it names the server, and its last word.
+            BenchError: always; it names the server and the last line of its log.
         """
         servers = [self.mlflow, *([self.proxy] if self.proxy_port else [])]
         while True:
             for server in servers:
                 if not server.running():
                     raise BenchError(
-                        f"{server.name} must go on, but ended: {daemons.last_line(server.log)}; see {server.log}"
+                        f"{server.name} must keep running, but ended: {daemons.last_line(server.log)}; see {server.log}"
                     )
             if not self.postgres.running():
-                raise BenchError(f"PostgreSQL must go on, but ended: {daemons.last_line(self.postgres.log)}")
+                raise BenchError(f"PostgreSQL must keep running, but ended: {daemons.last_line(self.postgres.log)}")
             time.sleep(2)
 
     def _require_packages(self) -> None:
@@ -136,7 +144,7 @@ class Servers:
         ]
 
     def _mlflow_environment(self) -> dict[str, str]:
-        """What must not stand on a command line; and no tracking server of the caller's, which this one is not."""
+        """Settings that must not be on a command line; and no tracking server, which the caller may have set."""
         settings = self.folder / "auth.ini"
         address = self.postgres.url("mlflow", "mlflow_auth").replace("%", "%%")
         text = f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {address}\nadmin_username = {ADMIN}\n"
@@ -146,7 +154,7 @@ class Servers:
             "MLFLOW_AUTH_CONFIG_PATH": str(settings),
             "MLFLOW_AUTH_ADMIN_PASSWORD": self._secrets[ADMIN],
             "MLFLOW_FLASK_SERVER_SECRET_KEY": self._secrets["key"],
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of no use here, and it starts ten processes
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # not needed, and it starts ten processes
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_TRACKING_URI": "",
         }
@@ -160,8 +168,6 @@ class Servers:
 
 
 def _listens(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         probe.settimeout(2)
         return probe.connect_ex(("127.0.0.1", port)) == 0

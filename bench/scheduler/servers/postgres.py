@@ -1,6 +1,6 @@
-"""A PostgreSQL of one's own, from the system's packages: on the loopback address, with a password for every account.
+"""A private PostgreSQL server from the system's packages, on the loopback address, with a password for every account.
 
-The server refuses to run as root; there it runs as the system's account ``postgres``.
+PostgreSQL refuses to run as root; if we are root, it runs as the system's account ``postgres``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ from bench.errors import BenchError
 from bench.scheduler.servers import daemons
 
 OWNER = "postgres"
-CONNECTIONS = 200  # at once; every worker holds one or two
+CONNECTIONS = 200  # at most; every worker holds one or two
 INSTALL = "`apt-get install postgresql` (or set BENCH_POSTGRES to the folder of initdb)"
 
 
 def programs() -> Path:
-    """The folder of initdb, pg_ctl and postgres: `$BENCH_POSTGRES`, or the newest of Debian's, or where PATH finds them."""
+    """The folder of initdb, pg_ctl and postgres: `$BENCH_POSTGRES`, else Debian's newest, else from the PATH."""
     given = os.environ.get("BENCH_POSTGRES")
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     on_path = shutil.which("initdb")
-    for folder in [Path(given)] if given else [*versions, *([Path(on_path).parent] if on_path else [])]:
+    folders = list(versions)
+    if on_path:
+        folders.append(Path(on_path).parent)
+    if given:
+        folders = [Path(given)]
+    for folder in folders:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
     raise BenchError(f"servers need PostgreSQL, which is not installed; {INSTALL}")
@@ -36,8 +41,7 @@ def programs() -> Path:
 
 @dataclass
 class Postgres:
-    """A server with its data in ``folder``; ``accounts`` are names with their passwords, of which ``postgres`` is the
-    administrator."""
+    """A server with its data in ``folder``. ``accounts`` maps names to passwords; ``postgres`` is the administrator."""
 
     folder: Path
     port: int
@@ -45,7 +49,7 @@ class Postgres:
 
     @property
     def log(self) -> Path:
-        """What the server says."""
+        """The server's log."""
         return self.folder / "postgres.log"
 
     @property
@@ -53,7 +57,7 @@ class Postgres:
         return self.folder / "data"
 
     def url(self, account: str, database: str = "") -> str:
-        """The address of a database (its account's name, if none is given) for SQLAlchemy."""
+        """SQLAlchemy's URL of a database, with the account's password; the default database has the account's name."""
         return f"postgresql+psycopg://{account}:{quote(self.accounts[account], safe='')}@{self._where}/{database or account}"
 
     @property
@@ -61,12 +65,13 @@ class Postgres:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Make the data folder if there is none, start the server, unless it is running, and wait until it answers."""
+        """Start the server, unless it is running, and wait until it answers; creates the data folder if there is none."""
         bin_ = programs()
         if self.running():
-            if (used := (self._data / "postmaster.pid").read_text().split("\n")[3]) != str(self.port):
+            used = (self._data / "postmaster.pid").read_text().split("\n")[3]
+            if used != str(self.port):
                 raise BenchError(
-                    f"PostgreSQL runs already, on port {used} and not {self.port}; `bench servers --stop` first"
+                    f"PostgreSQL must run on port {self.port}, but runs on port {used}; `bench servers --stop` first"
                 )
             return
         daemons.require_free(self.port, "PostgreSQL", "--postgres-port")
@@ -81,10 +86,8 @@ class Postgres:
 
     def _make(self, bin_: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._reach()
-        shutil.rmtree(
-            self._data, ignore_errors=True
-        )  # left half-made by a kill: without PG_VERSION there is nothing in it
+        self._require_access()
+        shutil.rmtree(self._data, ignore_errors=True)  # a kill may have left it incomplete, without PG_VERSION
         secret = self.folder / ".password"
         daemons.private(secret, self.accounts[OWNER])
         if os.geteuid() == 0:
@@ -101,8 +104,8 @@ class Postgres:
             said = " ".join((made.stderr or made.stdout).split())[-300:]
             raise BenchError(f"PostgreSQL must make its data folder {self._data}, but did not: {said}")
 
-    def _reach(self) -> None:
-        """As root: the server's account must exist, and pass through every folder above its data."""
+    def _require_access(self) -> None:
+        """If we are root, require that the server's account exists and can enter every folder above its data."""
         if os.geteuid() != 0:
             return
         try:
@@ -112,15 +115,15 @@ class Postgres:
         if self._run("/usr/bin/test", "-x", self.folder.parent).returncode:
             raise BenchError(
                 f"as root, PostgreSQL runs as the account {OWNER}, which cannot enter {self.folder.parent}; set BENCH_HOME to "
-                "a folder that others may pass through, such as /srv/bench, or be an ordinary user"
+                "a folder that others can enter, such as /srv/bench, or use an ordinary account"
             )
 
     def _same_version(self, bin_: Path) -> None:
         made, ours = (self._data / "PG_VERSION").read_text().strip(), self._run(bin_ / "postgres", "--version").stdout
         if f" {made}." not in ours:
             raise BenchError(
-                f"PostgreSQL must be of the version that made the data, {made}, but is {ours.strip()}; install {made}, or "
-                "carry the data over with pg_dump"
+                f"PostgreSQL must have the version that created the data, {made}, but is {ours.strip()}; install {made}, or "
+                "transfer the data with pg_dump"
             )
 
     def running(self) -> bool:
@@ -130,13 +133,13 @@ class Postgres:
         return self._run(programs() / "pg_ctl", "-D", self._data, "status").returncode == 0
 
     def stop(self, how: str = "fast") -> None:
-        """End the server: open transactions are rolled back ("fast"), or it just dies ("immediate", as in a crash)."""
+        """Stop the server: "fast" rolls open transactions back, "immediate" ends it as a crash would."""
         if self.running():
             self._run(programs() / "pg_ctl", "-D", self._data, "-w", "-m", how, "stop")
 
     def provide(self, databases: Mapping[str, str]) -> None:
-        """Make what is missing of accounts and of databases (by name, with their owners)."""
-        import psycopg
+        """Create missing databases and the accounts of their owners; ``databases`` maps names to owners."""
+        import psycopg  # here, because it is an extra
         from psycopg import sql
 
         address = f"host=127.0.0.1 port={self.port} user={OWNER} dbname=postgres"
@@ -145,7 +148,7 @@ class Postgres:
                 if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [account]).fetchone():
                     hashed = connection.pgconn.encrypt_password(
                         self.accounts[account].encode(), account.encode(), b"scram-sha-256"
-                    )  # so that no log of the server can hold the password
+                    )  # hashed, so that the server's log cannot hold the password
                     role = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
                     connection.execute(role.format(sql.Identifier(account), sql.Literal(hashed.decode())))
             for database, owner in databases.items():
@@ -157,10 +160,9 @@ class Postgres:
         words = [str(word) for word in command]
         if os.geteuid() == 0:
             words = ["runuser", "-u", OWNER, "--", *words]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {
-            "LC_ALL": "C.UTF-8"
-        }
-        with open(os.devnull) as nothing:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        environment["LC_ALL"] = "C.UTF-8"
+        with open(os.devnull) as empty:
             return subprocess.run(
-                words, cwd="/", env=environment, stdin=nothing, capture_output=True, text=True, check=False
+                words, cwd="/", env=environment, stdin=empty, capture_output=True, text=True, check=False
             )

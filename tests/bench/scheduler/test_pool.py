@@ -30,7 +30,7 @@ def small(*settings: str) -> Run:
 
 
 class Log:
-    """A watcher that keeps what it is told, and may act on it."""
+    """A watcher that keeps the kinds of messages, and may act on them."""
 
     def __init__(self, act: Callable[[str, str], None] = lambda label, kind: None) -> None:
         self.act, self.kinds = act, list[str]()
@@ -89,6 +89,22 @@ def test_two_labels_of_one_run_compute_it_once() -> None:
     outcomes = Pool(Home(), jobs=2, watch=log).run([("a", small()), ("b", small())])
     assert outcomes["a"].state == outcomes["b"].state == "finished"
     assert log.kinds.count("started") == 1
+
+
+@pytest.mark.slow
+def test_halted_runs_end_with_a_checkpoint_and_without_an_outcome() -> None:
+    log = Log()
+    pool, run = Pool(Home(), checkpoint_seconds=0.0, watch=log), small("epochs=400")
+    pool.start("one", run)
+    until = time.monotonic() + 120
+    while "progress" not in log.kinds and time.monotonic() < until:
+        assert pool.poll() == {}
+    pool.halt()
+    while pool.busy and time.monotonic() < until:
+        assert pool.poll() == {}
+    assert not pool.busy
+    assert RunFolder(Home().records.run(run.id)).checkpoints()
+    assert "ended" not in log.kinds
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_postgresql_means_psycopg_3() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("postgresql://me:s3cr3t@127.0.0.1:1/db", "start the server|its driver"),
         ("nosuch://me:s3cr3t@127.0.0.1/db", "needs its driver"),
@@ -74,8 +74,8 @@ def test_postgresql_means_psycopg_3() -> None:
         ("grpc://127.0.0.1", "grpc://HOST:PORT"),
     ],
 )
-def test_what_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path, url: str, told: str) -> None:
-    with pytest.raises(BenchError, match=told) as caught:
+def test_what_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(BenchError, match=message) as caught:
         open_storage(url, tmp_path / "x")
     assert "s3cr3t" not in str(caught.value)
     assert "\n" not in str(caught.value)

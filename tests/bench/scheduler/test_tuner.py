@@ -136,7 +136,7 @@ def test_importances_name_the_parameter_that_matters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "told"),
+    ("name", "make", "message"),
     [
         ("shares", lambda: FloatDistribution(0, 1), "did you mean 'share'"),
         ("count", lambda: IntDistribution(1, 4, step=9), "at least two values"),
@@ -147,10 +147,10 @@ def test_importances_name_the_parameter_that_matters(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Optuna's own, of the step that is wider than its range
-def test_a_space_that_cannot_mean_what_it_says_is_refused(name: str, make: Callable[[], Any], told: str) -> None:
+def test_a_space_that_cannot_mean_what_it_says_is_refused(name: str, make: Callable[[], Any], message: str) -> None:
     with pytest.raises(BenchError) as caught:
         check_space(Toy, {name: make()})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_good_space_passes() -> None:

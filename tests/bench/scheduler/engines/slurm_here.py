@@ -63,7 +63,7 @@ def missing() -> str:
 
 @contextlib.contextmanager
 def cluster(folder: Path, cpus: int = 4) -> Iterator[dict[str, str]]:
-    """A running cluster; yields the environment that leads to it. Its node claims ``cpus``, whatever the machine has."""
+    """A running cluster; yields its environment variables. Its node pretends to have ``cpus``, whatever the machine has."""
     found = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "SLURM_CONF": str(folder / "slurm.conf")}
     for name in ("spool", "state"):
         (folder / name).mkdir(parents=True)
@@ -108,21 +108,21 @@ def cluster(folder: Path, cpus: int = 4) -> Iterator[dict[str, str]]:
 def _wait(environment: dict[str, str], folder: Path, programs: list[subprocess.Popen[bytes]]) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        told = subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False)
-        if told.stdout.strip() == "idle":
+        shown = subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False)
+        if shown.stdout.strip() == "idle":
             return
         if any(program.poll() is not None for program in programs):
             break
         time.sleep(0.5)
     logs = "\n".join(path.read_text(errors="replace")[-1500:] for path in sorted(folder.glob("*.said")))
-    raise RuntimeError(f"SLURM did not start: {told.stdout}{told.stderr}\n{logs}")
+    raise RuntimeError(f"SLURM did not start: {shown.stdout}{shown.stderr}\n{logs}")
 
 
 def _wait_until_empty(environment: dict[str, str]) -> None:
     until = time.monotonic() + 40
     while time.monotonic() < until:
-        told = subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True, check=False)
-        if not told.stdout.strip():
+        shown = subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True, check=False)
+        if not shown.stdout.strip():
             return
         time.sleep(0.5)
 

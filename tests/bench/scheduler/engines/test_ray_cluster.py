@@ -1,4 +1,4 @@
-"""Ray for real: two nodes on one machine, one of which dies; and a cluster of our own, which nobody else reaches."""
+"""A real Ray cluster: two nodes on one machine, one of which dies; and a cluster of our own on loopback."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def secret_in(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if p.is_file() and b"sesame" in p.read_bytes()]
 
 
-def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_when_a_node_dies_the_study_continues_on_the_other(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:
     one = tiny.study(trials=3)
     engine = engines.engine("ray", Resources(workers=2, address=cluster.address))
     going = tiny.Coordinated(one, engine)
@@ -74,12 +74,12 @@ def test_when_a_node_dies_the_work_goes_on_on_the_other(cluster: Any, capfd: pyt
     result = going.end()
 
     assert len(result.chosen) == 1
-    told = tiny.entries(one.name)
-    assert sorted(e.number for e in told if e.kind == "trial") == [0, 1, 2]
-    assert {e.state for e in told} == {"finished"}
+    entries = tiny.entries(one.name)
+    assert sorted(e.number for e in entries if e.kind == "trial") == [0, 1, 2]
+    assert {e.state for e in entries} == {"finished"}
     assert not secret_in(Path(cluster.head_node.get_session_dir_path()) / "logs")
     assert not secret_in(Home().path)
-    for e in told:
+    for e in entries:
         record = Home().records.record(e.run)
         assert record is not None
         assert record.provenance.command == f"bench work {one.name}"
@@ -111,7 +111,7 @@ def test_a_cluster_of_our_own_is_on_loopback_and_ends_with_the_study(tmp_path: P
             folders = set(re.findall(r"/tmp/ray-[^/ ]+", " ".join(word for p in family for word in p.cmdline())))
             sockets = [c for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
         finally:
-            process.kill()  # nobody can say goodbye; the worker writes its checkpoint and ends
+            process.kill()  # no process can end properly; the worker writes its checkpoint and ends
     _, alive = psutil.wait_procs(family, timeout=120)
     assert not alive
     assert {c.laddr.ip.removeprefix("::ffff:") for c in sockets} == {"127.0.0.1"}

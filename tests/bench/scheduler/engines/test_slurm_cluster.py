@@ -1,4 +1,4 @@
-"""SLURM for real: a slurmctld and a slurmd on loopback, and what a cluster does to jobs."""
+"""A real SLURM cluster on loopback, which requeues and loses jobs."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def slurm(*command: str) -> str:
 def python_of(job: str) -> int:
     """The process of a job's worker."""
     for process in psutil.process_iter(["cmdline", "environ"]):
-        told = process.info["environ"] or {}
-        if f"{told.get('SLURM_ARRAY_JOB_ID')}_{told.get('SLURM_ARRAY_TASK_ID')}" == job:
+        own = process.info["environ"] or {}
+        if f"{own.get('SLURM_ARRAY_JOB_ID')}_{own.get('SLURM_ARRAY_TASK_ID')}" == job:
             line = " ".join(process.info["cmdline"] or ())
             if "submitit.core._submit" in line and "srun" not in line and "bash" not in line:
                 return int(process.pid)
     raise AssertionError(f"no process of {job}")
 
 
-def test_whatever_slurm_does_to_jobs_nothing_is_lost_or_told_twice(engine: Slurm) -> None:
+def test_requeued_and_killed_jobs_lose_nothing_and_report_nothing_twice(engine: Slurm) -> None:
     name = tiny.study(trials=1).name
     local = tiny.Coordinated(tiny.study(trials=1), None)  # the study is begun here, and goes on there
     local.end()
@@ -75,9 +75,9 @@ def test_whatever_slurm_does_to_jobs_nothing_is_lost_or_told_twice(engine: Slurm
     result = going.end()
 
     assert len(result.chosen) == 1
-    told = tiny.entries(name)
-    assert sorted(e.number for e in told if e.kind == "trial") == [0, 1, 2]
-    assert {e.state for e in told} == {"finished"}
+    entries = tiny.entries(name)
+    assert sorted(e.number for e in entries if e.kind == "trial") == [0, 1, 2]
+    assert {e.state for e in entries} == {"finished"}
     assert slurm("squeue", "--noheader") == ""
     folder = Home().path / "studies" / name / "slurm"
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -91,7 +91,7 @@ def test_a_partition_that_is_not_there_is_refused_by_sbatch(engine: Slurm) -> No
         engine.start(tiny.config())
 
 
-def test_a_study_that_nobody_began_ends_with_the_worker_s_reason(engine: Slurm) -> None:
+def test_a_study_that_was_not_begun_ends_with_the_worker_s_reason(engine: Slurm) -> None:
     engine.start(tiny.config())
     with pytest.raises(BenchError, match=r"failed at once, 3 times.*a study that was begun"):
         tiny.tend_until(engine, lambda: False)

@@ -99,9 +99,9 @@ def test_started_twice_they_are_the_same_and_other_ports_are_refused(lab: Runnin
     before = [process.pid for process in processes(lab)]
     lab.start()
     assert {process.pid for process in processes(lab)} >= set(before[:3])
-    for port, told in ({"postgres_port": 1}, "on port"), ({"mlflow_port": 2}, "other settings"):
+    for port, message in ({"postgres_port": 1}, "on port"), ({"mlflow_port": 2}, "runs with others"):
         ports = {"postgres_port": lab.lab.postgres_port, "mlflow_port": lab.lab.mlflow_port, **port}
-        with pytest.raises(BenchError, match=told):
+        with pytest.raises(BenchError, match=message):
             Servers(lab.lab.folder, **ports).start()
 
 
