@@ -254,7 +254,7 @@ def besides(records: Sequence[RunRecord]) -> Overhead:
     found = [after[0] - before[0] - after[1] for before, after in pairwise(ended)]
     if len(found) < 2:
         raise BenchError(
-            f"an overhead needs three finished runs or more, but there are {len(ended)}; ask for more"
+            f"an overhead needs three runs or more that finished, but there are {len(ended)}; ask for more"
         )
     low, median, high = statistics.quantiles(found, n=4)
     return Overhead(median, low, high, len(found))
