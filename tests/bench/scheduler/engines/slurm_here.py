@@ -108,7 +108,9 @@ def cluster(folder: Path, cpus: int = 4) -> Iterator[dict[str, str]]:
 def _wait(environment: dict[str, str], folder: Path, programs: list[subprocess.Popen[bytes]]) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        shown = subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False)
+        shown = subprocess.run(
+            ["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False
+        )
         if shown.stdout.strip() == "idle":
             return
         if any(program.poll() is not None for program in programs):
