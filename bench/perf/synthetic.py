@@ -25,7 +25,7 @@ from bench.errors import MissingData
 from bench.records.folder import Folder
 from bench.records.reading import to_text
 from bench.records.run_record import FAILED, Cost, Metrics, RunRecord, RunSpec
-from bench.records.study_record import TRIAL, CellRecord, Entry, StudyRecord
+from bench.records.study_record import LADDER, PARETO, TRIAL, CellRecord, Entry, StudyRecord
 from bench.seeds import generator
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)
@@ -173,7 +173,7 @@ class Maker:
         return replace(
             self.declared,
             name=shape.name,
-            kind="ladder" if shape.targets else "pareto",
+            kind=LADDER if shape.targets else PARETO,
             topic=shape.topic,
             question="None: these runs are made up, to time what shows them.",
             objectives=objectives,

@@ -14,6 +14,9 @@ TRIAL, FINAL, BASELINE, START, LOOSE_RUN = "trial", "final", "baseline", "start"
 """Kinds of entries. "start" is the dense model that the trials start from; "run" stands for a run that no study lists."""
 ENDED = (FINISHED, FAILED)
 
+PARETO, LADDER, GRID = "pareto", "ladder", "grid"
+"""The names of the kinds of studies (`bench.study.kinds`)."""
+
 
 @dataclass(frozen=True)
 class Entry(Part):
@@ -82,7 +85,7 @@ class StudyRecord(Part):
     schema: int
     protocol: str
     name: str
-    kind: str  # "pareto", "ladder", "grid"
+    kind: str  # `PARETO`, `LADDER` or `GRID`
     topic: str  # the name of a study that brings its own methods, or ""
     state: str  # "running" or "finished"
     question: str
@@ -122,6 +125,21 @@ class StudyRecord(Part):
     def finished(self) -> bool:
         """Whether nothing was left to compute."""
         return self.state == FINISHED
+
+    @property
+    def pareto(self) -> bool:
+        """Whether a trial has two values: accuracy and size."""
+        return self.kind == PARETO
+
+    @property
+    def grid(self) -> bool:
+        """Whether its configurations are the declared variants."""
+        return self.kind == GRID
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it has trials."""
+        return not self.grid and self.trials > 0
 
     def cell_of(self, entry: Entry) -> CellRecord | None:
         """The cell of an entry, of a derived control that of its final; None where it is not declared."""

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 from bench.errors import BenchError, one_of
 from bench.records.run_record import Metrics
+from bench.records.study_record import GRID, LADDER, PARETO
 from bench.study import selection
 from bench.study.cell import Cell
 from bench.study.template import RunTemplate
@@ -108,7 +109,7 @@ class Kind(abc.ABC):
 class Pareto(Kind):
     """Tunes each method for accuracy and size at once, and takes configurations of the front to the finals."""
 
-    name = "pareto"
+    name = PARETO
     least_trials = 1
 
     def objectives(self, cost: str) -> tuple[str, ...]:
@@ -148,7 +149,7 @@ class Pareto(Kind):
 class Ladder(Kind):
     """Tunes each method for accuracy at each of the given targets, and takes the best configuration to the finals."""
 
-    name = "ladder"
+    name = LADDER
 
     def cells(self, axes: Axes, template: RunTemplate, trials: int) -> list[Cell]:
         """Returns methods x models x targets x ways to recover."""
@@ -184,7 +185,7 @@ class Ladder(Kind):
 class Grid(Kind):
     """Runs each variant with each seed; tunes and chooses nothing."""
 
-    name = "grid"
+    name = GRID
     tuned = False
     repeats_runs = True
 

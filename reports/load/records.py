@@ -60,17 +60,17 @@ class Study:
     @property
     def pareto(self) -> bool:
         """Whether trials are told with two values (accuracy and size) or with accuracy only."""
-        return self.declared.kind == "pareto"
+        return self.declared.pareto
 
     @property
     def grid(self) -> bool:
         """Whether its configurations are declared variants: no trials, nothing tuned."""
-        return self.declared.kind == "grid"
+        return self.declared.grid
 
     @property
     def tuned(self) -> bool:
         """Whether there are trials, so that a configuration is one of them: "#5"."""
-        return not self.grid and self.declared.trials > 0
+        return self.declared.tuned
 
     def reconstructed(self, method: str) -> bool:
         """Whether a method is a reconstruction, in some of its configurations at least."""
@@ -184,13 +184,12 @@ def _row(entry: Entry, declared: StudyRecord, record: RunRecord | None) -> dict[
 
 def _place(entry: Entry, cell: CellRecord, declared: StudyRecord) -> dict[str, Any]:
     """A grid's variant with its group and its place among all variants."""
-    grid = declared.kind == "grid"
-    if grid and entry.kind != BASELINE:
+    if declared.grid and entry.kind != BASELINE:
         return {"variant": cell.variant or "", "group": cell.group or "", "order": entry.number}
     at = "" if cell.target is None else f"@{cell.target:g}"
     if entry.of:
         variant = f"of {entry.cell.partition(':')[2]}"
-        return {"variant": variant, "group": cell.group or at, "order": entry.number if grid else -1}
+        return {"variant": variant, "group": cell.group or at, "order": entry.number if declared.grid else -1}
     recovery = f"recovery={cell.recovery}" if cell.recovery else ""
     return {"variant": recovery, "group": f"{at} {recovery}".rstrip() if at else "", "order": -1}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench.claims import Claim
@@ -64,3 +66,17 @@ def test_cells_write_what_their_kind_of_study_has() -> None:
     assert list(tuned.to_json()) == ["method", "model", "target", "reconstruction", "space", "importances"]
     variant = CellRecord("sap", "test_vit", variant="", group="g", number=0, settings=(), facts={"predicted": 0.75})
     assert {"variant", "group", "number", "settings", "facts"} <= variant.to_json().keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "trials", "told"),
+    [
+        ("pareto", 8, (True, False, True)),
+        ("ladder", 8, (False, False, True)),
+        ("ladder", 0, (False, False, False)),
+        ("grid", 0, (False, True, False)),
+    ],
+)
+def test_a_declaration_says_what_kind_it_is_of(kind: str, trials: int, told: tuple[bool, bool, bool]) -> None:
+    declared = replace(from_json(StudyRecord, homes.declaration(), "here"), kind=kind, trials=trials)
+    assert (declared.pareto, declared.grid, declared.tuned) == told
