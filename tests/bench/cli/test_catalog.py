@@ -103,7 +103,7 @@ def test_what_is_unknown_is_refused_from_the_catalogue() -> None:
     catalog.catalogue()
     with pytest.raises(BenchError, match="did you mean 'final'"):
         catalog.check_settings("gradual", ["finl=0.5"])
-    with pytest.raises(BenchError, match="see `bench show run` and `bench show METHOD`"):
+    with pytest.raises(BenchError, match="`bench show run` and `bench show METHOD`"):
         catalog.check_settings("gradual", ["nosuchthing=0.5"])
     with pytest.raises(BenchError, match="settings are written key=value"):
         catalog.check_settings("gradual", ["final"])

@@ -45,7 +45,7 @@ def test_studies_that_were_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     shutil.copytree(GOLDEN / "studies" / name, Home().path / "studies" / name)
     assert bench("list", "begun", monkeypatch=monkeypatch) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert out.startswith(f"{name} finished: How accurate is the method at each of several given sparsities")
+    assert out == f"{name} finished: {Home().records.study(name).question}"
 
 
 def test_a_method_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
