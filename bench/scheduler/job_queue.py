@@ -186,7 +186,9 @@ class JobQueue:
         """
         times = lease_times()
         beating = isinstance(self.storage, BaseHeartbeat)
-        patience = 2 * times.heartbeat if beating else times.expiry + 2 * times.heartbeat
+        patience = 2 * times.heartbeat
+        if not beating:  # then nothing but standing still shows that a lease has expired
+            patience += times.expiry
         running = [t for t in self.trials() if t.state == TrialState.RUNNING and t.user_attrs.get(OWNER) != own]
         stale = set[int]()
         if beating and running:
@@ -207,5 +209,6 @@ class JobQueue:
     def _sign(self, trial: FrozenTrial, heartbeat: Any, now: float) -> _Sign:
         owner = trial.user_attrs.get(OWNER, "")
         before = self._signs.get(trial.number)
-        unchanged = before is not None and (before.owner, before.heartbeat) == (owner, heartbeat)
-        return before if before is not None and unchanged else _Sign(owner, heartbeat, now)
+        if before is not None and (before.owner, before.heartbeat) == (owner, heartbeat):
+            return before
+        return _Sign(owner, heartbeat, now)

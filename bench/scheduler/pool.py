@@ -217,7 +217,8 @@ class Pool:
         if message[0] in ("done", "stopped", "failed"):
             child.verdict = message
         else:
-            self.watch(child.label, message[0], message[1] if message[0] == "progress" else message[1:])
+            kind, *rest = message
+            self.watch(child.label, kind, rest[0] if kind == "progress" else tuple(rest))
         return True
 
     def _judge(self, child: _Child, outcomes: dict[str, Outcome]) -> Run | None:

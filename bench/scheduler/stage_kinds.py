@@ -112,8 +112,10 @@ class PlannedStage(abc.ABC):
 
     def lease(self, owner: str) -> LeasedJob | None:
         """See `Stage.lease`."""
-        lease = self.queue.lease(owner) if self.queue is not None else None
-        if self.queue is None or lease is None:
+        if self.queue is None:
+            return None
+        lease = self.queue.lease(owner)
+        if lease is None:
             return None
         return LeasedJob(self.planned[lease.number], self.queue, lease)
 
@@ -162,7 +164,9 @@ class TrialStage:
     def lease(self, owner: str) -> LeasedJob | None:
         """See `Stage.lease`."""
         for key, tuner in self.tuners.items():
-            leased = None if tuner.queue.is_over() else tuner.lease(owner)
+            if tuner.queue.is_over():
+                continue
+            leased = tuner.lease(owner)
             if leased is not None:
                 lease, params = leased
                 planned, refusal = self.planned(self.cells[key], lease.number, params)

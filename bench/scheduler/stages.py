@@ -74,11 +74,15 @@ class Stages:
 
     def queues(self) -> list[JobQueue]:
         """The queues of the open stage."""
-        return list(self.open.queues()) if self.open is not None else []
+        if self.open is None:
+            return []
+        return list(self.open.queues())
 
     def lease(self, owner: str) -> LeasedJob | None:
         """Lease the next free job of the open stage; returns None if no job is free now."""
-        return self.open.lease(owner) if self.open is not None else None
+        if self.open is None:
+            return None
+        return self.open.lease(owner)
 
     def ended(self) -> Iterator[EndedJob]:
         """The jobs that have ended, of the trials and of every other stage that was opened."""

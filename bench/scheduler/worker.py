@@ -111,12 +111,13 @@ class Worker:
                 self.held.remove(held)
 
     def _report(self, held: HeldJob, outcome: Outcome) -> None:
-        planned, values = held.leased.planned, None
+        planned, values, shown, state = held.leased.planned, None, None, "failed"
         if outcome.state == "finished":
             record = self.stages.home.records.record(outcome.run.id)
             assert record is not None  # as the run is finished
-            values = self.stages.values(planned, record.metrics)
-        state, shown = "finished" if values else "failed", values if planned.kind == "trial" else None
+            values, state = self.stages.values(planned, record.metrics), "finished"
+            if planned.kind == "trial":
+                shown = values
         self._outbox.write(planned.entry(outcome.run, state, shown, outcome.reason))
         attributes = {"run": outcome.run.id, "reason": outcome.reason}
         if held.leased.queue.tell(held.leased.lease, values, attributes):
@@ -161,7 +162,9 @@ class Worker:
             if self.pool.free and not self._is_computed(held):
                 self._start(held)
         while len(self.held.active()) < self.pool.jobs:
-            leased = self.stages.lease(self.name) if self.stages.advance() else None
+            if not self.stages.advance():
+                return
+            leased = self.stages.lease(self.name)
             if leased is None:
                 return
             self._idle = IDLE[0]

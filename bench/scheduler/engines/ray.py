@@ -105,8 +105,10 @@ class Ray(Fleet):
         )
 
     def _asked(self) -> str:
-        memory = f", {self.resources.memory_gb:g} GiB" if self.resources.memory_gb else ""
-        return f"{self.resources.cpus:g} CPUs, {self.resources.gpus:g} GPUs{memory}"
+        asked = f"{self.resources.cpus:g} CPUs, {self.resources.gpus:g} GPUs"
+        if self.resources.memory_gb:
+            asked += f", {self.resources.memory_gb:g} GiB"
+        return asked
 
     def _fits(self, ray: Any) -> bool:
         asked = {"CPU": self.resources.cpus, "GPU": self.resources.gpus, "memory": self.resources.memory_gb * 2**30}
@@ -117,7 +119,9 @@ class Ray(Fleet):
         import ray
 
         alive = {slot.job[0]: slot for slot in self.slots if slot.state in ("queued", "running")}
-        ready = set(ray.wait(list(alive), num_returns=len(alive), timeout=0)[0]) if alive else set()
+        ready = set[Any]()
+        if alive:
+            ready = set(ray.wait(list(alive), num_returns=len(alive), timeout=0)[0])
         found = {slot.number: self._ended(ray, job, slot) for job, slot in alive.items() if job in ready}
         for job, slot in alive.items():
             if job not in ready and slot.state == "queued":
@@ -139,7 +143,9 @@ class Ray(Fleet):
         from ray.experimental.internal_kv import _internal_kv_get
 
         host = _internal_kv_get(slot.job[1])
-        return Status("running", host.decode()) if host else Status("queued")
+        if host:
+            return Status("running", host.decode())
+        return Status("queued")
 
     def _end(self, slots: Sequence[Slot]) -> None:
         ray = sys.modules.get("ray")

@@ -156,7 +156,9 @@ class Job:
 def parameters(resources: Resources, name: str) -> dict[str, Any]:
     """The parameters of submitit's executor."""
     minutes = resources.minutes or default_minutes(resources.partition)
-    delay = min(SIGNAL_SECONDS, minutes * 20) if minutes else SIGNAL_SECONDS
+    delay = SIGNAL_SECONDS
+    if minutes:
+        delay = min(delay, minutes * 20)
     cpus = math.ceil(resources.cpus) or 1
     found: dict[str, Any] = {"job_name": name, "time": minutes, "signal_delay_s": delay, "cpus_per_task": cpus}
     if resources.gpus:

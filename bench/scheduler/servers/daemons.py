@@ -37,7 +37,8 @@ def private(path: Path, text: str) -> None:
 
 def require_free(port: int, name: str, option: str, host: str = "127.0.0.1") -> None:
     """Raise a BenchError if another program listens on a port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -119,7 +120,9 @@ class Daemon:
             alive = process.status() != psutil.STATUS_ZOMBIE
         except (KeyError, psutil.NoSuchProcess):
             return None
-        return process if same and alive else None
+        if same and alive:
+            return process
+        return None
 
     def _read(self) -> dict[str, Any]:
         try:

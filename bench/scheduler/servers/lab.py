@@ -79,7 +79,9 @@ class Servers:
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables with which commands and workers use these servers."""
-        optuna = f"grpc://127.0.0.1:{self.proxy_port}" if self.proxy_port else self.postgres.url("optuna")
+        optuna = self.postgres.url("optuna")
+        if self.proxy_port:
+            optuna = f"grpc://127.0.0.1:{self.proxy_port}"
         return {
             "BENCH_OPTUNA": optuna,
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.mlflow_port}",
@@ -115,7 +117,9 @@ class Servers:
         Raises:
             BenchError: always; it names the server and the last line of its log.
         """
-        servers = [self.mlflow, *([self.proxy] if self.proxy_port else [])]
+        servers = [self.mlflow]
+        if self.proxy_port:
+            servers.append(self.proxy)
         while True:
             for server in servers:
                 if not server.running():
@@ -128,7 +132,9 @@ class Servers:
 
     def _require_packages(self) -> None:
         programs()
-        needed = ["psycopg", "mlflow", "flask_wtf", *(["grpc"] if self.proxy_port else [])]
+        needed = ["psycopg", "mlflow", "flask_wtf"]
+        if self.proxy_port:
+            needed.append("grpc")
         missing = [name for name in needed if importlib.util.find_spec(name) is None]
         if missing:
             raise BenchError(f"servers need the packages {', '.join(missing)}, which are not installed; {EXTRA}")
