@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +15,7 @@ from bench.channels.costs import BUDGETS, SCOPES, TOLERANCE, Costs, choose
 from bench.channels.groups import Group
 from bench.config import hp
 from bench.errors import Ineffective
-from bench.method import Clock, Method
+from bench.method import Clock, Method, Phase
 from methods._leaving import Channels, Leave, advance_, element_masks, new_channels, release_, start_
 
 FALLBACKS = ("refuse", "mask")
@@ -84,7 +84,9 @@ class Structured(Method[State], abc.ABC):
             raise Ineffective(f"{self.name} needs {self.touched}, but found none; choose another model")
         costs = Costs.of(model, chosen, (len(example), *example.shape[1:]), self.budget)
         dense = costs.total([0] * len(chosen))
-        most = 1 - costs.total([group.channels - 1 for group in chosen]) / dense if dense else 0.0
+        most = 0.0
+        if dense:
+            most = 1 - costs.total([group.channels - 1 for group in chosen]) / dense
         if self.final > most + TOLERANCE:
             raise Ineffective(
                 f"{self.name} needs {self.touched} for {self.final:.1%} of the {self.budget}, but those here make up "
@@ -139,7 +141,9 @@ class Structured(Method[State], abc.ABC):
         """The share of the dense cost that is saved without the channels ``gone``."""
         assert state.costs is not None
         dense = state.costs.total([0] * len(state.groups))
-        return 1 - state.costs.total([int(gone[g.root].sum()) for g in state.groups]) / dense if dense else 0.0
+        if not dense:
+            return 0.0
+        return 1 - state.costs.total([int(gone[g.root].sum()) for g in state.groups]) / dense
 
     def remove_(self, state: State, model: nn.Module, clock: Clock) -> None:
         """Meet the target exactly and make the model smaller. Channels that are still decaying are removed at once; channels
@@ -154,7 +158,9 @@ class Structured(Method[State], abc.ABC):
         kept = {root: (~gone).nonzero()[:, 0] for root, gone in state.gone.items()}
         state.plan = groups.keep(model, state.groups, kept)
         groups.shrink_(model, state.plan)
-        state.masks, state.ends, state.due = state.masks if _masks_only(state) else {}, {}, []
+        state.ends, state.due = {}, []
+        if not _masks_only(state):
+            state.masks = {}
 
     def rebuild(self, state: State, model: nn.Module) -> None:
         """In a resumed run, remove the channels that had been removed."""
@@ -199,6 +205,12 @@ class Structured(Method[State], abc.ABC):
         )
         counts = {"gone": gone, "leaving": leaving, "released": float(state.released or 0), "stayed": stayed}
         return counts | {"cut": float(state.cut)}
+
+
+def nth_phase(parts: Sequence[tuple[str, int]], index: int) -> Phase | None:
+    """The phase with this index of ``parts``, each a name and its steps; parts without a step are left out."""
+    phases = [Phase(name, steps) for name, steps in parts if steps]
+    return phases[index] if index < len(phases) else None
 
 
 def _nothing(model: nn.Module, example: Tensor) -> list[Group]:

@@ -43,7 +43,7 @@ from bench.config import hp
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
 from methods._leaving import Channels
-from methods._structured import Structured
+from methods._structured import Structured, nth_phase
 
 IMPORTANCES = ("group_norm", "magnitude", "bn_scale", "taylor", "fpgm", "random")
 SPACE: dict[str, BaseDistribution] = {
@@ -152,8 +152,7 @@ class DepGraph(Structured[State]):
         learn = min(round(self.learn * budget.steps), budget.steps - 1)
         prune = max(1, min(round(self.prune * budget.steps), budget.steps - learn))
         parts = [("learn", learn), ("prune", prune), ("fine-tune", budget.steps - learn - prune)]
-        parts = [(name, steps) for name, steps in parts if steps]
-        return Phase(*parts[index]) if index < len(parts) else None
+        return nth_phase(parts, index)
 
     def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
         """The recipe's; sparse learning takes the place of weight decay."""

@@ -47,7 +47,7 @@ from bench.errors import BenchError
 from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
 from methods._leaving import Channels
-from methods._structured import LAST, Structured
+from methods._structured import LAST, Structured, nth_phase
 
 LIMIT = 10.0  # of |b|
 SPACE: dict[str, BaseDistribution] = {
@@ -209,7 +209,7 @@ class GateDecorator(Structured[State]):
         if self.final == 0:
             return super().phase(state, index, budget)
         parts, _ = self._plan(budget.steps)
-        return Phase(*parts[index]) if index < len(parts) else None
+        return nth_phase(parts, index)
 
     def _plan(self, steps: int) -> tuple[list[tuple[str, int]], int]:
         return plan(steps, rounds=self.rounds, ticks=self.ticks, learn=self.learn, tick=self.tick, tock=self.tock)

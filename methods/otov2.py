@@ -54,7 +54,7 @@ from bench.method import Budget, Clock, Phase
 from bench.recipe import Recipe
 from methods._leaving import Channels, start_
 from methods._rows import Rows
-from methods._structured import Structured
+from methods._structured import Structured, nth_phase
 
 MOST = 0.999  # the largest share of the cost that penalised channels may make up
 SPACE: dict[str, BaseDistribution] = {
@@ -183,15 +183,16 @@ class Otov2(Structured[State]):
         if self.final == 0:
             return super().phase(state, index, budget)
         prune = max(1, min(round((self.begin + self.prune) * budget.steps), budget.steps))
-        parts = [(name, steps) for name, steps in (("prune", prune), ("fine-tune", budget.steps - prune)) if steps]
-        return Phase(*parts[index]) if index < len(parts) else None
+        return nth_phase([("prune", prune), ("fine-tune", budget.steps - prune)], index)
 
     def window(self, phase: Phase) -> tuple[int, int]:
         """The steps of the phase after which the penalty begins, and at which missing channels are chosen, so that a decay
         ends in the phase."""
         before = self.begin / (self.begin + self.prune) if self.begin else 0.0
         begin = min(round(before * phase.steps), phase.steps - 1)
-        last = phase.steps - (self.leave.steps - 1 if self.leave.how == "decay" else 0)
+        last = phase.steps
+        if self.leave.how == "decay":
+            last -= self.leave.steps - 1
         return begin, max(begin + 1, last)
 
     def optimizer(self, state: State, model: nn.Module, recipe: Recipe, phase: Phase) -> Optimizer:
@@ -274,8 +275,9 @@ class Otov2(Structured[State]):
         """Root mean squares of the parameters that produce a channel; all penalised channels come before all others."""
         rows = self._rows(state, model)
         size = (rows.sums(rows.read_().square()) / rows.sums(torch.ones_like(rows.now))).sqrt()
-        later = torch.zeros_like(size) if state.penalised is None else (~state.penalised) * (1 + size.max())
-        return rows.split(size + later)
+        if state.penalised is not None:
+            size = size + (~state.penalised) * (1 + size.max())
+        return rows.split(size)
 
     def end_phase(self, state: State, model: nn.Module, clock: Clock) -> None:
         """Make the model smaller after the pruning phase; others take the place of channels that were released."""

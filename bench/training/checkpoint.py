@@ -41,7 +41,9 @@ def load(training: Training) -> dict[str, Any] | None:
     if training.setup.folder is None:
         return None
     found = training.setup.folder.load_checkpoint()
-    return None if found is None else upgraded(found)
+    if found is None:
+        return None
+    return upgraded(found)
 
 
 def upgraded(found: dict[str, Any]) -> dict[str, Any]:
@@ -52,8 +54,9 @@ def upgraded(found: dict[str, Any]) -> dict[str, Any]:
     """
     if "stage" in found["at"]:
         return found
-    left = found.get("recovery")
     upgrade = {key: value for key, value in found.items() if key != "recovery"}
-    upgrade["at"] = {**found["at"], "stage": 0 if left is None else 1}
-    upgrade["state"] = {**found["state"], **(left or {})}
+    upgrade["at"] = {**found["at"], "stage": 0}
+    if (left := found.get("recovery")) is not None:
+        upgrade["at"]["stage"] = 1
+        upgrade["state"] = {**found["state"], **left}
     return upgrade

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from bench.errors import Diverged
 from bench.measure import accuracy, progress_point
@@ -28,9 +29,9 @@ def add_row(training: Training, clock: Clock) -> None:
             f"the validation loss must stay finite, but at step {at.step} it is {scores['loss']}; lower `lr`"
         )
     prunable = stage.method.prunable(model)
-    effective = (
-        stage.method.effective(training.state, model) if isinstance(stage.method, EffectiveWeights) else prunable
-    )
+    effective: Mapping[str, Tensor] = prunable
+    if isinstance(stage.method, EffectiveWeights):
+        effective = stage.method.effective(training.state, model)
     at.row = {
         "step": at.step,
         "epoch": at.step / setup.batches.steps,

@@ -66,8 +66,10 @@ def _run_stage_(training: Training) -> None:
         _train_phase_(training, phase)
     if at.step != training.stage.end:
         raise BenchError(f"phases must spend the whole budget, but {training.stage.end - at.step} steps were left over")
-    training.kept = dict(method.kept(training.state)) if isinstance(method, RemovesChannels) else {}
-    training.label = method.label(training.state) if isinstance(method, Labels) else ""
+    if isinstance(method, RemovesChannels):
+        training.kept = dict(method.kept(training.state))
+    if isinstance(method, Labels):
+        training.label = method.label(training.state)
     training.model = method.finish(training.state, training.model).eval()
 
 
@@ -197,8 +199,10 @@ def _resume_or_attach_(training: Training) -> None:
     """Attach the stage's method to the model, and restore the newest checkpoint where there is one."""
     setup, model = training.setup, training.model
     checkpoint = load(training)
-    training.measured = {row["step"]: row for row in setup.folder.rows()} if setup.folder else {}
-    training.at.stage = checkpoint["at"]["stage"] if checkpoint else 0
+    if setup.folder:
+        training.measured = {row["step"]: row for row in setup.folder.rows()}
+    if checkpoint:
+        training.at.stage = checkpoint["at"]["stage"]
     model.to(setup.device).to(memory_format=setup.recipe.memory_format)
     if setup.rewinds_to is not None and not training.recovering:
         training.origin = Origin(setup.rewinds_to, tensors(model))

@@ -66,7 +66,9 @@ class Recover(Method[Ended]):
 
     def phase(self, state: Ended, index: int, budget: Budget) -> Phase | None:
         """One phase of all steps that are left."""
-        return Phase("recover", budget.left, self.lr) if budget.left else None
+        if not budget.left:
+            return None
+        return Phase("recover", budget.left, self.lr)
 
     def after_backward(self, state: Ended, model: nn.Module, clock: Clock) -> None:
         """Hold the zeros."""
