@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench import registry, tracking
 from bench.cli import preparing, reporting
+from bench.cli.options import Execution
 from bench.cli.terminal import console
 from bench.deploy import speed, speed_record
 from bench.errors import BenchError
@@ -23,7 +24,6 @@ from bench.scheduler.progress import Display
 from bench.study.study import Study
 
 if TYPE_CHECKING:
-    from bench.cli.study import Execution
     from bench.scheduler.engines.base import Engine
 
 TUNING = ("targets", "trials", "finals", "cost", "sampler", "seed")

@@ -179,3 +179,13 @@ def with_device(settings: list[str] | None, device: str) -> list[str]:
     if device:
         found.append(f"device={device}")
     return found
+
+
+@dataclass(frozen=True)
+class Execution(SideBySide):
+    """How a study is computed, and what happens around it."""
+
+    smoke: Annotated[bool, typer.Option("--smoke", help="the study's small size: digits, a minute or two")] = False
+    track: Annotated[bool, typer.Option(help="show the study in MLflow while it runs")] = True
+    report: Annotated[bool, typer.Option(help="make the report at the end")] = True
+    dry_run: Annotated[bool, typer.Option(help="print the plan and its estimated cost, and stop")] = False

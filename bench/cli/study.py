@@ -10,7 +10,7 @@ import typer
 
 from bench import registry
 from bench.cli import catalog
-from bench.cli.options import Settings, SideBySide, Workers, flat, numbers, split_models
+from bench.cli.options import Execution, Settings, SideBySide, Workers, flat, numbers, split_models
 from bench.cli.terminal import console
 from bench.errors import BenchError
 
@@ -129,16 +129,6 @@ class ComparisonQuestion(Question):
         typer.Option(help="sanity checks to add, separated by commas: shuffled, reinit, scratch"),
         Sets(_sanity_checks, field="derived"),
     ] = ""
-
-
-@dataclass(frozen=True)
-class Execution(SideBySide):
-    """How a study is computed, and what happens around it."""
-
-    smoke: Annotated[bool, typer.Option("--smoke", help="the study's small size: digits, a minute or two")] = False
-    track: Annotated[bool, typer.Option(help="show the study in MLflow while it runs")] = True
-    report: Annotated[bool, typer.Option(help="make the report at the end")] = True
-    dry_run: Annotated[bool, typer.Option(help="print the plan and its estimated cost, and stop")] = False
 
 
 @flat
