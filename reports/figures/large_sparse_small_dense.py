@@ -26,24 +26,24 @@ PAPER_DASH: style.Dash = (0, (4, 1.5))
 PAPER_MARKERS = {SPARSE: "o", SMALL: "s", DENSE: "x"}
 SIZES = {"nonzero": ("Non-zero parameters (millions)", 1e6), "bytes": ("Bytes (MB), mask included", 1e6)}
 STORED = {SPARSE: "bytes_sparse", SMALL: "bytes_dense", DENSE: "bytes_dense"}
-COLUMNS = ["paper", "model", "method", "reconstruction", "said", "label", "road", "target"]
+COLUMNS = ["paper", "model", "method", "reconstruction", "said", "label", "series", "target"]
 COLUMNS += ["nonzero", "bytes", "accuracy", "low", "high", "n"]
 
 
 def sizes(study: Study) -> pd.DataFrame:
     """Returns one row per configuration with finals, by increasing size: mean test top-1 (per cent, 95 % t interval).
 
-    ``road`` is "large sparse", "small dense" or "dense". ``bytes`` are those of sparse storage (bytes/sparse) for a pruned
+    ``series`` is "large sparse", "small dense" or "dense". ``bytes`` are those of sparse storage (bytes/sparse) for a pruned
     model, and bytes/dense for a dense one, small or large. Rows with ``paper`` are the paper's numbers, without intervals.
     """
     rows = []
     for _, own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
         first = dicts(own)[0]
-        road = {SMALL_DENSE: SMALL, CONTROL: DENSE}.get(first["method"], SPARSE)
+        series = {SMALL_DENSE: SMALL, CONTROL: DENSE}.get(first["method"], SPARSE)
         whose = {name: first[name] for name in ("model", "method", "reconstruction", "said", "target")}
-        size = {"nonzero": own["nonzero"].mean(), "bytes": own[STORED[road]].mean()}
+        size = {"nonzero": own["nonzero"].mean(), "bytes": own[STORED[series]].mean()}
         accuracy = mean(own["test_top1"]).columns("accuracy")
-        rows.append({"paper": False, **whose, "label": label(first), "road": road, **size, **accuracy})
+        rows.append({"paper": False, **whose, "label": label(first), "series": series, **size, **accuracy})
     if rows:
         rows += [_published(point) for point in MOBILENET]
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"paper": bool})
@@ -52,7 +52,7 @@ def sizes(study: Study) -> pd.DataFrame:
 
 def _published(point: Point) -> dict[str, object]:
     whose = {"paper": True, "model": PAPER, "method": "", "reconstruction": False, "label": point.name}
-    size = {"road": point.road, "nonzero": point.nonzero, "bytes": point.bytes}
+    size = {"series": point.series, "nonzero": point.nonzero, "bytes": point.bytes}
     return {**whose, **size, "accuracy": point.top1}
 
 
@@ -77,23 +77,23 @@ def draw(table: pd.DataFrame, looks: Looks, wide: bool) -> Figure:
 
 def _colours(table: pd.DataFrame, looks: Looks) -> dict[str, str]:
     """The colours of the paper's series: those of our methods in the same series."""
-    own = table[~table["paper"]].drop_duplicates("road")
-    return {SPARSE: INK, SMALL: INK, DENSE: INK} | {row["road"]: looks[row["method"]].colour for row in dicts(own)}
+    own = table[~table["paper"]].drop_duplicates("series")
+    return {SPARSE: INK, SMALL: INK, DENSE: INK} | {row["series"]: looks[row["method"]].colour for row in dicts(own)}
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, size: str, looks: Looks) -> None:
     """Draws the measured points of a model; those of a method are joined, the dense model is a single point."""
-    for (road, method), own in rows.groupby(["road", "method"], sort=True):
-        look, dash = looks[str(method)], "none" if road == DENSE else "-"
+    for (series, method), own in rows.groupby(["series", "method"], sort=True):
+        look, dash = looks[str(method)], "none" if series == DENSE else "-"
         _points(axes, own, size, ink(color=look.colour, marker=look.marker, linestyle=dash))
     style.accuracy_axis(axes, "Test top-1 (%)")
 
 
 def _published_panel(axes: Axes, rows: pd.DataFrame, size: str, colours: dict[str, str]) -> None:
     """Draws the paper's numbers on a shaded panel, with hollow markers and dashed lines."""
-    for road, own in rows.groupby("road", sort=True):
-        face = ink(color=colours[str(road)], marker=PAPER_MARKERS[str(road)], linestyle="none")
-        if road != DENSE:
+    for series, own in rows.groupby("series", sort=True):
+        face = ink(color=colours[str(series)], marker=PAPER_MARKERS[str(series)], linestyle="none")
+        if series != DENSE:
             face |= ink(markerfacecolor="white", linestyle=PAPER_DASH)
         _points(axes, own, size, face)
     axes.set_facecolor("#f3f2ee")
@@ -108,8 +108,8 @@ def _points(axes: Axes, rows: pd.DataFrame, size: str, face: dict[str, Any]) -> 
 def _handles(table: pd.DataFrame, looks: Looks) -> list[Line2D]:
     found = []
     for row in dicts(table[~table["paper"]].drop_duplicates("method")):
-        look, name, dash = looks[row["method"]], f"{called(row)} ({row['road']})", "-"
-        if row["road"] == DENSE:
+        look, name, dash = looks[row["method"]], f"{called(row)} ({row['series']})", "-"
+        if row["series"] == DENSE:
             name, dash = called(row), "none"
         found.append(key(name, color=look.colour, marker=look.marker, linestyle=dash))
     grey = ink(color="#777777", marker="o", markerfacecolor="white", linestyle=PAPER_DASH)

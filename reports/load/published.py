@@ -1,4 +1,4 @@
-"""Numbers that papers report and that a figure draws beside ours, as data; never part of any statistic."""
+"""Numbers from papers that figures and tables show separately from ours, as data; they enter no statistic."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """A model of a paper: what was done to it, and its size and top-1 (per cent) as printed; None: not printed."""
+    """A model of a paper: its series, its name, and its top-1 (per cent) and size as printed; None: not printed."""
 
-    road: str
+    series: str
     name: str
     top1: float
     nonzero: float | None
@@ -34,7 +34,8 @@ MOBILENET = (
 
 @dataclass(frozen=True)
 class Left:
-    """A pruned model of a paper: its host, how channels left it, top-1 (per cent), and shares (0 to 1) that are left."""
+    """A pruned model of a paper: its host, the policy by which channels were removed, top-1 (per cent), and the shares (0 to 1)
+    of MACs and parameters left."""
 
     host: str
     policy: str

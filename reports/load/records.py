@@ -1,4 +1,4 @@
-"""Records of one study as data frames: one row per entry, and the curves, layers and phases of chosen runs."""
+"""The records of a study as data frames: one row per entry, and the curves, layers and phases of runs."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ DENSE = "dense_seed"
 CONTROL = "dense"
 """The name of the control that is trained without pruning."""
 WHOSE = ("reconstruction", "said", "variant", "group", "order", "tuned")
-"""Further columns: whether the method is a reconstruction (from the declaration), and what the record is labelled with; of a
-grid the variant, its group and its place among the variants; elsewhere the variant is "", the place -1, and the group a
-ladder's target; and whether the study has trials, so that a configuration is one of them."""
+"""Further columns: whether the method is a reconstruction (from the declaration); the label of the record; of a grid the
+variant, its group and its index among the variants (else the recovery, the target as group, and -1); and whether the study
+has trials, so that a configuration is one of them."""
 
 CONFIGURATION = ["cell", "kind", "number"]
-"""What tells one configuration of a study from another; its runs differ by their seed only."""
+"""Columns that identify a configuration of a study; its runs differ by their seed only."""
 
 DAGGER = "†"
 NOTE = (
-    f"{DAGGER} Reconstruction: what the paper leaves open is ours, so these are not numbers of the paper's own method."
+    f"{DAGGER} Reconstruction: details that the paper does not specify are ours, so these are not numbers of the paper's own "
+    "method."
 )
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it stands in the records. ``entries`` has one row per trial, final and baseline, in a fixed order."""
+    """A study with its records. ``entries`` has one row per trial, final and baseline, in a fixed order."""
 
     name: str
     declared: StudyRecord
@@ -59,21 +60,21 @@ class Study:
 
     @property
     def pareto(self) -> bool:
-        """Whether trials are told with two values (accuracy and size) or with accuracy only."""
+        """Whether trials have two objectives (accuracy and size), not accuracy only."""
         return self.declared.pareto
 
     @property
     def grid(self) -> bool:
-        """Whether its configurations are declared variants: no trials, nothing tuned."""
+        """Whether its configurations are declared variants, without trials."""
         return self.declared.grid
 
     @property
     def tuned(self) -> bool:
-        """Whether there are trials, so that a configuration is one of them: "#5"."""
+        """Whether there are trials, so that a configuration is one of them, such as "#5"."""
         return self.declared.tuned
 
     def reconstructed(self, method: str) -> bool:
-        """Whether a method is a reconstruction, in some of its configurations at least."""
+        """Whether a method is a reconstruction in at least one of its configurations."""
         return method in self.declared.reconstructions
 
     def facts(self, cell: str) -> Mapping[str, float]:
@@ -88,14 +89,18 @@ class Study:
         return self.entries[self.entries["kind"].isin(kinds) & (self.entries["state"] == "finished")]
 
     def shown(self) -> pd.DataFrame:
-        """The runs that stand for a cell where not all can be shown: finals and baselines, or else the best trial yet."""
+        """The entries that figures show of each cell: finals and baselines, or else the best trial so far."""
         finals, trials = self.done("final", "baseline"), self.done("trial").dropna(subset="val_top1")
         waiting = trials[~trials["cell"].isin(set(finals["cell"]))]
         best = waiting.sort_values(["val_top1", "number"], ascending=[False, True]).groupby("cell", sort=True).head(1)
         return pd.concat([finals, best]).sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
 
     def curves(self, run: str) -> pd.DataFrame:
-        """The curves of a run, one row per epoch; empty where there are none."""
+        """Reads the curves of a run, one row per epoch; empty where there are none.
+
+        Raises:
+            Corrupt: the file cannot be read.
+        """
         try:
             return self.folder.curves(run)
         except (OSError, ValueError) as error:
@@ -104,18 +109,22 @@ class Study:
             ) from None
 
     def parts(self, entries: pd.DataFrame, key: str) -> pd.DataFrame:
-        """The rows of "curves", or of a record's list "layers" or "phases", of some entries, each told whose it is."""
+        """Returns the "curves", "layers" or "phases" of the runs of some entries, each row with the columns of its entry."""
         found = []
         for entry in dicts(entries):
-            rows = self.curves(entry["run"]) if key == "curves" else self._rows(entry["run"], key)
+            rows = self._rows(entry["run"], key)
             whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed", "run")}
             found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
-        return pd.concat(found, ignore_index=True) if any(map(len, found)) else pd.DataFrame()
+        if not any(map(len, found)):
+            return pd.DataFrame()
+        return pd.concat(found, ignore_index=True)
 
     def _rows(self, run: str, key: str) -> pd.DataFrame:
+        if key == "curves":
+            return self.curves(run)
         record = self.records[run]
-        rows: tuple[Part, ...] = record.layers if key == "layers" else record.phases
-        return pd.DataFrame([row.to_json() for row in rows])
+        rows: dict[str, tuple[Part, ...]] = {"layers": record.layers, "phases": record.phases}
+        return pd.DataFrame([row.to_json() for row in rows[key]])
 
 
 def dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -124,11 +133,14 @@ def dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def called(entry: Mapping[str, Any]) -> str:
-    """The method's name as it is shown: a reconstruction carries a dagger, which `NOTE` explains, and what a record is
-    labelled with stands behind it, as in "depgraph (masked channels)"."""
-    said = entry.get("said")
-    known = isinstance(said, str) and said != ""  # a paper's row has none
-    return f"{entry['method']}{DAGGER if entry['reconstruction'] else ''}{f' ({said})' if known else ''}"
+    """The method's name as it is shown: with a dagger for a reconstruction, which `NOTE` explains, and with the label of its
+    record, as in "depgraph (masked channels)"."""
+    name, said = str(entry["method"]), entry.get("said")
+    if entry["reconstruction"]:
+        name += DAGGER
+    if isinstance(said, str) and said:  # the row of a paper's number has none
+        name += f" ({said})"
+    return name
 
 
 def called_cell(entry: Mapping[str, Any]) -> str:
@@ -139,21 +151,25 @@ def called_cell(entry: Mapping[str, Any]) -> str:
 def label(entry: Mapping[str, Any]) -> str:
     """The short name of an entry's configuration: "sap #5", "gradual @0.9 #5" (5: the trial), "sap @0.9" where nothing is
     tuned, or "drop† away only"."""
-    if entry["kind"] == "baseline":
-        own = entry["variant"] if str(entry["variant"]).startswith("of ") else entry["group"]
-        return f"{called(entry)} {own}".rstrip()
-    if entry["order"] >= 0:
-        return f"{called(entry)} {entry['variant']}".rstrip()
-    target = f" @{entry['target']:g}" if not math.isnan(entry["target"]) else ""
-    trial = f" #{entry['number']}" if entry.get("tuned", True) else ""
-    return f"{called(entry)}{target}{trial} {entry['variant']}".rstrip()
+    variant, parts = str(entry["variant"]), [called(entry)]
+    if entry["kind"] == "baseline" and not variant.startswith("of "):
+        parts.append(entry["group"])
+    elif entry["kind"] == "baseline" or entry["order"] >= 0:
+        parts.append(variant)
+    else:
+        if not math.isnan(entry["target"]):
+            parts.append(f"@{entry['target']:g}")
+        if entry.get("tuned", True):
+            parts.append(f"#{entry['number']}")
+        parts.append(variant)
+    return " ".join(parts).rstrip()
 
 
 def load(folder: Folder, name: str) -> Study:
-    """Read one study with the records of all its runs.
+    """Reads a study with the records of all its runs.
 
     Raises:
-        BenchError: records of a schema that this version does not know, or files that cannot be read.
+        BenchError: records have a schema that this version does not know, or cannot be read.
     """
     declared, entries = folder.study(name), list(folder.entries(name))
     records = {entry.run: folder.record(entry.run) for entry in entries if entry.run}
@@ -183,7 +199,7 @@ def _row(entry: Entry, declared: StudyRecord, record: RunRecord | None) -> dict[
 
 
 def _place(entry: Entry, cell: CellRecord, declared: StudyRecord) -> dict[str, Any]:
-    """A grid's variant with its group and its place among all variants."""
+    """The variant of an entry, its group, and its index among the variants of a grid (else -1)."""
     if declared.grid and entry.kind != BASELINE:
         return {"variant": cell.variant or "", "group": cell.group or "", "order": entry.number}
     at = "" if cell.target is None else f"@{cell.target:g}"
@@ -195,14 +211,14 @@ def _place(entry: Entry, cell: CellRecord, declared: StudyRecord) -> dict[str, A
 
 
 def methods(studies: Iterable[Study]) -> list[str]:
-    """The methods in some studies, sorted, without what was injected beside them."""
+    """The methods of some studies, sorted, without added baselines and controls."""
     read = list(studies)
     every = {m for study in read for m in (*study.entries["method"], *study.declared.methods)}
     return sorted(every - {*injected(read)})
 
 
 def injected(studies: Iterable[Study]) -> list[str]:
-    """The baselines and derived controls of some studies, sorted, that are a method of none of them."""
+    """The baselines and derived controls of some studies, sorted, that are not a method of any of them."""
     read = list(studies)
     asked = {m for study in read for m in study.declared.methods}
     found = [study.entries.loc[study.entries["kind"] == "baseline", "method"] for study in read]

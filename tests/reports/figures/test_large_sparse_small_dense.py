@@ -10,7 +10,7 @@ from reports.figures import large_sparse_small_dense
 from tests.reports import samples
 
 
-def test_both_roads_by_hand(tmp_path: Path) -> None:
+def test_sizes_by_hand(tmp_path: Path) -> None:
     table = large_sparse_small_dense.sizes(samples.sparse_and_dense(tmp_path))
     own = table[~table["paper"]].set_index("label")
     assert own["nonzero"].to_dict() == {
@@ -20,8 +20,8 @@ def test_both_roads_by_hand(tmp_path: Path) -> None:
     assert own.loc["gradual @0.9 #0", "bytes"] == 450  # with the mask
     assert own.loc["small_dense @0.9 #0", "bytes"] == 400  # which a dense model does not have
     assert own.loc["dense", "bytes"] == 4000
-    assert own.loc["gradual @0.9 #0", "road"] == "large sparse"
-    assert own.loc["small_dense @0.9 #0", ["road", "accuracy", "n"]].tolist() == ["small dense", 80.0, 3]
+    assert own.loc["gradual @0.9 #0", "series"] == "large sparse"
+    assert own.loc["small_dense @0.9 #0", ["series", "accuracy", "n"]].tolist() == ["small dense", 80.0, 3]
     assert own.loc["dense", "high"] == pytest.approx(90 + samples.HALF, abs=1e-6)
 
 

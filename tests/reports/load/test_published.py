@@ -11,7 +11,7 @@ from reports.load import published
 def test_the_papers_bytes_follow_from_its_own_rule() -> None:
     """Table 6 is 4 bytes for each non-zero, and the smaller of 0.52 MB of mask and 4-bit indices (tables 2 and 5)."""
     for point in published.MOBILENET:
-        if point.road == published.SPARSE:
+        if point.series == published.SPARSE:
             assert point.nonzero is not None
             indices = min(0.52e6, point.nonzero / 2)
             assert point.bytes == pytest.approx(4 * point.nonzero + indices, abs=0.011e6)
