@@ -46,9 +46,12 @@ def prunable(model: nn.Module, *, classifier: bool = False) -> dict[str, nn.Para
 def classifier_modules(model: nn.Module) -> list[nn.Module]:
     """The modules that timm's `get_classifier` returns; empty where the model has no such method."""
     get = getattr(model, "get_classifier", None)
-    head = get() if callable(get) else None
-    modules = head if isinstance(head, (list, tuple)) else [head]  # distilled models return two heads
-    return [m for m in modules if isinstance(m, nn.Module)]
+    if not callable(get):
+        return []
+    head = get()
+    if isinstance(head, (list, tuple)):  # distilled models return two heads
+        return [m for m in head if isinstance(m, nn.Module)]
+    return [head] if isinstance(head, nn.Module) else []
 
 
 def _classifier_parameters(model: nn.Module) -> set[int]:
@@ -110,7 +113,9 @@ def keep_top(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str
     if scope == "layer":
         return keep_counts(scores, {n: round(sparsity * s.numel()) for n, s in scores.items()})
     if scope == "global":
-        flat = torch.cat([s.reshape(-1) for s in scores.values()]) if scores else torch.zeros(0)
+        if not scores:
+            return {}
+        flat = torch.cat([s.reshape(-1) for s in scores.values()])
         return split(drop_lowest(flat, round(sparsity * flat.numel())), scores)
     if scope == "neuron":
         return {n: drop_lowest_rows(s, _same_count(s, sparsity)) for n, s in scores.items()}
@@ -132,7 +137,9 @@ def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[
     """
     if allocation == "erk":
         return keep_counts(scores, erk({name: score.shape for name, score in scores.items()}, sparsity))
-    return keep_top(scores, sparsity, "layer" if allocation == "uniform" else allocation)
+    if allocation == "uniform":
+        return keep_top(scores, sparsity, "layer")
+    return keep_top(scores, sparsity, allocation)
 
 
 def to_drop(sizes: Sequence[int], sparsity: float, *, by_layer: bool) -> int:
@@ -154,7 +161,9 @@ def random_scores(like: Mapping[str, Tensor], rng: torch.Generator) -> dict[str,
 
 def split(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Cuts a flat tensor into tensors of the shapes of ``like``, in its order."""
-    parts = torch.split(flat, [t.numel() for t in like.values()]) if like else ()
+    if not like:
+        return {}
+    parts = torch.split(flat, [t.numel() for t in like.values()])
     return {name: part.view(t.shape) for (name, t), part in zip(like.items(), parts, strict=True)}
 
 

@@ -196,11 +196,11 @@ class Adaptive(Unstructured[State]):
         kept = {f"{path}.weight": wrapper.weight != 0 for path, wrapper in wrapped.items()}
         ratios = {f"{path}.weight": wrapper.ratios() for path, wrapper in wrapped.items()}
         chosen = masks.keep_top(ratios, self.final, "global" if self.scope == "network" else "layer")
-        state.report = dict(self.stats(state, model)) | {
-            "measured": masks.zeros(kept),
-            "projected": sum(int((chosen[n] ^ kept[n]).sum()) for n in kept) if self.project else 0,
-        }
-        state.masks = chosen if self.project else kept
+        state.report = {**self.stats(state, model), "measured": masks.zeros(kept), "projected": 0}
+        state.masks = kept
+        if self.project:
+            state.report["projected"] = sum(int((chosen[name] ^ kept[name]).sum()) for name in kept)
+            state.masks = chosen
         unwrap_(model)
         state.mask_weights_(model)
 

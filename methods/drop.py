@@ -86,7 +86,9 @@ def back_at(x: float, schedule: str, sparsity: float, target: float) -> float:
 def flat(tensors: Mapping[str, Tensor], scope: str) -> list[Tensor]:
     """One flat tensor per unit: one for each tensor, or one for all tensors where ``scope`` is "global"."""
     rows = [t.reshape(-1) for t in tensors.values()]
-    return [torch.cat(rows)] if scope == "global" else rows
+    if scope == "global":
+        return [torch.cat(rows)]
+    return rows
 
 
 def kept(sizes: Sequence[int], sparsity: float, scope: str) -> list[int]:
@@ -203,7 +205,9 @@ class Drop(Unstructured[State]):
         prunings, projection = self.calendar(budget.steps)
         cuts = {0, budget.steps}
         if self.restart and self.final > 0:
-            cuts |= {*prunings, projection} if self.project else set(prunings)
+            cuts |= set(prunings)
+        if self.restart and self.final > 0 and self.project:
+            cuts.add(projection)
         if index + 1 >= len(cuts):
             return None
         begin, end = sorted(cuts)[index : index + 2]
@@ -275,8 +279,9 @@ class Drop(Unstructured[State]):
 
     def zeros_wanted(self, sizes: Sequence[int]) -> int | None:
         """All but the weights that the target keeps; without the projection the drops decide."""
-        exact = self.project or self.final == 0
-        return sum(sizes) - sum(kept(sizes, self.final, self.scope)) if exact else None
+        if self.project or self.final == 0:
+            return sum(sizes) - sum(kept(sizes, self.final, self.scope))
+        return None
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
         """The weights that the last pruning dropped away and back, and the sparsity that the drops alone reached."""

@@ -65,7 +65,9 @@ def prunings(final: float, rate: float) -> int:
 
 def sparsity_after(index: int, final: float, rate: float) -> float:
     """The sparsity after ``index`` prunings: ``1 - (1 - rate) ** index`` before the last of them, then ``final``."""
-    return final if index >= prunings(final, rate) else 1 - math.pow(1 - rate, index)
+    if index >= prunings(final, rate):
+        return final
+    return 1 - math.pow(1 - rate, index)
 
 
 @dataclass
@@ -99,8 +101,10 @@ class Lottery(Unstructured[State]):
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""
         weights = self.weights_to_prune(model)
-        origin = snapshot(model, self.rewind_norms) if self.rewind == "init" and self.final else {}
-        return State(masks.all_live(weights), origin)
+        state = State(masks.all_live(weights))
+        if self.rewind == "init" and self.final:
+            state.origin = snapshot(model, self.rewind_norms)
+        return state
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
         """Equal trainings, one more than there are prunings."""
@@ -109,7 +113,9 @@ class Lottery(Unstructured[State]):
                 f"each training needs a step, but final={self.final} by rate={self.rate} takes {self.prunings + 1} "
                 f"trainings and there are {budget.steps} steps; raise `rate` or `epochs`"
             )
-        return Phase(f"round{index}", budget.share(index, self.prunings + 1)) if index <= self.prunings else None
+        if index > self.prunings:
+            return None
+        return Phase(f"round{index}", budget.share(index, self.prunings + 1))
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
         """Stores the early weights where `rewind` is "early"."""

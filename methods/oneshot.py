@@ -140,9 +140,12 @@ class OneShot(Unstructured[State]):
     def after_backward(self, state: State, model: nn.Module, clock: Clock) -> None:
         """Adds up SNIP's gradients in the scoring phase; zeros the gradients of masked weights in fine-tuning."""
         if clock.phase.name == "score":
-            before = state.gradients or {name: torch.zeros_like(w) for name, w in state.weights(model).items()}
-            grads = {name: w.grad for name, w in state.weights(model).items()}
-            state.gradients = {n: before[n] if g is None else before[n] + g for n, g in grads.items()}
+            weights = state.weights(model)
+            found = dict(state.gradients) or {name: torch.zeros_like(weight) for name, weight in weights.items()}
+            for name, weight in weights.items():
+                if weight.grad is not None:
+                    found[name] = found[name] + weight.grad
+            state.gradients = found
         elif clock.phase.name == "fine-tune":
             state.mask_gradients_(model)
 

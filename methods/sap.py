@@ -175,7 +175,9 @@ class Sap(Unstructured[State]):
                 f"each training needs a step, but got rounds={self.rounds} and {budget.steps} steps; "
                 "lower `rounds` or raise `epochs`"
             )
-        return Phase(f"round{index}", budget.share(index, self.rounds + 1)) if index <= self.rounds else None
+        if index > self.rounds:
+            return None
+        return Phase(f"round{index}", budget.share(index, self.rounds + 1))
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
         """Stores the early weights where `rewind` is "early"."""
@@ -218,7 +220,9 @@ class Sap(Unstructured[State]):
 
     def zeros_wanted(self, sizes: Sequence[int]) -> int | None:
         """The share `final` of all weights; without a target the index decides."""
-        return None if self.final is None else masks.to_drop(sizes, self.final, by_layer=False)
+        if self.final is None:
+            return None
+        return masks.to_drop(sizes, self.final, by_layer=False)
 
     def stats(self, state: State, model: nn.Module) -> Mapping[str, float]:
         """The number of prunings, the mean index before the last one, and the weights by which the target changed its count."""

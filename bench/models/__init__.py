@@ -1,4 +1,4 @@
-"""Models: every timm architecture by its name, and the CIFAR families of the papers in timm's own registry."""
+"""Models: timm's architectures by name, and the families of the pruning papers, entered into timm's registry."""
 
 from bench.models import cifar_resnet, cifar_vgg, cifar_wrn, lenet, sap_nets  # noqa: F401 - they register themselves
 from bench.models.factory import check, create, empty, families, input_size, names

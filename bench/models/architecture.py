@@ -1,10 +1,10 @@
-"""An architecture as text: a name of timm's registry, and arguments after a colon where it takes any.
+"""An architecture as text: a name in timm's registry, and arguments after a colon.
 
     cifar_resnet20
     cifar_resnet20:width=0.5
     test_resnet:channels=(16,24,24,48),drop_path_rate=0.1
 
-Values are Python literals (numbers, true or false, quoted text, tuples of those); JSON's words and lists do as well.
+Values are Python literals (numbers, True or False, quoted text, tuples of those); JSON's words and lists are accepted too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OURS = {
     **dict.fromkeys(("checkpoint_path", "cache_dir"), "`start` takes files of weights"),
     **dict.fromkeys(("features_only", "out_indices", "scriptable", "exportable", "no_jit"), "a classifier is trained"),
 }
-"""Arguments of `timm.create_model` that are no part of an architecture, and what decides instead."""
+"""Arguments of `timm.create_model` that are not part of an architecture, and what sets them instead."""
 
 WORDS = {"true": True, "false": False, "null": None, "none": None}
 
@@ -30,7 +30,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     """The name and the arguments of an architecture; lists become tuples.
 
     Raises:
-        BenchError: arguments that are not written name=value with literals, or that the suite sets itself.
+        BenchError: an argument is not written name=value with a literal, or is one that the suite sets.
     """
     name, colon, rest = text.partition(":")
     if not colon:
@@ -64,15 +64,21 @@ def _value(node: ast.expr) -> Any:
 
 
 def _flat(value: Any) -> list[Any]:
-    return [v for part in value for v in _flat(part)] if isinstance(value, tuple) else [value]
+    if isinstance(value, tuple):
+        return [v for part in value for v in _flat(part)]
+    return [value]
 
 
 def frozen(value: Any) -> Any:
-    """A value with tuples for lists, as JSON knows no tuples."""
-    return tuple(frozen(part) for part in value) if isinstance(value, (list, tuple)) else value
+    """The value with tuples in place of lists; JSON has no tuples."""
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(part) for part in value)
+    return value
 
 
 def spell(name: str, arguments: Mapping[str, Any]) -> str:
-    """The text that `parse` reads back."""
+    """The text of an architecture: the inverse of `parse`."""
+    if not arguments:
+        return name
     parts = (f"{key}={value!r}".replace(", ", ",") for key, value in arguments.items())
-    return f"{name}:{','.join(parts)}" if arguments else name
+    return f"{name}:{','.join(parts)}"

@@ -1,7 +1,7 @@
 """ResNet-20/32/44/56/110 for CIFAR (He, Zhang, Ren & Sun, 2016, arXiv:1512.03385, section 4.2).
 
 ``cifar_resnet20`` has the paper's shortcut A, without weights; ``cifar_resnet20b`` has shortcut B, a 1x1 projection.
-Between stages shortcut A ties channels by a padding that a dependency graph does not see: structured methods want B.
+Between stages, shortcut A couples channels by a padding that a dependency graph does not see: use B for structured methods.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bench.models.family import Classifier, register, scaled
 
 
 class PadShortcut(nn.Module):
-    """Shortcut A: every ``stride``-th pixel, and channels of zeros added, as many before as after."""
+    """Shortcut A: takes every ``stride``-th pixel and pads with channels of zeros, half before and half after."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class BasicBlock(nn.Module):
 class CifarResNet(Classifier):
     """A stem and three stages of ``blocks`` basic blocks each, 6 * blocks + 2 layers in all.
 
-    ``width`` scales the 16, 32 and 64 channels of the stages, each rounded for itself; ``projection`` chooses shortcut B.
+    ``width`` scales the 16, 32 and 64 channels of the stages, each rounded separately; ``projection`` chooses shortcut B.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """VGG-16 and VGG-19 with batch norm for CIFAR: configurations D and E of Simonyan & Zisserman (2015, arXiv:1409.1556).
 
-The three linear layers of the ImageNet model are one, 512 to the classes, as in the pruning papers (Li et al. 2017,
-arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519). Convolutions have no bias, since a batch norm follows each.
+One linear layer, from 512 features to the classes, replaces the three of the ImageNet model, as in the pruning papers (Li et
+al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519). Convolutions have no bias, since a batch norm follows each.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from bench.models.family import Classifier, register, scaled
 
 STAGES = ((64, 2, 2), (128, 2, 2), (256, 3, 4), (512, 3, 4), (512, 3, 4))
-"""Channels of each stage, and its convolutions in VGG-16 and VGG-19; a stage ends with a max-pooling by two."""
+"""Each stage's channels, and its numbers of convolutions in VGG-16 and VGG-19; a stage ends with a max-pooling by two."""
 
 
 class CifarVGG(Classifier):
-    """``depth`` 16 or 19; inputs of 32 pixels or more. ``width`` scales all channels."""
+    """VGG of ``depth`` 16 or 19, for inputs of 32 pixels or more. ``width`` scales all channels."""
 
     def __init__(self, depth: int, num_classes: int = 10, in_chans: int = 3, width: float = 1.0) -> None:
         super().__init__(scaled(STAGES[-1][0], width))

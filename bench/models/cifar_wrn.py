@@ -23,7 +23,9 @@ class PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y: Tensor = self.relu(self.bn1(x))
-        kept: Tensor = x if self.shortcut is None else self.shortcut(y)
+        kept = x
+        if self.shortcut is not None:
+            kept = self.shortcut(y)
         y = self.conv2(self.relu(self.bn2(self.conv1(y))))
         return y + kept
 

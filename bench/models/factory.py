@@ -1,6 +1,6 @@
-"""Models by name: timm's architectures and ours, initialised from an address, and rebuilt from a stored plan.
+"""Models by name: timm's architectures and ours, with initial weights drawn from a seed.
 
-``model`` is always the text of an architecture: a name, and arguments after a colon where it takes any.
+``model`` is always the text of an architecture (`bench.models.architecture`): a name, and arguments after a colon.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ from bench.seeds import address
 
 
 def names(pattern: str = "*") -> list[str]:
-    """All architectures, ours among them, whose name matches a shell pattern."""
+    """The architectures, ours included, whose names match a shell pattern."""
     found: list[str] = timm.list_models(pattern)
     return found
 
 
 def families() -> list[str]:
-    """The architectures that this project adds to timm's."""
+    """The architectures that this project adds to timm's registry."""
     found: list[str] = timm.list_models(module="family")
     return found
 
 
 def check(model: str) -> None:
-    """Refuse an unknown architecture, unknown weights after its dot, or arguments that it does not take, with the nearest
-    name. Only where there are arguments it is built, without storage."""
+    """Refuses an unknown architecture, unknown weights after its dot, and arguments that it does not take, each with the
+    nearest name. A model with arguments is built, on the meta device.
+
+    Raises:
+        BenchError: the model cannot be built.
+    """
     name, arguments = parse(model)
     architecture, dot, _ = name.partition(".")
     known = names()
@@ -51,7 +55,7 @@ def _check_arguments(model: str) -> None:
     shape = {"classes": sizes.PROBE[1], "channels": 3, "size": sizes.usual(model)}
     try:
         sizes.on_meta(model, **shape)
-    except Exception as error:  # timm tells what it cannot build by whatever the layer happens to raise
+    except Exception as error:  # an architecture that cannot be built raises whatever its layers raise
         known = set(inspect.signature(type(sizes.on_meta(name, **shape)).__init__).parameters) - {"self", *OURS}
         if isinstance(error, TypeError) and (unknown := sorted(arguments.keys() - known)):
             raise one_of(f"argument of {name}", unknown[0], known) from None
@@ -61,8 +65,8 @@ def _check_arguments(model: str) -> None:
 
 
 def input_size(model: str, *, channels: int, image_size: int, wanted_size: int = 0) -> int:
-    """The side in pixels of the images that a model is to be fed: ``wanted_size``, the user's wish, or where that is 0 the
-    task's own ``image_size`` or what the model needs. Raises `BenchError` where the model cannot process it."""
+    """The side in pixels of a model's input: ``wanted_size``, or where that is 0 the task's own ``image_size`` or the size that
+    the model needs. Raises `BenchError` where the model cannot process it."""
     if wanted_size:
         return sizes.wanted(model, channels, wanted_size)
     return sizes.input_size(model, channels, image_size)
@@ -80,11 +84,11 @@ def create(
 ) -> tuple[nn.Module, int]:
     """A model (fp32, on the CPU, in training mode) and its `input_size`.
 
-    Weights are drawn from (seed, "init"), whatever the global generators are, or are timm's where ``pretrained``.
+    Weights are drawn from the address (seed, "init"), independently of the global generators, or are timm's if ``pretrained``.
 
     Raises:
-        BenchError: unknown name, an input size that the model cannot process, no pretrained weights.
-        MissingData: pretrained weights that could not be fetched.
+        BenchError: the name is unknown, the model cannot process the input size, or timm has no weights for it.
+        MissingData: pretrained weights could not be fetched.
     """
     check(model)
     name, arguments = parse(model)
@@ -97,7 +101,7 @@ def create(
         try:
             return sizes.build(model, classes=classes, channels=channels, size=size, pretrained=True), size
         except Exception as error:  # the hub's client raises errors of several libraries
-            if arguments and isinstance(error, RuntimeError):  # what torch raises for weights of other shapes
+            if arguments and isinstance(error, RuntimeError):  # torch raises it for weights of other shapes
                 raise BenchError(
                     f"start=timm needs the shapes that timm trained, but {model} has others ({sizes.told(error)}); "
                     "leave the arguments out, or start from nothing"
@@ -109,5 +113,5 @@ def create(
 
 
 def empty(model: str, *, classes: int, channels: int, image_size: int) -> nn.Module:
-    """The architecture on the meta device, to be counted; ``image_size`` is its input size."""
+    """The architecture on the meta device, without values; ``image_size`` is its input size."""
     return sizes.on_meta(model, classes=classes, channels=channels, size=image_size)

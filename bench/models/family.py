@@ -1,4 +1,4 @@
-"""What our families share: timm's interface to a classifier, and their place in timm's registry."""
+"""The base of our families: timm's interface to a classifier, and registration in timm's registry."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ default_cfgs: dict[str, Any] = {}  # `register_model` looks for this name in the
 
 
 def scaled(channels: int, width: float) -> int:
-    """A number of channels times a width, to the nearest whole number (halves to the even one), and 1 at least."""
+    """The number of channels times a width, rounded to the nearest integer (halves to the even one), at least 1."""
     return max(1, round(channels * width))
 
 
 class Classifier(nn.Module, abc.ABC):
-    """A network that ends in one linear layer, named ``linear``, over ``num_features`` pooled features."""
+    """A network whose last layer is linear, named ``linear``, over ``num_features`` pooled features."""
 
     linear: nn.Module
 
@@ -28,7 +28,7 @@ class Classifier(nn.Module, abc.ABC):
 
     @staticmethod
     def initialise(module: nn.Module) -> None:
-        """Draw the weights of one layer: convolutions from N(0, 2 / fan out), linear ones as PyTorch does, biases 0.
+        """Draws the weights of one layer: convolutions from N(0, 2 / fan out), linear layers as PyTorch does, biases 0.
 
         As in wide residual networks (Zagoruyko & Komodakis 2016) and in the SAP code (Diao et al. 2023).
         """
@@ -38,7 +38,7 @@ class Classifier(nn.Module, abc.ABC):
             nn.init.zeros_(module.bias)
 
     def complete(self, num_classes: int) -> None:
-        """Initialise the layers and append the classifier: the last line of each constructor."""
+        """Initialises the layers and adds the classifier; each constructor calls it last."""
         self.apply(self.initialise)
         self.reset_classifier(num_classes)
 
@@ -56,10 +56,12 @@ class Classifier(nn.Module, abc.ABC):
         return self.linear
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh last layer for another number of classes, as in timm; 0 leaves the features."""
+        """Replaces the last layer for another number of classes, as in timm; 0 removes it."""
         weight = next(self.parameters())
         self.num_classes = num_classes
-        self.linear = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.linear = nn.Identity()
+        if num_classes:
+            self.linear = nn.Linear(self.num_features, num_classes)
         self.linear.apply(self.initialise).to(weight.device, weight.dtype)
 
 
@@ -72,12 +74,18 @@ def register(
     first_conv: str | None = None,
     **arguments: Any,
 ) -> None:
-    """Enter an architecture into timm's registry, once; ``fixed`` says that its weights depend on the input size.
+    """Enters an architecture into timm's registry, once.
 
-    ``input_size`` is (channels, height, width); ``arguments`` go to the class.
+    Args:
+        name: the architecture's name.
+        cls: its class.
+        input_size: channels, height and width.
+        fixed: whether the shapes of its weights depend on the input size.
+        first_conv: the name of its first layer.
+        arguments: arguments of the class.
     """
     if is_model_in_modules(name, __name__.rpartition(".")[2]):
-        return  # a module that is imported anew must not make timm warn
+        return  # timm would warn where the module is imported again
     cfg = {
         "input_size": input_size,
         "fixed_input_size": fixed,

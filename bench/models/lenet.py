@@ -1,4 +1,4 @@
-"""LeNet-300-100 (LeCun et al. 1998) and the LeNet-5 that Caffe ships, the pair of Han et al. (2015, arXiv:1506.02626).
+"""LeNet-300-100 (LeCun et al. 1998) and Caffe's LeNet-5, the two networks of Han et al. (2015, arXiv:1506.02626).
 
 Weights are drawn from Glorot's uniform distribution, biases are 0.
 """
@@ -14,7 +14,7 @@ from bench.models.family import Classifier, register, scaled
 
 
 def glorot(module: nn.Module) -> None:
-    """Uniform weights of variance 2 / (fan in + fan out), biases 0."""
+    """Draws uniform weights of variance 2 / (fan in + fan out); biases are 0."""
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
@@ -22,7 +22,7 @@ def glorot(module: nn.Module) -> None:
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width; one number stands for both, as in timm's ``img_size``."""
+    """Height and width; one number means both, as in timm's ``img_size``."""
     return (size, size) if isinstance(size, int) else size
 
 
@@ -51,8 +51,8 @@ class LeNet300(Classifier):
 class LeNet5(Classifier):
     """20 and 50 5x5 filters, 500 units: 430,500 weights and 580 biases on 28 x 28 grey pixels.
 
-    As in Caffe's `lenet.prototxt` each convolution is followed by a max-pooling by two and by no ReLU. ``width`` scales
-    filters and units.
+    As in Caffe's `lenet.prototxt`, a max-pooling by two follows each convolution, without a ReLU. ``width`` scales filters and
+    units.
     """
 
     initialise = staticmethod(glorot)

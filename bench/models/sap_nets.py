@@ -1,6 +1,6 @@
 """The plain CNN and MLP of the code of "Pruning Deep Neural Networks from a Sparsity Perspective" (Diao et al. 2023).
 
-As there: the convolutions have biases, and the average over all pixels takes the place of the fourth max-pooling.
+As in that code, the convolutions have biases, and an average over all pixels replaces the fourth max-pooling.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CHANNELS = (64, 128, 256, 512)
 
 
 class SapCNN(Classifier):
-    """Four times conv3-BN-ReLU with 64, 128, 256 and 512 channels, max-pooling between; inputs of 8 pixels or more.
+    """Four conv3-BN-ReLU with 64, 128, 256 and 512 channels, and max-pooling between them; inputs of 8 pixels or more.
 
     ``width`` scales all channels.
     """

@@ -1,4 +1,4 @@
-"""Initialisation from an address: timm's initialisers take no generator, so the global ones are lent and given back."""
+"""Seeded initialisation: timm's initialisers take no generator, so the global generators are seeded and then restored."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The CPU generators of torch, NumPy and Python seeded inside, and as they were afterwards.
+    """Seeds the CPU generators of torch, NumPy and Python, and restores them afterwards.
 
     timm itself uses torch's; models of other packages may use the others.
     """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is the global one that must be kept
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global generator must be restored
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU as well
         random.seed(seed)

@@ -1,6 +1,6 @@
-"""Smaller siblings: an architecture of the same family with about as many weights as are wanted.
+"""Smaller siblings: the architecture of the same family whose number of weights is nearest to a wanted number.
 
-Where the family takes a `width`, it is searched for in thousandths. Elsewhere the siblings are the architectures whose name
+Where the family takes a `width`, the width is searched in thousandths. Elsewhere the siblings are the architectures whose name
 differs in its sizes only, such as regnety_032 and regnety_008, or swin_small and swin_tiny.
 """
 
@@ -19,18 +19,18 @@ from bench.errors import BenchError
 from bench.models import factory, sizes
 from bench.models.architecture import parse, spell
 
-STEPS = 1000  # to a width of 1
+STEPS = 1000  # widths below 1 that are searched
 
 WORDS = {
     *("femto", "atto", "zepto", "pico", "nano", "mini", "xtiny", "tiny", "small", "medium", "base", "large", "huge"),
     *("xxs", "xs", "s", "m", "l", "xl", "xxl"),
 }
-NUMBER = re.compile(r"(?!patch|window)([a-z]*[a-uw-z])?\d+([a-z]?)")  # v1 and v2 are no sizes, but designs
+NUMBER = re.compile(r"(?!patch|window)([a-z]*[a-uw-z])?\d+([a-z]?)")  # v1 and v2 are designs, not sizes
 
 
 @dataclass(frozen=True)
 class Sibling:
-    """An architecture, and its convolution and linear weights."""
+    """An architecture and its number of convolution and linear weights."""
 
     model: str
     weights: int
@@ -38,22 +38,24 @@ class Sibling:
 
 @cache
 def count(model: str, classes: int, channels: int, image_size: int) -> int:
-    """The entries of all convolution and linear weights, the classifier's included; 0 where it cannot be built, or one of
-    them is empty."""
+    """The number of convolution and linear weights, the classifier's included; 0 where the model cannot be built, or where a
+    weight is empty."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch's word on empty tensors
+        with warnings.catch_warnings(action="ignore"):  # torch warns of empty tensors
             built = sizes.on_meta(model, classes=classes, channels=channels, size=image_size)
-    except Exception:  # too narrow, in whatever words
+    except Exception:  # a model that is too narrow raises whatever its layers raise
         return 0
     found = [weight.numel() for weight in masks.prunable(built, classifier=True).values()]
-    return sum(found) if all(found) else 0
+    if not all(found):
+        return 0
+    return sum(found)
 
 
 @cache
 def smaller(model: str, wanted: int, *, classes: int, channels: int, image_size: int) -> Sibling:
-    """The sibling with fewer weights whose number of them is nearest to ``wanted``, by its ratio.
+    """The sibling with fewer weights than ``model`` whose number of weights is nearest to ``wanted``, by its ratio.
 
-    It is fed the same images as ``model``: ``image_size`` is the side in pixels.
+    It gets the same images as ``model``; ``image_size`` is their side in pixels.
 
     Raises:
         BenchError: no sibling is known.
@@ -73,7 +75,7 @@ def smaller(model: str, wanted: int, *, classes: int, channels: int, image_size:
 
 
 def _widths(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:
-    """The model with the largest width that has no more weights than wanted, and with the next."""
+    """The model at the largest width with at most ``wanted`` weights, and at the next width."""
     name, arguments = parse(model)
 
     def at(step: int) -> str:
@@ -86,14 +88,14 @@ def _widths(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:
 
 
 def _named(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:
-    """The architectures whose name differs from the model's in its sizes."""
+    """The architectures whose name differs from the model's in its sizes only."""
     name, arguments = parse(model)
     own = name.partition(".")[0]
     return [spell(other, arguments) for other in factory.names() if other != own and alike(own, other)]
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether two names are the same, word by word, but for words that are sizes."""
+    """Whether two names are equal word by word, except for words that are sizes."""
     parts, others = one.split("_"), other.split("_")
     return len(parts) == len(others) and all(a == b or _sizes(a, b) for a, b in zip(parts, others, strict=True))
 

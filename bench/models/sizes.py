@@ -1,4 +1,4 @@
-"""Which input size an architecture is fed: the task's own where it can process it, else the smallest multiple."""
+"""The input size of an architecture: the task's own where the architecture can process it, else the next that works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.models.architecture import parse
 from bench.models.seeding import seeded
 
 PROBE = (2, 7)
-"""Images and classes of a trial pass; odd on purpose, so that nothing else has this shape by chance."""
+"""Images and classes of a test pass: unusual numbers, so that no other output has this shape by chance."""
 
 
 def _configuration(name: str) -> PretrainedCfg:
@@ -24,20 +24,22 @@ def _configuration(name: str) -> PretrainedCfg:
 
 
 def build(model: str, *, classes: int, channels: int, size: int, **more: Any) -> nn.Module:
-    """The architecture, with its own arguments; only those of a fixed input size are told it, as ``img_size``."""
+    """The architecture with its own arguments; an architecture of a fixed input size also gets ``img_size``."""
     name, arguments = parse(model)
-    fixed = {"img_size": size} if _configuration(name).fixed_input_size else {}
-    return width.build(name, {**arguments, "num_classes": classes, "in_chans": channels, **fixed, **more})
+    arguments = {**arguments, "num_classes": classes, "in_chans": channels}
+    if _configuration(name).fixed_input_size:
+        arguments["img_size"] = size
+    return width.build(name, arguments | more)
 
 
 def on_meta(model: str, *, classes: int, channels: int, size: int) -> nn.Module:
-    """The architecture without storage: shapes and counts, no values."""
+    """The architecture on the meta device: shapes without values."""
     with seeded(0), torch.device("meta"):
         return build(model, classes=classes, channels=channels, size=size)
 
 
 def usual(model: str) -> int:
-    """The side of the images that an architecture was made for."""
+    """The side of the images that an architecture was designed for."""
     return int(_configuration(parse(model)[0]).input_size[-1])
 
 
@@ -45,14 +47,14 @@ def usual(model: str) -> int:
 def refusal(name: str, channels: int, size: int) -> str | None:
     """Why an architecture cannot be trained on (channels, size, size) images, or None where it can.
 
-    It is built on the meta device and fed two images in training mode: shapes are checked, nothing is computed.
+    The architecture is built on the meta device and gets two images in training mode: this checks shapes only.
     """
     images, classes = PROBE
     try:
         with seeded(0), torch.no_grad():
             model = on_meta(name, classes=classes, channels=channels, size=size)
             found = model.train()(torch.empty(images, channels, size, size, device="meta"))
-    except Exception as error:  # timm and torch tell an impossible shape by whatever the layer happens to raise
+    except Exception as error:  # for an impossible shape, timm and torch raise whatever the layer raises
         return told(error)
     patch = _patch(model)
     if size % patch:
@@ -63,13 +65,15 @@ def refusal(name: str, channels: int, size: int) -> str | None:
 
 
 def _patch(model: nn.Module) -> int:
-    """The side of the patches that the first layer cuts; where they do not tile the image, timm drops what is over."""
+    """The side of the patches of the first layer, 1 where it has none; timm ignores pixels beyond the last whole patch."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return int(first.kernel_size[0]) if first is not None and first.kernel_size == first.stride else 1
+    if first is None or first.kernel_size != first.stride:
+        return 1
+    return int(first.kernel_size[0])
 
 
 def told(error: Exception) -> str:
-    """The kind of an error and its first sentence, on one line."""
+    """The class of an error and the first sentence of its message, on one line."""
     text = f"{type(error).__name__}: {error}".split("\n")[0].split(". ")[0]
     return text.rstrip(" .:")[:150]
 
@@ -78,10 +82,10 @@ def told(error: Exception) -> str:
 def input_size(name: str, channels: int, image_size: int) -> int:
     """The side of the square input, in pixels, for a task of ``image_size``.
 
-    Tries ``image_size``, its doubles below the size that the architecture was made for, and that size.
+    Tries ``image_size``, its doubles below the size that the architecture was designed for, and that size.
 
     Raises:
-        BenchError: where none of them works.
+        BenchError: the architecture can process none of them.
     """
     largest = usual(name)
     sizes = [image_size]
@@ -98,11 +102,11 @@ def input_size(name: str, channels: int, image_size: int) -> int:
 
 
 def wanted(name: str, channels: int, size: int) -> int:
-    """``size``, the user's wish, or a `BenchError` where the architecture cannot process it."""
+    """The wanted ``size``. Raises `BenchError` where the architecture cannot process it."""
     reason = refusal(name, channels, size)
     if reason is not None:
         raise BenchError(
             f"`image_size` must suit the model, but {name} cannot process {channels} x {size} x {size} ({reason}); "
-            f"set image_size=0 to have one chosen"
+            f"set image_size=0 to have a size chosen"
         )
     return size

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, nothing to unpickle, written atomically and loaded strictly."""
+"""Weights on disk: files of safetensors, written atomically and loaded strictly; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from bench import masks
 from bench.errors import BenchError, Corrupt, MissingData
 from bench.records.files import write_bytes
 
 OPTIONAL = "num_batches_tracked"
-"""The batch norms' counters, which older files lack; torch then leaves them as they are."""
+"""Counters of batch norms, which older files do not have; torch then leaves them unchanged."""
 
 
 def save_weights(model: nn.Module, path: Path | str) -> str:
-    """Write all parameters and buffers atomically; the SHA-256 of the file, in hex, which equal weights share."""
+    """Writes all parameters and buffers atomically; returns the file's SHA-256 in hex, equal for equal weights."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     data: bytes = safetensors.torch.save(state)
     write_bytes(Path(path), data)
@@ -25,12 +26,12 @@ def save_weights(model: nn.Module, path: Path | str) -> str:
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
-    """Load a file of safetensors into a model, in place; a file that does not fit leaves the model as it was.
+    """Loads a file of safetensors into a model, in place; a file that does not fit leaves the model unchanged.
 
     Raises:
-        MissingData: no such file.
-        Corrupt: not a whole file of safetensors.
-        BenchError: weights of another architecture, or of another number of classes.
+        MissingData: there is no such file.
+        Corrupt: the file is not a whole file of safetensors.
+        BenchError: the weights are those of another architecture, or of another number of classes.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -71,9 +72,6 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _classifier(model: nn.Module) -> set[str]:
-    """The names of the classifier's parameters, as timm's ``get_classifier`` tells them."""
-    get = getattr(model, "get_classifier", None)
-    head = get() if callable(get) else None
-    modules = head if isinstance(head, (list, tuple)) else [head]  # distilled models return two heads
-    own = {id(p) for m in modules if isinstance(m, nn.Module) for p in m.parameters()}
+    """The names of the classifier's parameters."""
+    own = {id(p) for m in masks.classifier_modules(model) for p in m.parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in own}

@@ -1,14 +1,14 @@
-"""One argument, ``width``, that makes many architectures narrower or wider: a factor on all numbers of channels.
+"""The argument ``width``, a factor on all numbers of channels, for our architectures and many of timm's.
 
-How they are rounded is each family's own:
+Each family rounds its numbers of channels in its own way:
 
     ours                          to whole channels
-    EfficientNets and MobileNets  as timm's width multiplier does: to multiples of 8, and some heads get no narrower
+    EfficientNets and MobileNets  as timm's width multiplier does: to multiples of 8; some heads keep their width
     ResNets                       to whole channels (whole groups, under a group norm); a plain stem stays 64 wide
     ConvNeXts                     to whole channels
-    vision transformers           the embedding, to multiples of its heads, of which there are as many as before
+    vision transformers           the embedding, to multiples of the number of heads, which stays
 
-None of this may change: stored models are rebuilt from their width.
+This must not change: stored models are rebuilt from their width.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ from bench.models.family import scaled
 from bench.models.seeding import seeded
 
 ROUNDING = ("timm.models.efficientnet", "timm.models.mobilenetv3")
-"""Modules whose functions fix the width multiplier in each architecture, and round all channels by `round_channels`."""
+"""Modules whose architectures have a fixed width multiplier, and round all channels by the function `round_channels`."""
 
 Channels = dict[str, tuple[tuple[int, ...] | int, int]]
-"""Arguments of an architecture that number channels: their values at width 1, and what they are multiples of."""
+"""Arguments of an architecture that are numbers of channels: their values at width 1, and the number they are multiples of."""
 
 
 def build(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """`timm.create_model`, with ``width`` for the families above; for others it is an argument like any other."""
+    """`timm.create_model`, with ``width`` for the families above; other architectures get it as an argument of their own.
+
+    Raises:
+        ValueError: the width is not a number above 0 and at most 100.
+    """
     if "width" not in arguments:
         return _create(name, arguments)
     rest, width = {key: value for key, value in arguments.items() if key != "width"}, arguments["width"]
@@ -58,9 +62,9 @@ def _create(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 @lru_cache(maxsize=64)
 def _scalable(name: str, arguments: tuple[tuple[str, Any], ...]) -> ModuleType | Channels | None:
-    """What a width scales: the channels that a module rounds, or arguments; None where it has no meaning of ours."""
+    """What a width scales: the channels that a module rounds, or arguments; None for an architecture of no family above."""
     if name.partition(".")[0].endswith("_pruned"):
-        return None  # timm cuts them to listed shapes, whatever was built
+        return None  # timm cuts these to listed shapes
     with seeded(0), torch.device("meta"):
         dense = _create(name, dict(arguments))
     if isinstance(dense, (EfficientNet, MobileNetV3)):
@@ -87,7 +91,7 @@ def _resnet(dense: ResNet) -> Channels:
 
 
 def _stages(dense: nn.Module) -> list[dict[str, Any]]:
-    """What timm says about the stages: channels ("num_chs") and name ("module") of each."""
+    """The facts of timm about the stages: channels ("num_chs") and name ("module") of each."""
     info: Any = dense.feature_info
     return list(info)
 
@@ -100,14 +104,16 @@ def _times(value: tuple[int, ...] | int, multiple: int, width: float) -> tuple[i
 
 @contextmanager
 def _multiplied(module: ModuleType, width: float) -> Iterator[None]:
-    """Inside, a module of timm's rounds channels as if its multiplier was ``width`` times what it is.
+    """Makes a module of timm round channels as if its multiplier were ``width`` times as large, inside the block.
 
-    Nothing that the architectures accept reaches that multiplier. Squeeze layers round without one and are left alone.
+    The architectures have no argument for that multiplier. Squeeze layers round without a multiplier and are unchanged.
     """
     plain = module.round_channels
 
     def wider(channels: float, multiplier: float | None = None, *rest: Any, **more: Any) -> Any:
-        return plain(channels, 1.0 if multiplier is None else multiplier * width, *rest, **more)
+        if multiplier is None:
+            return plain(channels, 1.0, *rest, **more)
+        return plain(channels, multiplier * width, *rest, **more)
 
     module.round_channels = wider  # type: ignore[attr-defined]
     try:

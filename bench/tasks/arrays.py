@@ -1,4 +1,4 @@
-"""Tasks that fit in memory: their images live on the device as bytes, and are augmented there a batch at a time."""
+"""Tasks that fit in memory: images are stored on the device as uint8, and augmented there batch by batch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Look:
-    """How a set's pixels are normalised (``mean`` and ``std`` per channel, of values 0 to 1) and augmented.
+    """How the images of a set are normalised (``mean`` and ``std`` per channel, of values 0 to 1) and augmented.
 
-    ``padding`` pixels are added on each side, mirrored at the edge if ``reflect`` and black otherwise, and a crop of
-    the native size is taken anywhere in them; ``mirror`` flips half of the images, where that keeps their class.
+    ``padding`` pixels are added on each side, reflected at the edge if ``reflect`` and black otherwise, and a random crop of
+    the native size is taken. ``mirror`` flips half of the images; set it only where a flip keeps the class.
     """
 
     mean: tuple[float, ...]
@@ -32,7 +32,7 @@ class Look:
 
 
 class Normalise:
-    """uint8 images (N, C, H, W) to normalised float32, of another size if need be, in a memory format."""
+    """Converts uint8 images (N, C, H, W) to normalised float32 in a memory format, resized where another size is asked for."""
 
     def __init__(
         self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, channels_last: bool
@@ -42,7 +42,7 @@ class Normalise:
         self._scale = 1 / (255 * torch.tensor(std, device=device)[:, None, None])
 
     def __call__(self, images: Tensor, size: int) -> Tensor:
-        """Float32 (N, C, size, size)."""
+        """The normalised images, float32 (N, C, size, size)."""
         self._fill(images.shape[1:])
         found = images.to(torch.float32, memory_format=self._format).sub_(self._mean).mul_(self._scale)
         if size != images.shape[-1]:
@@ -51,14 +51,14 @@ class Normalise:
         return found.contiguous(memory_format=self._format)
 
     def _fill(self, shape: torch.Size) -> None:
-        """Give the constants a whole image's layout: one long vector operation per image, six times as fast on a CPU."""
+        """Expands the constants to the layout of an image: one long vector operation per image, 6 times as fast on a CPU."""
         if self._mean.shape != shape:
             self._mean = self._mean.expand(1, *shape).contiguous(memory_format=self._format)[0]
             self._scale = self._scale.expand(1, *shape).contiguous(memory_format=self._format)[0]
 
 
 class ArrayTask(Task):
-    """A set in memory. The pixels of the test split are read when its gate is opened."""
+    """A task in memory. The test split's images are read when the test split is first opened."""
 
     def __init__(self, info: Info, look: Look, store: Store, device: torch.device) -> None:
         super().__init__(info, store.counts, store.digest)
@@ -97,10 +97,10 @@ class _InOrder:
 
 
 class ArrayBatches(Batches):
-    """Shuffled, cropped and mirrored batches, without host work or synchronisation inside an epoch.
+    """Shuffled, cropped and flipped batches, without work on the host or synchronisation within an epoch.
 
-    All crops of all images are one overlapping view of the padded set, so a batch of crops is a single gather whose
-    innermost copies are whole rows.
+    All crops of all images are one overlapping view of the padded images, so a batch of crops is a single gather that copies
+    whole rows.
     """
 
     def __init__(
@@ -117,12 +117,15 @@ class ArrayBatches(Batches):
         self._seed, self._size, self._channels_last = seed, image_size, channels_last
         self._batch = min(batch, len(split.labels))
         self.steps = len(split.labels) // self._batch
-        padded = _pad(split.images, look.padding, look.reflect) if look else split.images
+        padded = split.images
+        if look is not None:
+            padded = _pad(padded, look.padding, look.reflect)
         side = split.images.shape[1]
         if not channels_last:
             padded = padded.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
-        crops = padded.unfold(1, side, 1).unfold(2, side, 1)  # (N, 2p+1, 2p+1, C, S, S)
-        self._crops = crops.permute(0, 1, 2, 4, 5, 3) if channels_last else crops
+        self._crops = padded.unfold(1, side, 1).unfold(2, side, 1)  # (N, 2p+1, 2p+1, C, S, S)
+        if channels_last:
+            self._crops = self._crops.permute(0, 1, 2, 4, 5, 3)
 
     def epoch(self, index: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Batches.epoch`."""
@@ -140,7 +143,7 @@ class ArrayBatches(Batches):
             yield self._normalise(images, self._size), labels[at]
 
     def _draw(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Row and column of the crop, int64 (N,), and whether it is mirrored, bool (N,), in the epoch's order."""
+        """Row and column of the crop, int64 (N,), and whether it is flipped, bool (N,), in the epoch's order."""
         count, places = len(self._labels), self._crops.shape[1]
         draw = generator(self._seed, "augment", index)
         top, left = torch.randint(places, (2, count), generator=draw)
@@ -148,8 +151,8 @@ class ArrayBatches(Batches):
 
 
 def _pad(images: Tensor, p: int, reflect: bool) -> Tensor:
-    """Pad (N, H, W, C) to (N, H+2p, W+2p, C), with black or with a reflection that leaves the edge itself out, as
-    torch's `reflect` (which has no uint8 on CUDA, and an index would cost three times as much)."""
+    """Pads (N, H, W, C) to (N, H+2p, W+2p, C) with black, or with a reflection that does not repeat the edge, as torch's
+    `reflect` does. (That has no uint8 kernel on CUDA, and indexing costs three times as much.)"""
     count, height, width, channels = images.shape
     padded = images.new_zeros(count, height + 2 * p, width + 2 * p, channels)
     padded[:, p : p + height, p : p + width] = images

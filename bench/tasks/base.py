@@ -1,4 +1,4 @@
-"""What every task offers: images that are ready to train on, in three fixed splits, the test split behind a gate."""
+"""The interface of a task: batches to train on and three fixed splits. Each opening of the test split is counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Gated = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class Info:
-    """What can be known of a task without its images. ``image_size`` is the native height and width in pixels."""
+    """The facts about a task that are known without its images; ``image_size`` is the native height and width in pixels."""
 
     name: str
     classes: int
@@ -29,24 +29,24 @@ class Info:
 
 
 class Batches(abc.ABC):
-    """Training batches of one run. An epoch is a pure function of (seed, index): asked again, it is the same again."""
+    """The training batches of one run. An epoch is a pure function of (seed, index)."""
 
     steps: int
-    """Batches in an epoch: whole ones only, and at least one (a batch larger than the set is the whole set)."""
+    """The number of batches in an epoch; all have the full size, and there is at least one (at most as large as the set)."""
 
     @abc.abstractmethod
     def epoch(self, index: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of epoch ``index`` from batch ``skip`` on; skipped ones cost nothing.
+        """The batches of epoch ``index`` from batch ``skip`` on; skipped batches cost nothing.
 
         Images are float32 (N, C, S, S), normalised, on the device, in the memory format; labels are int64 (N,).
         """
 
 
 class Task(abc.ABC):
-    """A data set in three splits that depend on the task alone, never on the run.
+    """A data set in three splits, which depend on the task only, never on the run.
 
-    ``counts`` has the number of images by split; ``digest`` names the data in the provenance; ``opened`` says of each
-    opening of the test split when it was (time, in seconds since 1970) and by which process (its id).
+    ``counts`` is the number of images by split; ``digest`` identifies the data in a run's provenance; ``opened`` has the time
+    (seconds since 1970) and the process id of each opening of the test split.
     """
 
     def __init__(self, info: Info, counts: dict[str, int], digest: str) -> None:
@@ -55,7 +55,7 @@ class Task(abc.ABC):
 
     @property
     def openings(self) -> int:
-        """How often the test split was opened."""
+        """The number of openings of the test split."""
         return len(self.opened)
 
     @abc.abstractmethod
@@ -65,9 +65,9 @@ class Task(abc.ABC):
     def evaluation(
         self, split: Gated, *, batch: int, image_size: int, channels_last: bool
     ) -> Iterable[tuple[Tensor, Tensor]]:
-        """All images of a split in a fixed order, the last batch as small as it must be; iterate as often as you like.
+        """All images of a split in a fixed order, in batches as in `Batches.epoch`; the last batch may be smaller.
 
-        This is the gate of the test split: asking for "test" counts as one opening. Batches are as in `Batches.epoch`.
+        The result can be iterated several times. A call for "test" counts as one opening of the test split.
         """
         if split not in ("validation", "test"):
             raise one_of("split to evaluate on", split, ("validation", "test"))

@@ -1,4 +1,4 @@
-"""Decoded images on disk: one safetensors file per split, which says what it was made from and carries a checksum."""
+"""Decoded images on disk: one safetensors file per split, with the source that it was made from and a checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.records.files import write_bytes
 
-FORMAT = 1  # raise it when files made by older code must not be used any more
+FORMAT = 1  # increase it when files of older code must not be used any more
 SPLITS = ("train", "validation", "test")
 
 
@@ -27,11 +27,11 @@ class Split:
     labels: Tensor
 
     def at(self, positions: Tensor) -> Split:
-        """The images at given positions, in their order."""
+        """The images at the given positions, in that order."""
         return Split(self.images[positions], self.labels[positions])
 
     def to(self, device: torch.device) -> Split:
-        """The split on a device."""
+        """The split, on a device."""
         return Split(self.images.to(device), self.labels.to(device))
 
     def checksum(self) -> str:
@@ -42,17 +42,17 @@ class Split:
 
 
 class Store:
-    """The splits of one set in a folder of the cache, made anew whenever a file is missing, broken or of another source.
+    """The splits of one set in a folder of the cache; they are decoded again where a file is missing, corrupt or outdated.
 
     Args:
-        folder: where the files are.
-        source: changes when what the images were decoded from has changed.
+        folder: the folder of the files.
+        source: identifies the content that the images were decoded from; changes with it.
         make: decodes the three splits.
     """
 
     def __init__(self, folder: Path, source: str, make: Callable[[], Mapping[str, Split]]) -> None:
         self._folder, self._make = folder, make
-        self._fresh: dict[str, Split] = {}  # just decoded, and not to be read back the first time
+        self._fresh: dict[str, Split] = {}  # just decoded: the first read does not need the disk
         self._key = f"{FORMAT} {source}"
         headers = [self._header(split) for split in SPLITS]
         if None in headers:
@@ -63,7 +63,11 @@ class Store:
         self.digest = hashlib.sha256("".join(header["checksum"] for header in found).encode()).hexdigest()
 
     def read(self, split: str) -> Split:
-        """One split, its checksum verified."""
+        """One split; its checksum is verified.
+
+        Raises:
+            BenchError: a file that was just written cannot be read.
+        """
         found = self._fresh.pop(split, None) or self._read(split)
         if found is None:
             self._rebuild()

@@ -1,8 +1,9 @@
-"""Decoding image files: plain PNGs by torchvision's decoder in threads, everything else, and every doubt, by Pillow.
+"""Decoding of image files: plain PNGs by torchvision's decoder in threads, all other files by Pillow.
 
-A small PNG costs Pillow 135 microseconds, most of them under the interpreter's lock; torchvision's decoder takes half of
-that and lets go of the lock, so threads add up. For the PNGs that it is given here both decode the same pixels. Its
-Python function is deprecated since torchvision 0.29, so the operator is called; where that is gone, Pillow does it all.
+Pillow takes 135 microseconds for a small PNG, most of them under the interpreter's lock; torchvision's decoder takes half of
+that and releases the lock, so that threads run in parallel. Both decode the PNGs that torchvision is given here to the same
+pixels. The decoder's Python function is deprecated since torchvision 0.29, so its operator is called; where that is missing,
+Pillow decodes all files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, Corrupt
 
-CHUNK = 256  # images to one job
+CHUNK = 256  # images per call of a thread
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN = {"L": b"\x08\x00\x00\x00\x00", "RGB": b"\x08\x02\x00\x00\x00"}  # IHDR: 8 bits, grey or colour, not interlaced
 
@@ -31,29 +32,28 @@ def read_image(path: str, mode: str) -> Image.Image:
     """One image as Pillow's ``mode`` ("L" or "RGB").
 
     Raises:
-        Corrupt: names the file.
+        Corrupt: the file cannot be decoded; the message names it.
     """
     try:
         image = Image.open(io.BytesIO(Path(path).read_bytes()))  # from memory: a third less work than from the file
         image.load()
         return image if image.mode == mode else image.convert(mode)
     except Exception as error:  # Pillow's decoders raise almost anything on arbitrary bytes
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = (
-            "no image format that Pillow knows" if unknown else " ".join(str(error).split()) or type(error).__name__
-        )
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no image format that Pillow knows"
         raise Corrupt(f"image {path} cannot be decoded ({reason}); restore it from its source, or delete it") from None
 
 
 def decode(paths: Sequence[str], mode: str, size: int, progress: Callable[[int, int], None]) -> Tensor:
-    """Decode images of ``size`` by ``size`` pixels, on all cores.
+    """Decodes images of ``size`` by ``size`` pixels, on all cores.
 
     Returns:
         uint8 (N, size, size, C) with C = 1 for mode "L" and 3 for "RGB", in the order of ``paths``.
 
     Raises:
-        Corrupt: names the file that cannot be decoded.
-        BenchError: names the file of another size.
+        Corrupt: a file cannot be decoded; the message names it.
+        BenchError: an image has another size; the message names it.
     """
     images = torch.empty(len(paths), size, size, 1 if mode == "L" else 3, dtype=torch.uint8)
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
@@ -87,7 +87,7 @@ def _one(path: str, mode: str, size: int) -> Tensor:
 
 
 def _plain_png(path: str, mode: str) -> Tensor | None:
-    """The pixels of a PNG that holds just what is wanted; None for any other file, and for a broken one."""
+    """The pixels of a PNG of 8 bits in ``mode``'s channels, not interlaced; None for any other file and a corrupt one."""
     try:
         with open(path, "rb") as file:
             data = bytearray(file.read())

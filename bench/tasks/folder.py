@@ -1,4 +1,4 @@
-"""Tasks too large for memory: image folders, decoded and augmented by worker processes with timm's transforms."""
+"""Tasks too large for memory: image folders, decoded and augmented with timm's transforms by data-loader processes."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def folder_of(name: str) -> Path:
 
 
 def folder_info(name: str) -> Info:
-    """What ``folder:PATH`` holds; reads no image."""
+    """The facts about ``folder:PATH``; reads no image."""
     classes = len(class_names(folder_of(name) / "train"))
     return Info(name, classes, 3, IMAGE_SIZE, "image folder with {train,test} or {train,val}, timm's transforms")
 
 
 class FolderTask(Task):
-    """``PATH/{train,test}/<class>/<image>``, or ``{train,val}``, where val serves as the test split.
+    """``PATH/{train,test}/<class>/<image>``, or ``{train,val}``, where val is used as the test split.
 
-    A tenth of the training images, stratified, is the validation split. The digest is of names and sizes, since reading
-    a large set takes longer than a short run.
+    A tenth of the training images, stratified, is the validation split. The digest is computed from names and sizes, since
+    reading all images of a large set takes longer than a short run.
     """
 
     def __init__(self, name: str, device: torch.device, workers: int) -> None:
@@ -83,7 +83,7 @@ class FolderTask(Task):
 
 
 class FolderBatches(Batches):
-    """Shuffled batches, decoded and augmented by worker processes that live as long as this object."""
+    """Shuffled batches, decoded and augmented by data-loader processes that live as long as this object."""
 
     def __init__(self, images: _Images, finish: _Finish, batch: int, workers: int) -> None:
         self._images, self._finish = images, finish
@@ -114,7 +114,7 @@ class _InOrder:
 
 
 class _Finish:
-    """What the device does with a loaded batch; raises the error that a worker met."""
+    """Moves a loaded batch to the device and normalises it; raises the error of the process that loaded it."""
 
     def __init__(self, size: int, device: torch.device, channels_last: bool) -> None:
         self._normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD, device, channels_last)
@@ -129,7 +129,7 @@ class _Finish:
 
 @dataclass
 class _Plan:
-    """The batches to load, each a list of places; a loader with living workers reads it anew for each epoch."""
+    """The batches to load, each a list of places; a loader with persistent processes reads it again for each epoch."""
 
     batches: list[list[Place]] = field(default_factory=list)
 
@@ -141,7 +141,7 @@ class _Plan:
 
 
 class _Images(Dataset[Sample | Corrupt]):
-    """Decoded and transformed images. What is random in one depends on (seed, epoch, position), on no worker."""
+    """Decoded and transformed images. The augmentation depends on (seed, epoch, position), not on the loading process."""
 
     def __init__(self, files: list[tuple[str, int]], transform: Callable[[Image], np.ndarray], seed: int) -> None:
         self._files, self._transform, self.seed = files, transform, seed
@@ -154,17 +154,15 @@ class _Images(Dataset[Sample | Corrupt]):
         path, label = self._files[position]
         try:
             image = read_image(path, "RGB")
-        except (
-            Corrupt
-        ) as error:  # as a value: raised in a worker, it would come back wrapped in that process's traceback
-            return error
+        except Corrupt as error:
+            return error  # as a value: an exception would come back wrapped in the traceback of the loading process
         with _global_generators(address(self.seed, "augment", epoch, position)):
             return self._transform(image), label
 
 
 @contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
-    """Seed the generators that timm's and torchvision's transforms draw from, and put them back afterwards."""
+    """Seeds the generators that timm's and torchvision's transforms use, and restores them afterwards."""
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -178,10 +176,8 @@ def _global_generators(seed: int) -> Iterator[None]:
 
 
 def _transform(size: int, augment: bool) -> Callable[[Image], np.ndarray]:
-    """The transform of timm to uint8 (3, size, size): bytes travel from the workers, and the device normalises them."""
-    from timm.data.transforms_factory import (
-        create_transform,
-    )  # timm takes a second to import; small sets need none of it
+    """A transform of timm to uint8 (3, size, size); the device normalises the batches."""
+    from timm.data.transforms_factory import create_transform  # takes a second to import; sets in memory do not need it
 
     transform: Callable[[Image], np.ndarray] = create_transform(
         size, is_training=augment, interpolation=INTERPOLATION, crop_pct=CROP, use_prefetcher=True
@@ -211,5 +207,5 @@ def _loader(images: _Images, plan: _Plan, device: torch.device, workers: int, *,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
         persistent_workers=persistent,
-        generator=generator("loader"),  # it seeds the workers, whose own generators nothing uses
+        generator=generator("loader"),  # it seeds the loading processes, whose own generators are not used
     )

@@ -15,9 +15,9 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images below a folder with one sub-folder per class.
+    """The images below a folder that has one sub-folder per class; ``labels`` has the class of each of ``paths``.
 
-    ``digest`` hashes relative names and sizes; ``stamp`` also modification times, so it notices an edited file.
+    ``digest`` is a hash of relative names and sizes; ``stamp`` of modification times too, so it changes with an edited file.
     """
 
     classes: tuple[str, ...]
@@ -28,26 +28,36 @@ class Listing:
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """The names of the class folders in label order: sorted as text, but numbers by their value."""
+    """The names of the class folders in label order: sorted as text, but numbers by value.
+
+    Raises:
+        MissingData: there is no such folder, or it has no class folders.
+    """
     try:
         found = [e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingData(f"no folder {folder.resolve()}; it should hold one sub-folder of images per class") from None
+        raise MissingData(f"no folder {folder.resolve()}; it must have one sub-folder of images per class") from None
     if not found:
-        raise MissingData(f"{folder.resolve()} has no sub-folders; it should hold one of images per class")
-    return tuple(sorted(found, key=lambda name: (name.zfill(12) if name.isdecimal() else name, name)))
+        raise MissingData(f"{folder.resolve()} has no sub-folders; it must have one sub-folder of images per class")
+    return tuple(sorted(found, key=_label_order))
+
+
+def _label_order(name: str) -> tuple[str, str]:
+    if name.isdecimal():
+        return name.zfill(12), name
+    return name, name
 
 
 def scan(folder: Path, classes: Sequence[str] | None = None) -> Listing:
-    """List the images of each class, at any depth, sorted by name.
+    """Lists the images of each class, at any depth, sorted by name.
 
     Args:
-        folder: holds one sub-folder per class.
-        classes: the label order, where another split has fixed it; this folder may then lack some of them.
+        folder: has one sub-folder per class.
+        classes: the label order, where another split has fixed it; this folder may then lack some classes.
 
     Raises:
-        MissingData: where there is no folder, or a class without images.
-        BenchError: for a class folder that is not among ``classes``.
+        MissingData: there is no folder, or a class without images.
+        BenchError: a class folder is not among ``classes``.
     """
     own = class_names(folder)
     names = tuple(classes or own)

@@ -1,4 +1,4 @@
-"""Stratified splits that belong to a task: the same for every run and every user."""
+"""Stratified splits that depend on the task only: the same for every run and every user."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.seeds import generator
 
 
 def stratified(labels: Tensor, shares: Sequence[float], task: str) -> list[Tensor]:
-    """Cut a set into one part per share and a last part with the rest, each class by itself.
+    """Cuts a set into one part per share and a last part with the rest, each class separately.
 
     Args:
         labels: int64 (N,), the class of each image.
         shares: fractions of each class, rounded to whole images; each part gets at least one image of a class, as long
             as one is left for the rest.
-        task: its name; with the class it is the address of the random permutation.
+        task: the task's name; with the class it is the address of the random permutation.
 
     Returns:
         ``len(shares) + 1`` sorted int64 tensors of positions, disjoint, together all of ``range(N)``.
@@ -37,10 +37,10 @@ def stratified(labels: Tensor, shares: Sequence[float], task: str) -> list[Tenso
 
 
 def canonical(images: Tensor, labels: Tensor) -> Tensor:
-    """Positions that sort images by class and then by a hash of their pixels.
+    """Positions that sort images by class, then by a hash of their pixels.
 
-    File names and the order in an archive then do not matter: the same pictures give the same splits and the same
-    training batches, whether they came as an image folder or as torchvision's archive.
+    The splits and the training batches then do not depend on file names or on the order in an archive: an image folder and
+    torchvision's archive of the same images give the same task.
     """
     hashes = [hashlib.blake2b(image, digest_size=8).digest() for image in images.numpy()]
     keys = np.frombuffer(b"".join(hashes), dtype="<u8")

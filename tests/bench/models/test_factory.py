@@ -49,30 +49,6 @@ def test_global_generators_are_left_alone() -> None:
     assert before[1:] == after[1:]
 
 
-@pytest.mark.parametrize(
-    ("name", "image_size", "size"),
-    [
-        ("test_efficientnet", 32, 32),
-        ("test_resnet", 32, 32),
-        ("test_vit", 32, 32),
-        ("resnet18", 28, 28),
-        ("convnext_atto", 32, 32),
-        ("mobilenetv3_small_050", 32, 32),
-        ("mixer_s16_224", 32, 32),
-        ("vit_tiny_patch16_224", 32, 32),
-        ("vit_tiny_patch16_224", 28, 112),  # 28 and 56 are no multiples of the patch: pixels would be lost
-        ("swin_tiny_patch4_window7_224", 32, 32),
-        ("efficientformer_l1", 32, 224),  # works at the size that it was made for only
-        ("cifar_vgg16_bn", 28, 32),  # five poolings need 32 pixels
-        ("cifar_resnet20", 64, 64),
-        ("lenet5", 28, 28),
-        ("sap_mlp", 8, 8),
-    ],
-)
-def test_the_input_is_the_tasks_size_or_what_the_model_needs(name: str, image_size: int, size: int) -> None:
-    assert input_size(name, 3, image_size) == size
-
-
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext", "swin_tiny_patch4_window7_224"])
 def test_the_model_trains_on_the_size_found(name: str) -> None:
     model, size = make(name, channels=1, classes=4)
