@@ -64,7 +64,7 @@ docs: $(STAMP) ## a page for each method, from its docstring, fields and claims
 	@$(BIN)/bench docs $(ARGS)
 
 test: $(STAMP) ## the fast tests: no network, no GPU, no data
-	@$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup --durations=20 --durations-min=0.1 $(ARGS)
 
 test-slow: $(STAMP) ## tests that take longer: kills, servers, whole studies
 	@$(BIN)/python -m pytest -m slow $(ARGS)

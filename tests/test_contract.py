@@ -27,7 +27,7 @@ from bench.training.loop import Event, Stopped, Training, train
 from tests.toys import RECIPE, ToyNet, same, toy_batch, toy_training, weights
 
 NAMES = methods.names()
-STEPS = 37  # a prime: nothing divides the calendar evenly
+STEPS = 19  # a prime: nothing divides the calendar evenly
 
 
 def variants(name: str) -> Iterator[Method[Any]]:
@@ -45,22 +45,17 @@ def variants(name: str) -> Iterator[Method[Any]]:
                 yield variant
 
 
-def parameter(name: str, index: int, method: Method[Any]) -> Any:
-    """A variant as a parameter of a test; the tests of one share a worker, and so one training."""
-    return pytest.param(method, id=f"{name}-{index}", marks=pytest.mark.xdist_group(f"{name}-{index}"))
-
-
-ALL = [parameter(n, i, m) for n in NAMES for i, m in enumerate(variants(n))]
+ALL = [pytest.param(m, id=f"{n}-{i}") for n in NAMES for i, m in enumerate(variants(n))]
 DEFAULTS = [variant for variant in ALL if variant.id.endswith("-0")]
 
 
 def cuts(variant: Any) -> tuple[int, ...]:
     """Where a run is stopped: at many places for a method's defaults, at one for each variant."""
-    return (1, 7, 20, 36) if variant.id.endswith("-0") else (20,)
+    return (1, 7, 11, 18) if variant.id.endswith("-0") else (11,)
 
 
 def parameter_at(variant: Any, cut: int) -> Any:
-    return pytest.param(*variant.values, cut, id=f"{variant.id}-{cut}", marks=variant.marks)
+    return pytest.param(*variant.values, cut, id=f"{variant.id}-{cut}")
 
 
 TARGETED = [n for n in NAMES if methods.load(n).METHOD().wanted is not None]
@@ -88,6 +83,7 @@ class Trained:
 
 
 IMAGES, _ = toy_batch("outputs", size=16)
+SHAPE = (1, 1, 6, 6)
 
 
 @cache
@@ -151,7 +147,7 @@ def test_2_attach_keeps_the_function(method: Method[Any]) -> None:
 
 
 # Law 3
-@pytest.mark.parametrize("steps", [11, 37, 64])
+@pytest.mark.parametrize("steps", [11, 19, 40])
 @pytest.mark.parametrize("name", NAMES)
 def test_3_phases_spend_exactly_the_budget(name: str, steps: int) -> None:
     seen = list[Event]()
@@ -208,16 +204,15 @@ def test_7_finish_leaves_a_plain_model_with_the_same_outputs(method: Method[Any]
 # Law 8
 @pytest.mark.parametrize("name", TARGETED)
 def test_8_target_zero_is_dense_training_bit_for_bit(name: str) -> None:
-    dense = weights(train(toy_training(default("dense"), steps=STEPS)))
-    assert same(weights(train(toy_training(aimed(name, 0.0), steps=STEPS))), dense)
+    assert same(weights(train(toy_training(aimed(name, 0.0), steps=STEPS))), trained(default("dense")).weights)
 
 
 # Law 9
-@pytest.mark.parametrize("steps", [17, 37, 60])
+@pytest.mark.parametrize("steps", [17, 29, 41])
 @pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.9])
 @pytest.mark.parametrize("name", TARGETED)
 def test_9_what_was_asked_for_is_reached(name: str, sparsity: float, steps: int) -> None:
-    method, shape = aimed(name, sparsity), (1, 1, 6, 6)
+    method = aimed(name, sparsity)
     training = toy_training(method, steps=steps)
     try:
         model = train(training)
@@ -228,17 +223,22 @@ def test_9_what_was_asked_for_is_reached(name: str, sparsity: float, steps: int)
     facts, _ = measure.summary(
         model,
         prunable=method.prunable(model),
-        example_shape=shape,
+        example_shape=SHAPE,
         recipe=RECIPE,
         device=torch.device("cpu"),
         quick=True,
-        dense=measure.reference(ToyNet(), shape),
+        dense=dense_reference(),
     )
     got = attained(method, facts)
     assert got is not None
     layers = method.prunable(model).values()  # where each layer has its own share, each is exact to one weight
     exact = 0.5 * len(layers) / sum(w.numel() for w in layers)
     assert abs(got - sparsity) <= (max(method.tolerance, one_channel(training.state)) if training.kept else exact)
+
+
+@cache
+def dense_reference() -> Any:
+    return measure.reference(ToyNet(), SHAPE)
 
 
 def one_channel(state: Any) -> float:
@@ -256,7 +256,12 @@ def test_10_only_prunable_weights_are_zeroed(method: Method[Any]) -> None:
     assert set(method.prunable(model)) <= allowed
     values = dict(model.named_parameters())
     others = [n for n, p in values.items() if n not in allowed and n != "bn1.bias" and bool((p == 0).any())]
-    for name in others:  # a channel that could not leave and stays empty has neither weights nor bias
+    for name in others:  # a channel that could not leave and stays empty has neither weights nor bias, and nothing reads it
+        if name == "head.weight":
+            unread = (values[name] == 0).all(dim=0)
+            assert torch.equal((values[name] == 0).any(dim=0), unread)
+            assert not bool(values["fc.weight"][unread].any() or values["fc.bias"][unread].any())
+            continue
         layer, kind = name.rsplit(".", 1)
         assert kind == "bias"
         assert not bool(values[f"{layer}.weight"][values[name] == 0].any())

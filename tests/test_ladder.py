@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,15 @@ READERS = ("bench.records", "bench.errors", "bench.claims")
 """All that reports may import of the instrument."""
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """The line and the dotted name of everything that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -151,7 +158,7 @@ def test_no_unaddressed_randomness() -> None:
     samplers = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "rand_like", "randn_like", "normal"}
     wrong = []
     for path in [*files("methods"), *files("bench")]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             call = node.func if isinstance(node, ast.Call) else None
             if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name) and call.value.id == "torch":
                 given = {k.arg for k in node.keywords}  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ class ToyBatches:
             yield toy_batch(index, step)
 
 
+@cache
 def toy_batch(*where: object, size: int = 8) -> tuple[Tensor, Tensor]:
+    """The batch at an address. It is made once: nothing may change it in place."""
     source = generator("toy", *where)
     labels = torch.randint(0, 4, (size,), generator=source)
     images = 0.5 * torch.randn(size, 1, 6, 6, generator=source)

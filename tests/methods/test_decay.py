@@ -26,7 +26,7 @@ from methods._leaving import Channels, Leave, advance_, new_channels, release_, 
 from methods.decay import HOSTS, Decay, decayed_norm, resistance
 from tests.toys import ToyNet, same, toy_batch, toy_training, weights
 
-STEPS = 60
+STEPS = 37
 
 
 def draw(*where: object, shape: tuple[int, ...] = (5,)) -> Tensor:
@@ -217,7 +217,7 @@ def test_three_hosts_three_policies_meet_the_budget_and_resume(host: str, policy
         seen.append({**method.stats(training.state, training.model), "phase": event.phase})
 
     wanted = train(toy_training(method, steps=STEPS))
-    training = toy_training(method, steps=STEPS, folder=tmp_path, observers=[look], stop_at=30)
+    training = toy_training(method, steps=STEPS, folder=tmp_path, observers=[look], stop_at=19)
     with pytest.raises(Stopped):
         train(training)
     training = toy_training(method, steps=STEPS, folder=tmp_path, observers=[look])

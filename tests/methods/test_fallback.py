@@ -19,7 +19,7 @@ from bench.training.loop import Event, Stopped, Training, train
 from methods._structured import Structured
 from tests.toys import RECIPE, StuckNet, ToyNet, same, toy_batch, toy_training, weights
 
-STEPS = 37
+STEPS = 23
 EXAMPLE = (1, 1, 6, 6)
 NAMES = ("depgraph", "otov2", "gate_decorator", "decay")
 HOSTS = [methods.load("decay").METHOD(host=host) for host in NAMES[1:3]]
@@ -52,9 +52,17 @@ def stuck_training(method: Method[Any], **more: Any) -> Training:
 
 
 @cache
-def trained(method: Method[Any]) -> tuple[nn.Module, Training]:
-    training = stuck_training(method)
-    return train(training), training
+def trained(method: Method[Any]) -> tuple[nn.Module, Training, list[str]]:
+    """The finished model, its training, and where masks and weights did not agree after a step."""
+    wrong = list[str]()
+
+    def look(event: Event) -> None:
+        parameters = dict(training.model.named_parameters())
+        found = method.masks(training.state)
+        wrong.extend(n for n, mask in found.items() if not torch.equal(parameters[n] != 0, mask))
+
+    training = stuck_training(method, observers=[look])
+    return train(training), training, wrong
 
 
 def test_all_structured_methods_are_here() -> None:
@@ -106,7 +114,7 @@ def test_what_can_leave_is_removed_even_if_masking_is_allowed(method: Method[Any
 
 @pytest.mark.parametrize("method", MASKING)
 def test_masked_channels_are_labelled_and_the_model_stays_as_large(method: Method[Any]) -> None:
-    model, training = trained(method)
+    model, training, _ = trained(method)
     assert training.label == "masked channels"
     assert not training.kept
     assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in Stuck().named_parameters()}
@@ -118,7 +126,7 @@ def test_masked_channels_are_labelled_and_the_model_stays_as_large(method: Metho
 
 @pytest.mark.parametrize("method", MASKING)
 def test_what_was_asked_for_is_reached_by_masks(method: Method[Any]) -> None:
-    model, training = trained(method)
+    model, training, _ = trained(method)
     facts, _ = measure.summary(
         model,
         prunable=method.prunable(model),
@@ -138,23 +146,14 @@ def test_what_was_asked_for_is_reached_by_masks(method: Method[Any]) -> None:
 
 @pytest.mark.parametrize("method", MASKING)
 def test_masks_hold_after_every_step(method: Method[Any]) -> None:
-    wrong = list[str]()
-
-    def look(event: Event) -> None:
-        parameters = dict(training.model.named_parameters())
-        found = method.masks(training.state)
-        wrong.extend(n for n, mask in found.items() if not torch.equal(parameters[n] != 0, mask))
-
-    training = stuck_training(method, observers=[look])
-    model = train(training)
+    _, training, wrong = trained(method)
     assert not wrong
     assert method.masks(training.state)
-    assert same(weights(model), weights(trained(method)[0]))  # and the same seed gives the same weights
 
 
 @pytest.mark.parametrize("method", MASKING)
 def test_stopped_and_resumed_it_gives_the_same_weights(method: Method[Any], tmp_path: Path) -> None:
-    for cut in (20, 33):
+    for cut in (12, 20):
         folder = tmp_path / str(cut)
         with pytest.raises(Stopped):
             train(stuck_training(method, folder=folder, stop_at=cut))

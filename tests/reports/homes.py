@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,34 @@ def declaration(**changes: Any) -> dict[str, Any]:
     return {**declared, **changes}
 
 
+def shares(left: float, rounds: int) -> list[float]:
+    """The share of weights left after each round."""
+    return [left ** (i / max(1, rounds - 1)) for i in range(rounds)]
+
+
+@cache
+def curves(val: float, left: float, rounds: int) -> bytes:
+    """The parquet file of a run's curves: two epochs to a round."""
+    share = shares(left, rounds)
+    rows = [
+        {
+            **{
+                "step": 10 * (e + 1),
+                "epoch": float(e + 1),
+                "phase": f"round {e // 2}",
+                "time": 0,
+                "train/loss": 1.0 / (e + 1),
+            },
+            **{"val/top1": val * (1 - math.exp(-(e % 2 + 1) - e / 4)), "val/loss": 0.3, "lr": 0.1, "sparsity": 0.0},
+            **{"weights_left": share[e // 2], "seconds": float(e)},
+        }
+        for e in range(2 * rounds)
+    ]
+    file = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(file)
+    return file.getvalue()
+
+
 def write_run(
     home: Path,
     run: str,
@@ -76,7 +108,7 @@ def write_run(
 
     A model has 576 weights and 24 other parameters to a layer; the last layer is not prunable.
     """
-    folder, epochs = Folder(home).run(run), 2 * rounds
+    folder = Folder(home).run(run)
     metrics = {"val/top1": val, "val/loss": 0.3, "sparsity/prunable": 1 - left, "weights_left": left}
     metrics |= {"macs/fraction": left**0.7, "bytes/dense": 400_000, "bytes/compressed": 400_000 * left}
     metrics |= {} if test is None else {"test/top1": test}
@@ -97,7 +129,7 @@ def write_run(
         }
         for i in range(count)
     ]
-    share = [left ** (i / max(1, rounds - 1)) for i in range(rounds)]
+    share = shares(left, rounds)
     phases = [
         {
             **{"index": i, "name": f"round {i}", "step": 20 * (i + 1), "steps": 20, "val/loss": 0.3},
@@ -105,20 +137,6 @@ def write_run(
             "pq": [0.30, 0.25, 0.35, 0.10][i % 4],
         }
         for i in range(rounds)
-    ]
-    rows = [
-        {
-            **{
-                "step": 10 * (e + 1),
-                "epoch": float(e + 1),
-                "phase": f"round {e // 2}",
-                "time": 0,
-                "train/loss": 1.0 / (e + 1),
-            },
-            **{"val/top1": val * (1 - math.exp(-(e % 2 + 1) - e / 4)), "val/loss": 0.3, "lr": 0.1, "sparsity": 0.0},
-            **{"weights_left": share[e // 2], "seconds": float(e)},
-        }
-        for e in range(epochs)
     ]
     record = {
         **{"schema": SCHEMA, "protocol": "1", "id": run, "status": "finished", "reason": None, "run": {"model": model}},
@@ -129,11 +147,11 @@ def write_run(
             "phases": phases,
             "test_openings": int(test is not None),
         },
-        "cost": {"steps": 10 * epochs, "seconds": 12.5, "train_seconds": 10.0},
+        "cost": {"steps": 20 * rounds, "seconds": 12.5, "train_seconds": 10.0},
         **{"provenance": PROVENANCE, "attempts": []},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_parquet(folder / "curves.parquet")
+    (folder / "curves.parquet").write_bytes(curves(val, left, rounds))
     write_json(folder / "record.json", record)
 
 
@@ -149,8 +167,22 @@ def declare(home: Path, **changes: Any) -> dict[str, Any]:
     return declared
 
 
+MADE: dict[str, tempfile.TemporaryDirectory[str]] = {}
+
+
 def full(home: Path, *, trials: int = 8, seeds: tuple[int, ...] = SEEDS, **changes: Any) -> Path:
-    """A Pareto study of sap on two models: trials (number 3 fails), two finals each, dense controls."""
+    """A Pareto study of sap on two models: trials (number 3 fails), two finals each, dense controls.
+
+    Each is written once in a process, and copied from then on.
+    """
+    key = repr((trials, seeds, changes))
+    if key not in MADE:
+        MADE[key] = tempfile.TemporaryDirectory()
+        _full(Path(MADE[key].name), trials, seeds, changes)
+    return shutil.copytree(MADE[key].name, home, dirs_exist_ok=True)
+
+
+def _full(home: Path, trials: int, seeds: tuple[int, ...], changes: dict[str, Any]) -> None:
     declared, random = declare(home, **changes), np.random.default_rng(0)
     name = declared["name"]
     for model in declared["models"]:
@@ -173,7 +205,6 @@ def full(home: Path, *, trials: int = 8, seeds: tuple[int, ...] = SEEDS, **chang
             run = run_id(name, "baseline", f"dense/{model}", 0, seed)
             write_run(home, run, model=model, val=96 + shift, left=1.0, test=95 + shift, rounds=1)
             write_entry(home, name, "baseline", f"dense/{model}", 0, seed, params={})
-    return home
 
 
 Variant = tuple[str, str, str, dict[str, Any], dict[str, float]]

@@ -22,7 +22,6 @@ from reports.page import requested
 from tests.reports import homes
 from tests.reports.looking import Page
 
-pytestmark = pytest.mark.xdist_group("build")  # what all look at is built once
 EVIL = "<script>alert(1)</script>"
 FIGURES = [
     "accuracy-macs-left",
@@ -44,6 +43,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(home, tmp_path_factory.mktemp("out")).parent
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, but not written as PDF, SVG and PNG, for tests that look at none."""
+    monkeypatch.setattr("reports.build.render", lambda canvas: dict.fromkeys(("pdf", "svg", "png"), b""))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -101,6 +106,7 @@ def test_the_same_records_give_the_same_bytes(home: Path, out: Path, tmp_path: P
     assert digests(tmp_path / "again") == digests(out)
 
 
+@pytest.mark.usefixtures("unrendered")  # figures stand in the page as data of images, where nothing runs
 def test_what_comes_from_records_cannot_run(tmp_path: Path) -> None:
     model, name = f"m{EVIL}", "pareto-evil"
     cells = {f"sap/{model}": {"method": "sap", "model": model, "target": None, "space": {}, "importances": {}}}
@@ -135,6 +141,7 @@ def test_a_study_that_has_only_begun(tmp_path: Path) -> None:
     assert "No trial has a result yet." in text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_fewer_records_give_an_honest_report(tmp_path: Path) -> None:
     text = build(homes.full(tmp_path, trials=4, seeds=(), models=["test_vit"]), tmp_path / "out").read_text()
     assert "There are no finals yet" in text

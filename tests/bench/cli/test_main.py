@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,8 +169,9 @@ def records(home: Path) -> dict[str, dict[str, object]]:
 
 
 def test_a_study_from_nothing_then_again_computes_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The second time in this process, and there the report is made, with figures that are drawn and not written."""
     words = (
         "study",
         "gradual",
@@ -184,19 +186,24 @@ def test_a_study_from_nothing_then_again_computes_nothing(
         "2",
     )
     seeds = ("--final-seeds", "1000")
-    out = finish(start(*words, *seeds))
     home = Home()
+    home.path.mkdir(parents=True)
+    shutil.copy(made_store, home.path / "mlflow.db")
+    out = finish(start(*words, *seeds, "--no-report"))
     made = records(home.path)
     assert len(made) == 4  # two trials, a final, a dense control
     assert sorted(r["test_openings"] for r in made.values()) == [0, 0, 1, 1]  # type: ignore[type-var]
     (name,) = home.records.studies()
     assert home.records.study(name).finished
-    assert (home.report / "index.html").exists()
-    for promise in ("MLflow UI: ", "best configurations: ", "report: "):
+    for promise in ("MLflow UI: ", "best configurations: "):
         assert promise in out
     before = {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")}
-    assert bench(*words, *seeds, "--no-track", "--no-report", monkeypatch=monkeypatch) == 0
-    assert "nothing was run again" in capsys.readouterr().out
+    monkeypatch.setattr("reports.build.render", lambda canvas: dict.fromkeys(("pdf", "svg", "png"), b""))
+    assert bench(*words, *seeds, "--no-track", monkeypatch=monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert "nothing was run again" in out
+    assert "report: " in out
+    assert (home.report / "index.html").exists()
     assert {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")} == before
 
 

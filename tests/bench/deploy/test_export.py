@@ -89,6 +89,7 @@ def told(*words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return err
 
 
+@pytest.mark.slow
 def test_a_new_process_loads_the_model_with_the_same_outputs(made: tuple[Path, nn.Module], tmp_path: Path) -> None:
     folder, model = made
     images = batch(folder)
@@ -251,7 +252,8 @@ def test_an_unknown_run_is_told(
 def test_plan_and_weights_are_enough(folder: Path, made: tuple[Path, nn.Module]) -> None:
     (folder / "record.json").unlink()
     images = batch(folder)
-    assert torch.equal(bench.load(folder)(images), made[1](images))
+    assert sum(p.numel() for p in made[1].parameters()) < 300_000  # of 373,370: it is physically smaller
+    assert digest(bench.load(folder)(images)) == digest(made[1](images))
 
 
 def test_load_says_what_the_model_is_and_how_to_have_it(

@@ -14,7 +14,7 @@ from bench.run import Run, new_run
 from bench.training.execute import execute, load_model
 from bench.training.outcome import best
 
-TINY = ("model=test_resnet", "epochs=0.5", "batch=256", "lr=0.05")
+TINY = ("model=test_resnet", "image_size=16", "epochs=0.5", "batch=256", "lr=0.05")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.toys import RECIPE, StuckNet, ToyNet, replace_recipe, same, toy_train
 NAMES = methods.names()
 STEPS, LATER = 37, 11  # round(0.3 * 37)
 CASES = [
-    pytest.param(name, kind, id=f"{name}-{kind}", marks=pytest.mark.xdist_group(f"recovery-{name}-{kind}"))
+    pytest.param(name, kind, id=f"{name}-{kind}")
     for name in NAMES
     for kind in (KINDS if name in ("gradual", "depgraph") else ("weights",))
 ]

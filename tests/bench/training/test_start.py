@@ -19,7 +19,7 @@ from bench.study.controls import NAMES, OTHER, derive
 from bench.training.execute import execute, load_model
 from tests.toys import same, weights
 
-TINY = ("model=test_resnet", "epochs=0.5", "batch=256", "lr=0.05")
+TINY = ("model=test_resnet", "image_size=16", "epochs=0.5", "batch=256", "lr=0.05")
 
 
 @pytest.fixture(scope="module")
