@@ -58,7 +58,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def timed_briefly() -> Iterator[None]:
-    """Runs time ten forward passes, the fewest there are, and not as many as fit into 0.3 seconds (but for the timer's test)."""
+    """Times ten forward passes of a finished model, not as many as fit into 0.3 seconds (the timer's own test aside)."""
     from bench import measure  # here, as below
 
     with pytest.MonkeyPatch.context() as patch:

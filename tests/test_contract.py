@@ -256,7 +256,9 @@ def test_10_only_prunable_weights_are_zeroed(method: Method[Any]) -> None:
     assert set(method.prunable(model)) <= allowed
     values = dict(model.named_parameters())
     others = [n for n, p in values.items() if n not in allowed and n != "bn1.bias" and bool((p == 0).any())]
-    for name in others:  # a channel that could not leave and stays empty has neither weights nor bias, and nothing reads it
+    for (
+        name
+    ) in others:  # a channel that could not leave and stays empty has neither weights nor bias, and nothing reads it
         if name == "head.weight":
             unread = (values[name] == 0).all(dim=0)
             assert torch.equal((values[name] == 0).any(dim=0), unread)
