@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
-ADDRESSES = ("BENCH_OPTUNA", "BENCH_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+ADDRESSES = ("BENCH_OPTUNA", "BENCH_REMOTE", "BENCH_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 """Environment variables whose URL may hold a password."""
 
 SECRETS = (

@@ -30,7 +30,7 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "results"))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    for name in ("MLFLOW_TRACKING_URI", "BENCH_OPTUNA", "BENCH_STORE"):
+    for name in ("MLFLOW_TRACKING_URI", "BENCH_OPTUNA", "BENCH_REMOTE", "BENCH_STORE"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

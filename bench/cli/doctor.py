@@ -55,8 +55,8 @@ def _places(home: Home) -> list[tuple[str, str]]:
         ("MLflow", home.tracking_uri),
         ("Optuna", home.storage or "a journal file in each study's folder"),
     ]
-    if home.store:
-        found.append(("remote", home.store))
+    if home.remote_url:
+        found.append(("remote", home.remote_url))
     return found
 
 

@@ -22,7 +22,7 @@ Studies = Annotated[list[str] | None, typer.Argument(help="names of studies; non
 
 
 def push_command(studies: Studies = None) -> None:
-    """Send to the remote (BENCH_STORE) what it lacks of this home: records, models, and checkpoints of unfinished runs."""
+    """Send to the remote (BENCH_REMOTE) what it lacks of this home: records, models, and checkpoints of unfinished runs."""
     home, remote = Home(), _remote()
     records = home.records
     for name in set(studies or ()) - set(records.studies()):
@@ -43,7 +43,7 @@ def pull_command(
     studies: Studies = None,
     weights: Annotated[bool, typer.Option("--weights", help="fetch the finished models too")] = False,
 ) -> None:
-    """Fetch from the remote (BENCH_STORE) what this home lacks: studies, records and curves."""
+    """Fetch from the remote (BENCH_REMOTE) what this home lacks: studies, records and curves."""
     home, remote = Home(), _remote()
     with console.status(f"fetching from {escape(remote.name)}"):
         new = remote.pull(home.path, tuple(studies or ()), weights=weights)
@@ -72,5 +72,5 @@ def folder(text: str, *, weights: bool = False) -> Iterator[Path | None]:
 def _remote() -> RemoteHome:
     remote = Home().remote
     if remote is None:
-        raise BenchError("BENCH_STORE names the remote, but it is not set; set it to a URL such as s3://bucket/prefix")
+        raise BenchError("BENCH_REMOTE names the remote, but it is not set; set it to a URL such as s3://bucket/prefix")
     return remote

@@ -112,7 +112,7 @@ def find(run: str | Path) -> Path:
     if not Path(run).expanduser().is_dir():
         raise MissingData(
             f"a run is named by its id or its folder, but {str(run)!r} is no folder and none of the "
-            f"{len(records.run_ids())} runs in {records.home}; `bench run` prints the id, $BENCH_HOME says where runs are"
+            f"{len(records.run_ids())} runs in {records.path}; `bench run` prints the id, $BENCH_HOME says where runs are"
         )
     return Path(run).expanduser()
 

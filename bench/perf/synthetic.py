@@ -92,7 +92,7 @@ class Maker:
                 self.curves[run] = _longer(self.templates.curves(run))
         if len(self.records) < 2:
             raise MissingData(
-                f"made-up runs are made of real ones, but {self.templates.home} has no study with finished runs of a method "
+                f"made-up runs are made of real ones, but {self.templates.path} has no study with finished runs of a method "
                 "and of its dense control; give a folder of results that has"
             )
         self.declared = self.templates.study(names[0])

@@ -68,7 +68,7 @@ def export(folder: Folder, out: Path, studies: Sequence[str] = ()) -> int:
         rows += [_of_loose(folder, run) for run in loose]
     if not rows:
         raise MissingData(
-            f"there must be something to export, but {folder.home} has no entries and no runs; run something first"
+            f"there must be something to export, but {folder.path} has no entries and no runs; run something first"
         )
     studies_json = {name: clean(study.to_json()) for name, study in declared.items()}
     metadata = {"schema": str(VERSION), "records": str(SCHEMA), "studies": json.dumps(studies_json)}

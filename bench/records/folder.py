@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Folder:
-    """The records below one folder: runs and studies."""
+    """The records of runs and studies below one folder, a home's or a copy's."""
 
-    home: Path
+    path: Path
 
     def run(self, run_id: str) -> Path:
-        """The folder of a run."""
-        return self.home / "runs" / run_id
+        """The folder of a run, whether it exists or not."""
+        return self.path / "runs" / run_id
 
     def record(self, run_id: str) -> RunRecord | None:
         """The record of a run that has ended, or None."""
@@ -63,23 +63,23 @@ class Folder:
 
     def run_ids(self) -> list[str]:
         """All runs with a folder, finished or not, sorted."""
-        return sorted(p.name for p in (self.home / "runs").glob("*") if p.is_dir())
+        return sorted(p.name for p in (self.path / "runs").glob("*") if p.is_dir())
 
     def studies(self) -> list[str]:
         """The names of all studies, sorted."""
-        return sorted(p.parent.name for p in (self.home / "studies").glob("*/study.json"))
+        return sorted(p.parent.name for p in (self.path / "studies").glob("*/study.json"))
 
     def study(self, name: str) -> StudyRecord:
         """The declaration of a study."""
-        return reading.read(StudyRecord, self.home / "studies" / name / "study.json")
+        return reading.read(StudyRecord, self.path / "studies" / name / "study.json")
 
     def write_study(self, study: StudyRecord) -> None:
         """Write or replace the declaration of a study."""
-        reading.write(self.home / "studies" / study.name / "study.json", study)
+        reading.write(self.path / "studies" / study.name / "study.json", study)
 
     def entries(self, study: str) -> Iterator[Entry]:
         """Trials, finals and baselines of a study, sorted by name."""
-        for path in sorted((self.home / "studies" / study / "entries").glob("*.json")):
+        for path in sorted((self.path / "studies" / study / "entries").glob("*.json")):
             yield reading.read(Entry, path)
 
     def write_entry(self, study: str, entry: Entry) -> None:
@@ -92,7 +92,7 @@ class Folder:
 
     def entry_file(self, study: str, entry: Entry) -> Path:
         """The file of an entry."""
-        return self.home / "studies" / study / "entries" / f"{entry.name}.json"
+        return self.path / "studies" / study / "entries" / f"{entry.name}.json"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Where things are: what runs make, and where data sets lie. Both can be moved by environment variables."""
+"""The home: the folder of everything that runs make, and the addresses of data sets, the remote and the stores."""
 
 from __future__ import annotations
 
@@ -12,57 +12,69 @@ from bench.records.folder import Folder
 if TYPE_CHECKING:
     from bench.records.remote_home import RemoteHome
 
+REMOTE, REMOTE_BEFORE = "BENCH_REMOTE", "BENCH_STORE"
+"""The environment variable that names the remote, and its name in earlier versions, which is still read."""
+
 
 def _path(variable: str, default: str) -> Path:
     return Path(os.environ.get(variable) or default).expanduser().absolute()
 
 
+def _remote_url() -> str:
+    return os.environ.get(REMOTE) or os.environ.get(REMOTE_BEFORE) or ""
+
+
 @dataclass(frozen=True)
 class Home:
-    """``path`` holds everything that runs make (`$BENCH_HOME`, default ./results), ``data`` the data sets
-    (`$BENCH_DATA`, default ./data), and ``store`` is what workers share whose homes are their own (`$BENCH_STORE`, default
-    nothing: then the home is all there is)."""
+    """Where things are. Environment variables move them.
+
+    Attributes:
+        path: the folder of everything that runs make (`$BENCH_HOME`, default ./results).
+        data: the folder of data sets (`$BENCH_DATA`, default ./data).
+        remote_url: the remote, through which workers share records whose homes are their own: a URL of fsspec
+            (`$BENCH_REMOTE`, formerly `$BENCH_STORE`; default "": there is none). It may hold a password.
+    """
 
     path: Path = field(default_factory=lambda: _path("BENCH_HOME", "results"))
     data: Path = field(default_factory=lambda: _path("BENCH_DATA", "data"))
-    store: str = field(default_factory=lambda: os.environ.get("BENCH_STORE", ""), repr=False)  # may hold a password
+    remote_url: str = field(default_factory=_remote_url, repr=False)
 
     @property
     def records(self) -> Folder:
-        """Records of runs and studies."""
+        """The records of runs and studies."""
         return Folder(self.path)
 
     @property
     def cache(self) -> Path:
-        """Decoded images."""
+        """The folder of decoded images."""
         return self.path / "cache"
 
     @property
     def report(self) -> Path:
-        """Figures, tables and the page."""
+        """The folder of figures, tables and the page."""
         return self.path / "report"
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow: `$MLFLOW_TRACKING_URI`, or a SQLite file here."""
+        """The address of MLflow's store: `$MLFLOW_TRACKING_URI`, or a SQLite file in the home."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
 
     @property
     def artifacts(self) -> Path | None:
-        """Where an MLflow store in a SQLite file keeps its artifacts: beside it. None for a server, which knows itself."""
+        """The folder of MLflow's artifacts, beside its SQLite file; None with a server, which has its own."""
         path = self.tracking_uri.removeprefix("sqlite:///")
         return Path(path).parent / "mlartifacts" if path != self.tracking_uri else None
 
     @property
     def storage(self) -> str | None:
-        """Optuna: `$BENCH_OPTUNA` (a database URL); None is a journal file in each study's folder, the default."""
+        """The URL of Optuna's storage (`$BENCH_OPTUNA`); None is a journal file in the folder of each study, the default."""
         return os.environ.get("BENCH_OPTUNA") or None
 
     @property
     def remote(self) -> RemoteHome | None:
-        """The shared store, at a URL of fsspec; None where there is none."""
-        if not self.store:
+        """The remote home at `remote_url`; None where there is none."""
+        if not self.remote_url:
             return None
         from bench.records.remote_home import RemoteHome  # here, because most homes need none
 
-        return RemoteHome(self.store)
+        return RemoteHome(self.remote_url)

@@ -166,7 +166,7 @@ def _is_new_study(folder: Folder, name: str, declared: StudyRecord, entries: Seq
 def _taken(what: str, folder: Folder) -> BenchError:
     return BenchError(
         f"records that are here are never overwritten, but {what}; import into a home of its own, such as "
-        f"BENCH_HOME={folder.home}-imported"
+        f"BENCH_HOME={folder.path}-imported"
     )
 
 

@@ -1,7 +1,7 @@
-"""A folder in any store that fsspec knows, in a few words: list, read, write, remove. Writing is atomic, errors are one line.
+"""A folder at a URL of fsspec: list, read, write and remove files. Writing is atomic; errors are one line.
 
-An object store puts a file as a whole or not at all. Anywhere else (a mounted folder, SFTP) a file is sent under another name
-and then renamed, so that nobody reads half of one.
+An object store writes a file as a whole or not at all. Elsewhere (a mounted folder, SFTP) a file is sent under a temporary
+name and then renamed, so that nobody reads an incomplete one.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from typing import Any
 from bench.environment import mask_secrets
 from bench.errors import BenchError
 
-WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "memory"}  # put a file as a whole
-_REFUSALS = ("Credential", "Authentication", "BadHostKey")  # in the names of what libraries raise
+WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "memory"}  # protocols that write whole files
+_REFUSALS = ("Credential", "Authentication", "BadHostKey")  # parts of the names of errors about access
 
 
 class Away(BenchError):
-    """The shared store does not answer now; it may later."""
+    """The remote does not answer now; it may answer later."""
 
 
 class Remote:
-    """The folder at a URL of fsspec. It is opened when it is first needed, and anew after each failure.
+    """A folder at a URL of fsspec. It is opened at the first access, and again after each failure.
 
-    Raises:
-        Away: it does not answer, or its bucket or folder is not there, as with a disk that is not mounted.
-        BenchError: nothing opens such a URL, a package for it is missing, or it does not let us in.
+    Every method raises:
+        Away: the remote does not answer, or its bucket or folder is missing (a disk that is not mounted).
+        BenchError: fsspec cannot open the URL, a package for it is missing, or access is denied.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.name = mask_secrets(url)  # what may be shown
-        self.whole = False  # whether it puts files as a whole; known once it is open
+        self.name = mask_secrets(url)  # may be shown
+        self.whole = False  # whether it writes files as a whole; known once it is open
         self._fs: Any = None
         self._root = ""
 
     def sizes(self, where: str) -> dict[str, int]:
-        """The files right in a folder, with their sizes in bytes."""
+        """The sizes in bytes of the files of a folder, by name; subfolders are left out."""
         return {_name(info): int(info["size"] or 0) for info in self._list(where) if info["type"] == "file"}
 
     def folders(self, where: str) -> list[str]:
-        """The folders right in a folder, sorted."""
+        """The names of the subfolders of a folder, sorted; hidden ones are left out."""
         found = (_name(info) for info in self._list(where) if info["type"] == "directory")
         return sorted(name for name in found if name and not name.startswith("."))
 
     def read(self, where: str) -> bytes | None:
-        """What is in a file; None where there is none."""
+        """The content of a file; None if there is no such file."""
         with self._open() as fs:
             try:
                 return bytes(fs.cat_file(self._path(where)))
@@ -77,12 +77,12 @@ class Remote:
                 raise
 
     def remove(self, where: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with self._open() as fs, contextlib.suppress(FileNotFoundError):
             fs.rm_file(self._path(where))
 
     def open(self) -> Any:
-        """The file system of fsspec."""
+        """The file system of fsspec, opened on first use."""
         if self._fs is None:
             from fsspec.core import url_to_fs
 
@@ -90,7 +90,7 @@ class Remote:
                 fs, self._root = url_to_fs(self.url)
             except (ImportError, ValueError) as error:
                 raise BenchError(
-                    f"the shared store must have a URL that fsspec can open, but {self.name} is none "
+                    f"the URL of a remote must be one that fsspec can open, but {self.name} is not "
                     f"({mask_secrets(str(error))}); write one such as s3://bucket/prefix, and for s3 "
                     "`pip install 'prunebench[store]'`"
                 ) from None
@@ -100,7 +100,7 @@ class Remote:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:
-        """The file system; whatever goes wrong with it is told in one line."""
+        """The file system; turns every error that it raises into one line."""
         try:
             yield self.open()
         except BenchError:
@@ -109,13 +109,13 @@ class Remote:
             why = mask_secrets(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
             if isinstance(error, PermissionError) or any(word in type(error).__name__ for word in _REFUSALS):
                 raise BenchError(
-                    f"the shared store must let us in, but {self.name} does not ({why}); check the account and its rights"
+                    f"the remote must give access, but {self.name} denies it ({why}); check the account and its rights"
                 ) from None
             if self._fs is not None:
-                type(self._fs).clear_instance_cache()  # a broken connection is not taken up again
+                type(self._fs).clear_instance_cache()  # do not use a broken connection again
                 self._fs = None
             raise Away(
-                f"the shared store must answer, but {self.name} does not ({why}); start it, or unset BENCH_STORE"
+                f"the remote must answer, but {self.name} does not ({why}); start it, or unset BENCH_REMOTE"
             ) from None
 
     def _path(self, where: str) -> str:
@@ -131,10 +131,10 @@ class Remote:
                 return []
 
     def _require(self, fs: Any) -> None:
-        """A disk that is not mounted is no empty one, nor is a bucket that nobody has made."""
+        """Raise an error for a missing bucket or folder, so that a disk that is not mounted does not count as empty."""
         base = self._root.partition("/")[0] if self.whole else self._root
         if base and not fs.exists(base):
-            raise FileNotFoundError(f"there is no {base}: mount it, or make it once")
+            raise FileNotFoundError(f"there is no {base}: mount it, or create it")
 
 
 def _name(info: Mapping[str, Any]) -> str:

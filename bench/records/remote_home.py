@@ -1,15 +1,15 @@
-"""The remote home: records and checkpoints that workers share whose homes are their own, in any store that fsspec knows.
+"""The remote home: records and checkpoints at a URL of fsspec, shared by workers whose homes are their own.
 
-`$BENCH_STORE` names it (s3://bucket/prefix, gs://bucket, sftp://host/folder, file:///mnt/lab; credentials and addresses come
-from where fsspec's implementation of each takes them). It is laid out as a home is, see `bench.record`:
+`$BENCH_REMOTE` is its URL (s3://bucket/prefix, gs://bucket, sftp://host/folder, file:///mnt/lab). Credentials come from where
+fsspec's implementation for the protocol takes them. It has the layout of a home (`bench.records.folder`):
 
-    runs/<id>/   what a run is resumed from while it goes on: run.json, attempts.json, curves.jsonl, its last two checkpoints;
-                 once it has ended: curves.parquet, plan.json, model.safetensors, speed.json and, written last, record.json
+    runs/<id>/   of an unfinished run, what it is resumed from: run.json, attempts.json, curves.jsonl, the last two checkpoints;
+                 of a finished run: curves.parquet, plan.json, model.safetensors, speed.json and, written last, record.json
     studies/<study>/   study.json, entries/<entry>.json
 
-A finished record, here or there, is not replaced. What comes from the store is JSON, parquet, safetensors or a checkpoint,
-whose checksum is verified and of which only tensors and plain values are ever loaded (`bench.records.run_folder`):
-nothing is unpickled.
+A finished record is never replaced, neither in the home nor in the remote. Files from the remote are JSON, parquet, safetensors
+or checkpoints. The checksum of a checkpoint is verified, and only tensors and plain values are loaded from it
+(`bench.records.run_folder`): nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -31,22 +31,25 @@ from bench.records.run_record import RunRecord
 from bench.records.study_record import ENDED, Entry
 
 WEIGHTS, CURVES = "model.safetensors", "curves.jsonl"
-BEFORE = ("run.json", ATTEMPTS, CURVES)  # of a run that goes on
-AFTER = ("curves.parquet", "plan.json", "speed.json")  # of one that has ended, besides its weights
-SAME_SIZE = (RECORD, WEIGHTS, "speed.json")  # may be another file and as large
-AT_ONCE = 16  # requests to an object store
+BEFORE = ("run.json", ATTEMPTS, CURVES)  # files of an unfinished run
+AFTER = ("curves.parquet", "plan.json", "speed.json")  # files of a run that has ended, besides its weights
+SAME_SIZE = (RECORD, WEIGHTS, "speed.json")  # files whose content may change while their size stays
+AT_ONCE = 16  # simultaneous requests to an object store
 
 
 class RemoteHome(Remote):
-    """The shared store at a URL; for what it raises see `Remote`."""
+    """The records in a remote. Its methods raise what those of `Remote` raise."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._sent: dict[Path, tuple[int, int]] = {}
 
     def push_run(self, folder: Path) -> bool:
-        """Send what is new of a run, its record last; returns whether anything was. Nothing is sent of a run that has ended
-        there, or is further there; of one that has ended, what only a resume needed is removed there."""
+        """Send the new files of a run, its record last; returns whether there were any.
+
+        Nothing is sent if the run has ended in the remote, or has a later checkpoint there. Once the run has ended, the files
+        that only a resume needs are removed from the remote.
+        """
         where, run = f"runs/{folder.name}", RunFolder(folder)
         there, ended, newest = self.sizes(where), finished(folder), [p.name for p in run.checkpoints()[-1:]]
         if not (newest or (folder / RECORD).exists()):
@@ -64,12 +67,15 @@ class RemoteHome(Remote):
         return bool(sent)
 
     def push_runs(self, folders: Sequence[Path]) -> int:
-        """Send what is new of some runs; returns of how many there was something."""
+        """Send the new files of some runs; returns the number of runs that had any."""
         return self._each(self.push_run, folders)
 
     def pull_run(self, home: Path, run_id: str, *, weights: bool = False) -> bool:
-        """Fetch what a home lacks of a run or has older; returns whether there was any. A finished record comes with its
-        weights, if they are asked for; of a run that goes on the newest checkpoint that is whole does."""
+        """Fetch the files of a run that are missing or older in a home; returns whether there were any.
+
+        Of a finished run the record is fetched, with its weights if ``weights``; of an unfinished one the newest checkpoint
+        whose checksum holds.
+        """
         return self._pull_run(Folder(home).run(run_id), weights=weights, resume=True)
 
     def has_record(self, run_id: str) -> bool:
@@ -85,16 +91,16 @@ class RemoteHome(Remote):
         self.remove(f"studies/{study}/entries/{entry.name}.json")
 
     def push_study(self, home: Path, study: str) -> int:
-        """Send the declaration of a study and its entries, but nothing that goes on here and has ended there; returns how
-        many files were sent."""
+        """Send the declaration of a study and its entries; returns the number of files sent. A file that says "running" here
+        and "finished" or "failed" there is not sent."""
         folder, there = home / "studies" / study, self.sizes(f"studies/{study}/entries")
         entries = sorted((folder / "entries").glob("*.json"))
         new = [path for path in entries if there.get(path.name) != path.stat().st_size]
         return self._each(lambda path: self._offer(path, str(path.relative_to(home))), [folder / "study.json", *new])
 
     def pull(self, home: Path, studies: Sequence[str] = (), *, weights: bool = False) -> int:
-        """Fetch all that a report needs of some studies (none: of all, and of all other runs); returns how many runs were new
-        or newer."""
+        """Fetch what a report needs of some studies, or of all studies and all other runs; returns the number of runs that
+        were new or newer."""
         known, records = self.folders("studies"), Folder(home)
         for study in known:
             if not studies or study in studies:
@@ -104,7 +110,7 @@ class RemoteHome(Remote):
                     *(f"{below}/{n}" for n in self.sizes(below) if n.endswith(".json")),
                 ]
                 self._each(lambda where: self._take(home / where, where), files)
-        named = {e.run for study in studies for e in records.entries(study)}
+        named = {entry.run for study in studies for entry in records.entries(study) if entry.run}
         runs = sorted(run for run in named if Path(run).name == run) if studies else self.folders("runs")
         return self._each(lambda run: self._pull_run(records.run(run), weights=weights, resume=False), runs)
 
@@ -121,7 +127,7 @@ class RemoteHome(Remote):
         return (resume and self._pull_checkpoint(folder, there)) or bool(larger)
 
     def _pull_record(self, folder: Path, there: Iterable[str], weights: bool) -> bool:
-        """All of a finished run, its record last; then, as where it ended, what only a resume needed is removed."""
+        """Fetch a finished run, its record last, and remove the files here that only a resume needs."""
         where, wanted = f"runs/{folder.name}", ["run.json", *AFTER, *([WEIGHTS] if weights else []), RECORD]
         files = {name: self.read(f"{where}/{name}") for name in wanted if name in there}
         digest = self._record(where, files[RECORD]).weights_sha256
@@ -136,7 +142,7 @@ class RemoteHome(Remote):
         return True
 
     def _pull_checkpoint(self, folder: Path, there: Iterable[str]) -> bool:
-        """The newest checkpoint that is whole and newer than those that are here."""
+        """Fetch the newest checkpoint whose checksum holds, if it is newer than those here; returns whether there was one."""
         here = [path.name for path in RunFolder(folder).checkpoints()[-1:]]
         for name in reversed(_checkpoints(there)):
             if [name] > here and (data := self.read(f"runs/{folder.name}/{name}")) and checked(data) is not None:
@@ -145,7 +151,7 @@ class RemoteHome(Remote):
         return False
 
     def _stands(self, folder: Path, there: Mapping[str, int]) -> bool:
-        """Whether a finished record is there, with weights if there are any here."""
+        """Whether the remote has the finished record, and the weights if they are here."""
         if RECORD not in there or (WEIGHTS not in there and (folder / WEIGHTS).exists()):
             return False
         same = finished(folder) and there[RECORD] == _size(folder / RECORD)
@@ -159,7 +165,7 @@ class RemoteHome(Remote):
         return reading.parse(RunRecord, data or b"", f"{self.name}/{where}/{RECORD}")
 
     def _send(self, path: Path, where: str, size: int | None) -> bool:
-        """Send a file that is not there as it is here; one that has just been removed here is not sent."""
+        """Send a file if the remote does not have the same; returns whether it was sent. A missing file is skipped."""
         try:
             stat = path.stat()
             stamp = stat.st_size, stat.st_mtime_ns
@@ -187,7 +193,7 @@ class RemoteHome(Remote):
         return True
 
     def _each(self, act: Callable[[Any], bool], items: Sequence[Any]) -> int:
-        """How many of some actions came to something; many at once where the store is made for it."""
+        """Apply an action to each item and count those that return true; in parallel on an object store."""
         with self._open():
             pass
         with ThreadPoolExecutor(AT_ONCE if self.whole else 1) as threads:
@@ -195,7 +201,7 @@ class RemoteHome(Remote):
 
 
 def finished(folder: Path) -> bool:
-    """Whether a run has a finished record here."""
+    """Whether a run has a finished record in its folder."""
     record = RunFolder(folder).record()
     return record is not None and record.finished
 
@@ -214,7 +220,7 @@ def _keep(path: Path, data: bytes | None) -> None:
 
 
 def _over(data: bytes) -> bool:
-    """Whether a study, or an entry, has ended."""
+    """Whether the state in a study.json or in an entry is final."""
     return _parsed("a study", data).get("state") in ENDED
 
 

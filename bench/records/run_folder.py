@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its curves while it goes on, its checkpoints, and the finished model."""
+"""The folder of one run: its lock, its curves, its checkpoints, its failed attempts and its record."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
-import torch
 
 from bench.errors import Corrupt, Held
 from bench.records import reading
@@ -36,7 +33,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run: one process computes it. The system lets go when the process dies, however it dies."""
+        """Lock the run, so that one process computes it. The system releases the lock when the process ends."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
             try:
@@ -50,7 +47,7 @@ class RunFolder:
 
     @property
     def busy(self) -> bool:
-        """Whether some process holds the run now."""
+        """Whether a process holds the lock."""
         try:
             with (self.path / ".lock").open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -65,7 +62,7 @@ class RunFolder:
         return reading.read_if_there(RunRecord, self.path / RECORD)
 
     def append_row(self, row: Mapping[str, Any]) -> None:
-        """Add a row to the curves; it is on disk when this returns. A line that a kill cut short is closed off first."""
+        """Add a row to the curves; it is on disk when this returns. An incomplete last line, left by a kill, is ended first."""
         path = self.path / "curves.jsonl"
         with path.open("ab+") as file:
             if file.tell():
@@ -81,7 +78,9 @@ class RunFolder:
         return read_rows(self.path / "curves.jsonl")
 
     def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint with its checksum, atomically, and forget all but the last two."""
+        """Write a checkpoint with its checksum, atomically, and remove all but the last `KEPT`."""
+        import torch  # here, as in `_plain`, because who only reads records needs no torch
+
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         payload = buffer.getvalue()
@@ -95,10 +94,10 @@ class RunFolder:
         return sorted(self.path.glob("checkpoint-*.pt"))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint whose checksum holds, on the CPU; broken ones are removed. None where there is none.
+        """The newest checkpoint whose checksum holds, on the CPU; None if there is none. Broken ones are removed.
 
         Raises:
-            Corrupt: it holds something else than tensors and plain values, which nobody loads: it may come from elsewhere.
+            Corrupt: it holds other objects than tensors and plain values, which are never loaded: others may have written it.
         """
         for path in reversed(self.checkpoints()):
             if (payload := checked(path.read_bytes())) is not None:
@@ -117,7 +116,9 @@ class RunFolder:
         return tuple(reading.from_json(Attempt, one, str(path)) for one in found)
 
     def close(self, record: RunRecord) -> None:
-        """End the run: curves as a table, then the record, last; then what only a resume needed is removed."""
+        """End the run: write the curves as parquet, then the record; then remove the files that only a resume needs."""
+        import pandas as pd  # here, because who only reads records needs no pandas
+
         rows = self.rows()
         if rows:
             table = io.BytesIO()
@@ -130,17 +131,19 @@ class RunFolder:
 
 
 def checked(data: bytes) -> bytes | None:
-    """What a file of a checkpoint holds, still packed; None if its checksum does not hold."""
+    """The serialised state in a checkpoint file; None if its checksum does not hold."""
     head, _, payload = data.partition(b"\n")
     return payload if head == _MAGIC + hashlib.sha256(payload).hexdigest().encode() else None
 
 
 def _plain(payload: bytes, path: Path) -> dict[str, Any]:
+    import torch
+
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError):
         raise Corrupt(
             f"a checkpoint holds tensors and plain values, but {path} holds something else and was not loaded; find out who "
-            "wrote it, and remove it here and in the shared store"
+            "wrote it, and remove it here and in the remote"
         ) from None
     return state

@@ -1,8 +1,8 @@
-"""A run that is shared: begun with what the remote home has of it, sent to it at each checkpoint, and at the end
-with its record.
+"""Sharing a run through the remote while it is computed: fetched at the start, sent at each checkpoint and at the end.
 
-Training waits for none of it but the beginning and the end: a thread sends what is newest. What could not be sent is sent with
-the next checkpoint; at the end a store that is away is waited for, though not forever, as the record is complete here.
+Training waits for the remote at the start and at the end only: a thread sends the newest checkpoint. Files that could not be
+sent are sent with the next checkpoint. At the end, a remote that does not answer is tried again for `PATIENCE` seconds; the
+record is complete in the home by then.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from bench.records.remote import Away
 from bench.records.remote_home import RemoteHome, finished
 from bench.records.run_folder import RunFolder
 
-LOOK = 1.0  # seconds between two looks for a new checkpoint
-PATIENCE = 300.0  # seconds that a store which is away is waited for, at the beginning and at the end of a run
+LOOK = 1.0  # seconds between two checks for a new checkpoint
+PATIENCE = 300.0  # seconds for which a remote that does not answer is tried again, at the start and at the end of a run
 _Value = TypeVar("_Value")
 
 
 @contextlib.contextmanager
 def shared(remote: RemoteHome, folder: Path, *, weights: bool) -> Iterator[None]:
-    """Around the computing of a run: what another worker did of it is fetched first (its weights too, if they are wanted, of
-    one that has ended), and each checkpoint and the end are sent.
+    """Share a run for as long as the context lasts: fetch what another worker computed of it, then send each checkpoint and
+    the end. ``weights``: of a run that has ended, fetch the weights too.
 
     Raises:
-        BenchError: the store is away for longer than `PATIENCE`, or lets us in at no time.
+        BenchError: the remote does not answer for longer than `PATIENCE`, or denies access.
     """
     patiently(lambda: remote.pull_run(folder.parent.parent, folder.name, weights=weights))
     over = threading.Event()
@@ -42,7 +42,7 @@ def shared(remote: RemoteHome, folder: Path, *, weights: bool) -> Iterator[None]
     except BaseException:
         over.set()
         thread.join()
-        offer(remote, folder)  # perhaps a last checkpoint; who is asked to stop cannot wait
+        offer(remote, folder)  # a last checkpoint, if there is one; without waiting, as the process is asked to stop
         raise
     over.set()
     thread.join()
@@ -55,7 +55,8 @@ def shared(remote: RemoteHome, folder: Path, *, weights: bool) -> Iterator[None]
 
 
 def patiently(act: Callable[[], _Value]) -> _Value:
-    """Try again while the store is away, at longer and longer intervals, for `PATIENCE` seconds; say so once."""
+    """The result of ``act``, which is tried again while the remote does not answer: at growing intervals, for `PATIENCE`
+    seconds. The first failure is printed."""
     until, wait, told = time.monotonic() + PATIENCE, 1.0, False
     while True:
         try:
@@ -71,18 +72,18 @@ def patiently(act: Callable[[], _Value]) -> _Value:
 
 
 def offer(remote: RemoteHome, folder: Path, *, quiet: bool = False) -> bool:
-    """Send what is new of a run, if the store answers; returns whether it does, and says so where it does not."""
+    """Send what is new of a run; returns whether the remote took it. A failure is printed, unless ``quiet``."""
     try:
         remote.push_run(folder)
     except BenchError as error:
         if not quiet:
-            print(f"{error}; what is new of {folder.name} is sent later", file=sys.stderr, flush=True)
+            print(f"{error}; the new files of {folder.name} are sent later", file=sys.stderr, flush=True)
         return False
     return True
 
 
 def _follow(remote: RemoteHome, folder: Path, over: threading.Event) -> None:
-    """Send each new checkpoint, or the newest of several."""
+    """Send the newest checkpoint whenever there is a new one."""
     seen, answers = list[Path](), True
     while not over.wait(LOOK):
         newest = RunFolder(folder).checkpoints()[-1:]

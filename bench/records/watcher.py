@@ -1,6 +1,6 @@
-"""Which entries of a study there is something to do about: those written since the last look, and those that have not ended.
+"""Finds the entries of a study that were written since the last look, and those that have not ended.
 
-A view that is kept up for days looks every few seconds; what has ended long ago must not be read again each time.
+A view in MLflow is updated every few seconds, for days: entries that ended long ago are not read again each time.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from bench.records.folder import Folder
 from bench.records.run_record import RUNNING, RunSpec
 from bench.records.study_record import LOOSE_RUN, Entry
 
-LOOSE = "runs"  # stands for the runs that belong to no study
+LOOSE = "runs"  # the name under which runs of no study are shown
 Stamp = tuple[int, int, int]
 
 
 @dataclass
 class EntryWatcher:
-    """Looks at the entries of one study, or at the runs of none (`LOOSE`), again and again.
+    """Reads the entries of one study, or the runs of no study (`LOOSE`), repeatedly.
 
-    ``names`` are those of all entries at the last look, with the run of each.
+    ``names`` maps the names of all entries at the last look to the ids of their runs.
     """
 
     records: Folder
@@ -39,10 +39,10 @@ class EntryWatcher:
     _folder: tuple[Stamp | None, bool] = (None, False)
 
     def look(self, *, closely: bool = False) -> list[Entry]:
-        """The entries that were written since the last look, and all that have not ended, by name.
+        """The entries that were written since the last look, and all that have not ended, sorted by name.
 
-        A file counts as written when its stamp differs; an entry's is replaced as a whole, so that a new one has another
-        inode. Where the folder itself has the stamp that it had at two looks, no file is looked at, unless ``closely``.
+        A file counts as written when its time, inode or size differs (entries are replaced as a whole, so a new one has
+        another inode). If the folder itself was unchanged at the last two looks, no file is checked, unless ``closely``.
         """
         self._folder = (None, False) if closely else self._folder
         fresh = dict[str, Entry]()
@@ -55,14 +55,14 @@ class EntryWatcher:
         return [found[name] for name in sorted(found)]
 
     def _written(self) -> Iterator[tuple[str, Entry]]:
-        folder = self.records.home / "studies" / self.study / "entries"
+        folder = self.records.path / "studies" / self.study / "entries"
         now, same = _stamp(folder), self._folder[0]
         if now is None or self._folder == (now, True):
             return
         with os.scandir(folder) as files:
             stamps = {file.name: _stamp(file) for file in files if file.name.endswith(".json")}
         yield from self._news({name: stamp for name, stamp in stamps.items() if stamp}, folder)
-        self._folder = now, now == same  # once may be chance: file systems' clocks are coarse
+        self._folder = now, now == same  # twice, as the time stamps of file systems are coarse
 
     def _news(self, stamps: dict[str, Stamp], folder: Path) -> Iterator[tuple[str, Entry]]:
         for file in self._stamps.keys() - stamps.keys():
@@ -79,9 +79,9 @@ class EntryWatcher:
     def _loose(self) -> Iterator[tuple[str, Entry]]:
         """Runs that no study lists (made by `bench run`), as entries."""
         for study in self.records.studies():
-            looker = self._listed.setdefault(study, EntryWatcher(self.records, study))
-            looker.look()
-        listed = {run for looker in self._listed.values() for run in looker.names.values()}
+            watcher = self._listed.setdefault(study, EntryWatcher(self.records, study))
+            watcher.look()
+        listed = {run for watcher in self._listed.values() for run in watcher.names.values()}
         for run in self.records.run_ids():
             record = _stamp(self.records.run(run) / "record.json") or (0, 0, 0)
             if run in listed or (run in self._stamps and self._stamps[run] == record):
@@ -92,7 +92,7 @@ class EntryWatcher:
 
 
 def _stamp(path: Path | os.DirEntry[str]) -> Stamp | None:
-    """What differs when a file was replaced, or a name in a folder; None where it is not there (any more)."""
+    """Time, inode and size of a file, which differ once it is replaced; None if it does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:

@@ -23,7 +23,7 @@ from bench.records.run_record import Attempt
 from bench.run import Run
 from bench.scheduler.failures import CRASHED, DISK_FULL, ELSEWHERE, HUNG, REFUSED, describe_exit, retry
 from bench.scheduler.trial_process import Options, work
-from bench.training.execute import failed
+from bench.training.recording import failed
 
 LISTEN = 0.5  # seconds that `Pool.poll` waits for messages
 STOPPING = 20.0  # seconds for a process to write its checkpoint before it is killed

@@ -224,7 +224,7 @@ def serve(config: WorkerConfig, say: Callable[[str], None] = print) -> int:
 
 def journal(records: Folder, study: str) -> Path:
     """The file that is a study's storage where there is no server."""
-    return records.home / "studies" / study / "optuna.journal"
+    return records.path / "studies" / study / "optuna.journal"
 
 
 def _print(say: Callable[[str], None], label: str, kind: str, value: object) -> None:

@@ -1,17 +1,19 @@
-"""The judgement of a finished model: how good it is, what was lost on the way, and whether it is what was asked for."""
+"""Judges a finished model: its accuracy, its size, the damage done to it, and whether it meets its target."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from bench import masks, measure, tasks
+from bench import masks, measure, models, tasks
 from bench.errors import Ineffective
 from bench.method import attained
+from bench.records.run_record import Collapsed, LayerRow, Metrics
 from bench.run import Run
 from bench.training.start import InitialShape
 from bench.training.state import Training
@@ -20,9 +22,67 @@ DENSE = 0.999  # share of weights that are not zero in a model that was not prun
 AS_SMALL = 0.005  # by which the weights left of an epoch may exceed those of the finished model
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a finished model is compared with.
+
+    Attributes:
+        architecture: what was built: the run's model, or a smaller one that its method trains in its place.
+        whole: the size and cost of the dense model that the run names.
+        before: a copy of the trained dense model that the run started from; None if it started from none.
+        aim: metrics that a method which trains a smaller model aims at.
+    """
+
+    architecture: str
+    whole: measure.Reference
+    before: nn.Module | None
+    aim: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found of a finished model."""
+
+    architecture: str
+    metrics: Metrics
+    layers: tuple[LayerRow, ...]
+    collapsed: tuple[Collapsed, ...]
+
+
+def reference(run: Run, info: tasks.Info, model: nn.Module, size: int, initial: InitialShape, built: str) -> Reference:
+    """The reference of a run, whose ``model`` (of the architecture ``built``) was not trained yet."""
+    whole = model
+    if built != run.model or initial.kept:
+        whole = models.empty(run.model, classes=info.classes, channels=info.channels, image_size=size)
+    cost = measure.reference(whole, (1, info.channels, size, size))
+    return Reference(built, cost, dense(run, model, initial), {} if built == run.model else aim(run, whole))
+
+
+def judge(
+    run: Run, training: Training, finished: nn.Module, task: tasks.Task, size: int, reference: Reference
+) -> Findings:
+    """Measure a finished model.
+
+    Raises:
+        Ineffective: it misses the target that its method was asked for.
+    """
+    setup = training.setup
+    metrics, layers = measured(run, finished, task, size, setup.device, reference.whole, reference.before)
+    require_target(run, metrics)
+    rows = setup.folder.rows() if setup.folder is not None else []
+    metrics |= pruned(training, finished) | {"val_best/top1": best(rows, metrics)} | dict(reference.aim)
+    collapsed = measure.collapsed(finished, layers, setup.validation(), run.recipe)
+    return Findings(
+        reference.architecture,
+        Metrics.from_numbers({**metrics, "layers/collapsed": len(collapsed)}),
+        tuple(map(LayerRow.from_json, layers)),
+        tuple(map(Collapsed.from_json, collapsed)),
+    )
+
+
 def dense(run: Run, model: nn.Module, initial: InitialShape) -> nn.Module | None:
-    """A copy of the trained dense model that the run starts from; None where it starts from none: from an initialisation, from
-    timm (with a classifier of its own), or from what was pruned before."""
+    """A copy of the trained dense model that the run starts from. None if it starts from an initialisation, from timm (whose
+    classifier is replaced), or from a pruned model."""
     if run.start in ("", "timm") or initial.kept or measure.progress_point(model, ())["weights_left"] < DENSE:
         return None
     return copy.deepcopy(model)
@@ -37,8 +97,11 @@ def measured(
     dense: measure.Reference,
     before: nn.Module | None = None,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """All measurements of a finished model: on validation, on test if the run opens it, of its weights and its speed, which
-    are compared with the ``dense`` model's; ``before`` is the trained dense model that it came from, if it came from one."""
+    """Metrics of a finished model by key, and a row for each of its layers.
+
+    It is evaluated on validation and, if the run opens it, on test; its sizes are compared with those of ``dense``, its
+    predictions with those of ``before``, the trained dense model that it came from.
+    """
     recipe, metrics = run.recipe, dict[str, float]()
     if before is not None:
         before = before.to(device).to(memory_format=recipe.memory_format)
@@ -54,7 +117,7 @@ def measured(
 
 
 def pruned(training: Training, finished: nn.Module) -> dict[str, float]:
-    """How good the model was as the method finished it: before a recovery, and with batch-norm statistics of its own."""
+    """Validation metrics of the model as its method finished it: before a recovery, and with statistics of batch norms anew."""
     if training.recovering:
         return training.at.pruned
     setup = training.setup
@@ -63,15 +126,15 @@ def pruned(training: Training, finished: nn.Module) -> dict[str, float]:
 
 
 def best(rows: Iterable[Mapping[str, Any]], metrics: Mapping[str, float]) -> float:
-    """The best validation top-1 of all epochs at whose end the model was as small as it is now; the accuracy of an epoch
-    before that is none of a pruned model."""
+    """The best validation top-1 (per cent) of the epochs at whose end the model was as small as the finished one. Earlier
+    epochs do not count: their model was not pruned yet."""
     small = [row["val/top1"] for row in rows if row["weights_left"] <= metrics["weights_left"] + AS_SMALL]
     return float(max([metrics["val/top1"], *small]))
 
 
 def aim(run: Run, whole: nn.Module) -> dict[str, float]:
-    """What a method that trains a smaller model in the place of the ``whole`` one aims at: the share of its convolution
-    and linear weights that the method's target leaves."""
+    """What a method that trains a smaller model in the place of the ``whole`` one aims at, as a metric: the share of the
+    convolution and linear weights that its target leaves."""
     share = getattr(run.method, run.method.target) if run.method.target else None
     if share is None:
         return {}
@@ -83,11 +146,11 @@ def aim(run: Run, whole: nn.Module) -> dict[str, float]:
 
 
 def require_target(run: Run, metrics: Mapping[str, float]) -> None:
-    """Refuse a result that misses what was wanted."""
+    """Raise `Ineffective` if a result misses the target by more than the method's tolerance."""
     method = run.method
     wanted, got = method.wanted, attained(method, metrics)
     if wanted is not None and got is not None and abs(got - wanted) > method.tolerance:
         raise Ineffective(
-            f"what was wanted must be attained (within {method.tolerance:.1%}), but {method.name} was asked to remove "
+            f"a target must be attained (within {method.tolerance:.1%}), but {method.name} was asked to remove "
             f"{wanted:.4f} and has removed {got:.4f}; this is no result of that method"
         )

@@ -70,7 +70,7 @@ def read(which: str, home: Path) -> list[Study]:
     folder, names = Folder(Path(which).expanduser()), Folder(home).studies()
     if which in names:
         return [load(Folder(home), which)]
-    if not folder.home.is_dir():
+    if not folder.path.is_dir():
         if "/" in which or not names:
             raise BenchError(
                 f"--diff compares folders of results or studies, but {which} is no folder; give an existing folder"

@@ -168,7 +168,7 @@ def test_a_study_with_faults_has_the_results_of_one_without(
         figures = judge(records, name, [coordinator, *workers])
         agree(Home(path=home), name, tmp_path / "fetched")
         calm = undisturbed(words, tmp_path)
-        best = records.home / "studies" / name / "best.json"
+        best = records.path / "studies" / name / "best.json"
         assert configurations(best) == configurations(calm / "studies" / name / "best.json")
     report(faults, figures, seconds)
 
@@ -187,7 +187,7 @@ def start(coordinator: Watched, home: Path) -> str:
 
 def judge(records: Folder, name: str, workers: list[Watched]) -> dict[str, Any]:
     """Check that every trial ended exactly once, no measurement is lost, and no run was computed to the end twice."""
-    storage = open_storage(Home(path=records.home).storage, records.home / "unused")
+    storage = open_storage(Home(path=records.path).storage, records.path / "unused")
     study = next(s for s in storage.get_all_studies() if s.study_name == f"{name}/gradual/test_resnet")
     trials = [t for t in storage.get_all_trials(study._study_id) if t.number < TRIALS]
     states = collections.Counter(t.state for t in trials)

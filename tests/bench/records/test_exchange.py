@@ -161,7 +161,7 @@ def test_own_records_are_never_overwritten(tmp_path: Path) -> None:
     write(theirs.run(run) / "record.json", replace(record, metrics=replace(record.metrics, val_top1=12.0)))
     with pytest.raises(BenchError, match=f"never overwritten, but run {run} is here with other numbers"):
         bring(theirs, tmp_path / "data.parquet")
-    homes.write_entry(theirs.home, "grid", "final", "sap/test_vit:eta=0", 9)
+    homes.write_entry(theirs.path, "grid", "final", "sap/test_vit:eta=0", 9)
     write(theirs.run(run) / "record.json", record)
     with pytest.raises(BenchError, match="study grid is here and is not the same"):
         bring(theirs, tmp_path / "data.parquet")

@@ -1,4 +1,4 @@
-"""The shared store: what is there for others at any moment, and what is taken from it."""
+"""The remote: what is there for others at any moment, and what is taken from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RUN, STUDY = "0123456789ab", "pareto-toy"
 
 
 class Watched(RemoteHome):
-    """A depot that notes what it writes."""
+    """A remote home that notes what it writes."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -215,7 +215,7 @@ class Evil:
 def test_a_malicious_checkpoint_is_refused_in_one_line_and_never_executed(
     shared_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BENCH_STORE", shared_folder)
+    monkeypatch.setenv("BENCH_REMOTE", shared_folder)
     run, theirs = new_run("dense", TINY), RunFolder(tmp_path / "theirs")
     theirs.path.mkdir()
     theirs.save_checkpoint(1, {"model": Evil()})  # with a right checksum
@@ -251,15 +251,15 @@ def test_a_study_is_pulled_with_its_runs_and_no_others(remote: Watched, tmp_path
     mine.write_entry(STUDY, entry(0, RUN, "finished"))
     mine.write_entry(STUDY, entry(1, "../../outside", "finished"))
     remote.push_runs([mine.run(RUN)])
-    remote.push_study(mine.home, STUDY)
+    remote.push_study(mine.path, STUDY)
     remote.write("outside/record.json", b'{"status": "finished"}')
     remote.write("runs/other/record.json", to_text(run_record("other")).encode())
     yours.write_entry(STUDY, entry(0, RUN, "running"))
-    assert remote.pull(yours.home, [STUDY]) == 1
+    assert remote.pull(yours.path, [STUDY]) == 1
     assert [e.state for e in yours.entries(STUDY)] == ["finished", "finished"]
     assert yours.run_ids() == [RUN]
     assert not (tmp_path / "outside").exists()
-    assert remote.pull(yours.home) == 1
+    assert remote.pull(yours.path) == 1
     assert yours.run_ids() == [RUN, "other"]
 
 
@@ -268,15 +268,15 @@ def test_an_entry_that_has_ended_there_is_not_undone(remote: Watched, tmp_path: 
     Folder(tmp_path / "a").write_study(study_record(STUDY))
     remote.push_entry(STUDY, entry(0, RUN, "finished"))
     records.write_entry(STUDY, entry(0, RUN, "running"))
-    remote.push_study(records.home, STUDY)
-    remote.pull(records.home)
+    remote.push_study(records.path, STUDY)
+    remote.pull(records.path)
     assert [e.state for e in records.entries(STUDY)] == ["finished"]
     remote.drop_entry(STUDY, entry(0, RUN, "finished"))
     assert not remote.sizes(f"studies/{STUDY}/entries")
 
 
 def test_a_run_is_computed_once_and_its_children_find_it(shared_folder: str, tmp_path: Path) -> None:
-    first, second, third = (replace(Home(), path=tmp_path / name, store=shared_folder) for name in "abc")
+    first, second, third = (replace(Home(), path=tmp_path / name, remote_url=shared_folder) for name in "abc")
     run = new_run("oneshot", (*TINY, "final=0.5", "when=0"))
     record = execute(run, first)
     assert execute(run, second) == record  # not even its times differ
@@ -288,7 +288,7 @@ def test_a_store_that_goes_away_costs_no_record(
     shared_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sharing, "PATIENCE", 0.0)
-    monkeypatch.setenv("BENCH_STORE", shared_folder)
+    monkeypatch.setenv("BENCH_REMOTE", shared_folder)
     run, home = new_run("dense", TINY), Home()
 
     def unmount(event: Event) -> None:
@@ -326,15 +326,15 @@ def test_a_store_that_comes_back_is_waited_for(shared_folder: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nowhere://ada:s3cret@lab/x", "the shared store must have a URL that fsspec can open"),
+        ("nowhere://ada:s3cret@lab/x", "the URL of a remote must be one that fsspec can open"),
         ("file:///no/such/mount", "there is no /no/such/mount: mount it"),
-        ("", "BENCH_STORE names the remote, but it is not set"),
+        ("", "BENCH_REMOTE names the remote, but it is not set"),
     ],
 )
 def test_a_store_that_cannot_be_is_told_in_one_line(
     url: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("BENCH_STORE", url)
+    monkeypatch.setenv("BENCH_REMOTE", url)
     assert bench("pull", monkeypatch=monkeypatch) == 1
     out = capsys.readouterr()
     assert message in out.err
@@ -344,11 +344,11 @@ def test_a_store_that_cannot_be_is_told_in_one_line(
 
 def test_the_doctor_looks_at_the_shared_store(halves: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.remote(Home()) == [(True, "the remote answers, with 1 studies")]
-    monkeypatch.setenv("BENCH_STORE", "file:///no/such/mount")
+    monkeypatch.setenv("BENCH_REMOTE", "file:///no/such/mount")
     ((good, text),) = doctor.remote(Home())
     assert not good
     assert "there is no /no/such/mount" in text
-    monkeypatch.delenv("BENCH_STORE")
+    monkeypatch.delenv("BENCH_REMOTE")
     assert doctor.remote(Home()) == []
 
 
@@ -361,9 +361,9 @@ def test_without_a_store_nothing_of_it_is_imported() -> None:
 
 @pytest.fixture
 def halves(shared_folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A depot to which two homes were pushed, each with half of the runs of a study."""
+    """A remote to which two homes were pushed, each with half of the runs of a study."""
     runs = Folder(GOLDEN).run_ids()
-    monkeypatch.setenv("BENCH_STORE", shared_folder)
+    monkeypatch.setenv("BENCH_REMOTE", shared_folder)
     for name, half in (("a", runs[::2]), ("b", runs[1::2])):
         for run in half:
             shutil.copytree(GOLDEN / "runs" / run, tmp_path / name / "runs" / run)

@@ -1,4 +1,4 @@
-"""The shared store for real: S3 over HTTP, and workers that are killed."""
+"""The remote for real: S3 over HTTP, and workers that are killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 def killed(home: Path, store: str, run: str) -> None:
     """Begin a run in a process of its own, and kill all of it once a checkpoint is in the store."""
-    environment = {**os.environ, "BENCH_HOME": str(home), "BENCH_STORE": store, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "BENCH_HOME": str(home), "BENCH_REMOTE": store, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "bench", "run", *RUN, "--no-track", "--checkpoint-every", "0.1"]
     with (home.parent / "killed.log").open("w") as log:
         worker = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
@@ -66,7 +66,9 @@ def test_a_run_killed_in_one_home_goes_on_in_another_and_ends_the_same(url: str,
     before, steps = seen.load_checkpoint(), list[int]()
     assert before is not None
     for home, store in (("b", url), ("c", "")):
-        execute(run, replace(Home(), path=tmp_path / home, store=store), observers=[lambda e: steps.append(e.step)])
+        execute(
+            run, replace(Home(), path=tmp_path / home, remote_url=store), observers=[lambda e: steps.append(e.step)]
+        )
     whole = steps.index(1)  # where the undisturbed one begins
     assert steps[0] == before["at"]["step"] + 1
     assert steps[whole - 1] == steps[-1]

@@ -71,7 +71,7 @@ def test_a_busy_machine_is_told(tmp_path: Path) -> None:
 
 def test_files_that_do_not_say_how_busy_it_was_are_read(tmp_path: Path) -> None:
     folder = real_speed(tmp_path).folder
-    for path in folder.home.glob("runs/*/speed.json"):
+    for path in folder.path.glob("runs/*/speed.json"):
         value = read_json(path)
         write_json(path, {**value, "rows": [{k: v for k, v in row.items() if k != "busy"} for row in value["rows"]]})
     study = load(folder, "speed")
