@@ -83,7 +83,7 @@ class RunSpec:
     @property
     def recovery(self) -> str:
         """The kind of the recovery, or "none"."""
-        return str(self.values.get("recovery", "none"))
+        return str(self.values.get("recovery") or "none")
 
     def to_json(self) -> dict[str, Any]:
         """The fields as they were given."""

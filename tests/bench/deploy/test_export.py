@@ -28,9 +28,11 @@ from bench.deploy import export, load, onnx_runtime
 from bench.errors import BenchError
 from bench.records.files import write_json
 from bench.records.home import Home
+from bench.records.reading import to_text
 from bench.run import new_run
 from bench.seeds import generator
 from bench.training.execute import execute
+from tests.records import run_record
 
 STRUCTURED = ("depgraph", "model=test_resnet", "sparse=false")
 TINY = ("epochs=1", "batch=256", "augment=false", "threads=1")
@@ -212,8 +214,8 @@ DAMAGE = [
     (written("plan.json", "{"), "is not valid JSON"),
     (written("plan.json", "[1]"), "must describe a model"),
     (written("plan.json", '{"model": "test_resnet"}'), "a plan must have the keys"),
-    (written("record.json", "[]"), "must be a run's record"),
-    (written("record.json", '{"id": "a", "status": "failed", "reason": "died", "run": {}}'), "failed: died"),
+    (written("record.json", "[]"), "a RunRecord must be an object in JSON"),
+    (written("record.json", to_text(run_record("a", status="failed", reason="died"))), "failed: died"),
     (planned(model="test_resnt"), "did you mean 'test_resnet'?"),
     (planned(model=3), "must describe the model of its weights"),
     (planned(model="test_vit"), "VisionTransformer has no attribute"),

@@ -48,7 +48,7 @@ def test_what_was_injected_is_grey_and_hollow(compared: Study) -> None:
 
 
 def test_what_has_not_ended_has_not_failed_either(compared: Study) -> None:
-    home, cell = compared.folder.home, "sap/net@0.8"
+    home, cell = compared.folder.path, "sap/net@0.8"
     run = homes.run_id("compare", "final", cell, 0, homes.SEEDS[2])
     homes.write_entry(home, "compare", "final", cell, 0, homes.SEEDS[2], state="running", run=run)
     verdict = failures(Evidence(load(Folder(home), "compare"), {}, frozenset()))
