@@ -1,4 +1,4 @@
-"""What a paper reports, as data, to stand beside our own numbers; never part of any statistics."""
+"""Numbers that a paper reports, shown beside our own; they never enter a statistic."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from typing import Any
 class Claim:
     """One published number.
 
-    ``sparsity`` is the share of weights removed (0 to 1), ``accuracy`` is top-1 in per cent, ``source`` says where the
-    number stands, and ``note`` what differs from our setting (and whether it was read off a figure).
+    Attributes:
+        model: the architecture.
+        task: the data set.
+        accuracy: top-1 in per cent.
+        source: the paper, and the table or figure.
+        sparsity: the share of weights removed (0 to 1).
+        note: what differs from our setting, and whether the number was read off a figure.
     """
 
     model: str

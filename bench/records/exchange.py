@@ -1,13 +1,12 @@
-"""Records as one file, to be handed on (`bench export-data`); `bench.records.imported` reads it (`bench import-data`).
+"""Writes records to one parquet file for others (`bench export-data`); `bench.records.imported` reads it (`bench import-data`).
 
-A parquet file with one row per entry of a study (trial, final, baseline), and one per run that belongs to no study. Its
-metadata has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the schema of the records) and
-``prunebench.studies`` (the declarations by name). Columns of schema 1; what is not known is null:
+The file has one row per entry of a study (trial, final, baseline), and one per run that belongs to no study. Its metadata has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the schema of the records) and
+``prunebench.studies`` (the declarations by name). Columns of schema 1, null where a value is not known:
 
     study, kind, cell, number, seed, state, reason    the entry ("" and -1 for a run without one)
     method, model, task, target, variant, group, reconstruction    what its cell was
     run, status, label, architecture, epochs          the run's id, and how it ended
-    metrics.<name>, cost.<name>    each number of the record, as float64
+    metrics.<key>, cost.<key>    each number of the record, as float64
     version, commit, dirty, device, threads, started, finished    where it comes from
     identity     JSON, what was hashed to the id
     entry        JSON, the whole entry
@@ -15,8 +14,8 @@ metadata has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the sc
     layers, phases                 JSON, lists of the record
     curves       JSON, a list for each column; speed: JSON, what was measured of it
 
-The JSON columns hold all that the records hold; the others are there to be computed with, and are not read back. Weights are
-not handed on. Local paths are cut to their last part, and no host or user is named.
+The JSON columns hold everything that the records hold. The other columns are for computing, and are not read back. Weights are
+not exported. Local paths are cut to their last part, and no host or user is named.
 """
 
 from __future__ import annotations
@@ -51,10 +50,11 @@ _ADDRESS = re.compile(r"\b[\w.+-]+@[A-Za-z][\w.-]*")
 
 
 def export(folder: Folder, out: Path, studies: Sequence[str] = ()) -> int:
-    """Write the records of some studies (none named: all, and the runs without a study) to a file; returns its rows.
+    """Write the records of some studies to a file, or of all studies and of the runs without one; returns the number of rows.
 
     Raises:
-        BenchError: a study is unknown, nothing is there, or what an id is made of names a local path.
+        MissingData: there is nothing to export.
+        BenchError: a study is unknown, or the identity of a run holds a local path.
     """
     known = folder.studies()
     for name in studies:
@@ -108,7 +108,7 @@ def _of_record(folder: Folder, record: RunRecord) -> dict[str, Any]:
     kept["identity"] = record.identity  # as it was hashed
     if _json(clean(record.identity)) != _json(record.identity):
         raise BenchError(
-            f"what is exported names no local path, but the id of run {record.id} is made of one: task {run.task!r}; export "
+            f"exported records name no local path, but the id of run {record.id} depends on one: task {run.task!r}; export "
             "studies without it, or run it again with folder:PATH relative to the working directory"
         )
     row: dict[str, Any] = {"task": run.task, "epochs": run.epochs, "model": run.model, "method": run.method_name}
@@ -131,7 +131,7 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _columns(curves: pd.DataFrame) -> dict[str, list[Any]] | None:
-    """The curves as lists; a number that is not there is null."""
+    """The curves as a list for each column, null for NaN; None if there are none."""
     if not len(curves):
         return None
     return {
@@ -141,7 +141,7 @@ def _columns(curves: pd.DataFrame) -> dict[str, list[Any]] | None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The rows as a table whose columns do not depend on which of them are empty."""
+    """The rows as a table; the types of its columns do not depend on which values are null."""
     floats = sorted({key for row in rows for key in row if key.startswith(("metrics.", "cost."))})
     kinds = dict.fromkeys(
         ("study", "kind", "cell", "state", "reason", "method", "model", "task", "variant", "group"), pa.string()
@@ -164,7 +164,7 @@ def _json(value: Any) -> str:
 
 
 def clean(value: Any) -> Any:
-    """A JSON value whose texts name no place on this machine: paths are cut to their last part, addresses and secrets
+    """A JSON value whose texts name no place on this machine: paths are cut to their last part; addresses and secrets are
     masked."""
     if isinstance(value, str):
         short = _PATH.sub(lambda found: found[1] or "***", _HOME.sub("***", value))

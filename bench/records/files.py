@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed to disk, then renamed."""
+"""Atomic writing of files: to a temporary file, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically; on any failure (a full disk) the old content stays and nothing half-written is left."""
+    """Write a file atomically. If it fails (a full disk), the old content stays and no incomplete file is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -31,12 +31,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, readable, keys in the order given; numbers must be finite."""
+    """Write JSON atomically, indented, with the keys in the given order; numbers must be finite."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is told in one line."""
+    """The value of a JSON file.
+
+    Raises:
+        MissingData: there is no such file.
+        Corrupt: it is not valid JSON.
+    """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

@@ -58,11 +58,11 @@ class Folder:
         return pd.DataFrame(read_rows(folder / "curves.jsonl"))
 
     def speed(self, run_id: str) -> SpeedRecord | None:
-        """What was measured of the speed of a run's model, or None."""
+        """The record of the speed of a run's model, or None."""
         return reading.read_if_there(SpeedRecord, self.run(run_id) / "speed.json")
 
     def run_ids(self) -> list[str]:
-        """All runs with a folder, finished or not, sorted."""
+        """The ids of all runs with a folder, finished or not, sorted."""
         return sorted(p.name for p in (self.path / "runs").glob("*") if p.is_dir())
 
     def studies(self) -> list[str]:
@@ -78,7 +78,7 @@ class Folder:
         reading.write(self.path / "studies" / study.name / "study.json", study)
 
     def entries(self, study: str) -> Iterator[Entry]:
-        """Trials, finals and baselines of a study, sorted by name."""
+        """The entries of a study, sorted by name."""
         for path in sorted((self.path / "studies" / study / "entries").glob("*.json")):
             yield reading.read(Entry, path)
 
@@ -87,7 +87,7 @@ class Folder:
         reading.write(self.entry_file(study, entry), entry)
 
     def drop_entry(self, study: str, entry: Entry) -> None:
-        """Take an entry out of a study; its run stays on record."""
+        """Remove an entry from a study; its run stays."""
         self.entry_file(study, entry).unlink(missing_ok=True)
 
     def entry_file(self, study: str, entry: Entry) -> Path:
@@ -96,7 +96,8 @@ class Folder:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file of JSON lines. A last line cut short by a kill is left out; of rows with one step, the last wins."""
+    """The rows of a file of JSON lines, sorted by step. Incomplete lines, left by a kill, are skipped; of several rows with one
+    step the last counts."""
     rows: dict[int, dict[str, Any]] = {}
     if path.exists():
         for line in path.read_text().splitlines():

@@ -1,7 +1,7 @@
-"""Another lab's records, from a file of `bench export-data` (`bench.records.exchange`).
+"""Reads another lab's records from a file of `bench export-data` (`bench.records.exchange`).
 
-They become records of this home, marked ``imported_from`` in the provenance of runs and in declarations. All of a file is
-checked before anything is written; nothing that is here is overwritten; what is here already is left as it is.
+They become records of this home, with ``imported_from`` in the provenance of runs and in declarations. The whole file is
+checked before anything is written. Existing records are never overwritten; identical ones are left as they are.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NEEDED = ("study", "run", *TEXTS)
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in: how many runs and studies were new, and how many were here already."""
+    """The numbers of new runs, of new studies, and of runs that existed already."""
 
     runs: int
     studies: int
@@ -42,11 +42,12 @@ class Imported:
 
 
 def bring(folder: Folder, path: Path) -> Imported:
-    """Read a file of `export` into a folder of records; all of it is checked before anything is written.
+    """Read a file of `export` into a folder of records; the whole file is checked before anything is written.
 
     Raises:
-        MissingData, Corrupt: there is no such file, or it is broken.
-        BenchError: its schema is another, an id is not that of its identity, or other records of these names are here.
+        MissingData: there is no such file.
+        Corrupt: it is broken.
+        BenchError: it has another schema, an id is not that of its identity, or other records with these names exist.
     """
     table, declared = _read(path)
     mark = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
@@ -78,7 +79,7 @@ class _Run:
 
 
 def _read(path: Path) -> tuple[pa.Table, dict[str, StudyRecord]]:
-    """The table and the declarations of a file of this schema."""
+    """The table of a file, and the declarations of its studies by name."""
     if not path.is_file():
         raise MissingData(f"no file {path}")
     try:
@@ -109,11 +110,11 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, StudyRecord]]:
 
 
 def _take(row: Mapping[str, Any], runs: dict[str, _Run], entries: dict[str, list[Entry]]) -> None:
-    """Read one row; an id must be that of its identity."""
+    """Read one row into ``runs`` and ``entries``; the id of a run must be the digest of its identity."""
     if row["study"]:
         entry = from_json(Entry, json.loads(row["entry"]), "an entry")
         if not entry.kind.isidentifier() or Path(entry.name).name != entry.name:
-            raise ValueError(f"no kind {entry.kind!r}")  # it becomes a file
+            raise ValueError(f"no kind {entry.kind!r}")  # it becomes the name of a file
         entries.setdefault(row["study"], []).append(entry)
     if not row["record"]:
         return
@@ -131,12 +132,12 @@ def _take(row: Mapping[str, Any], runs: dict[str, _Run], entries: dict[str, list
 
 
 def _texts(run: _Run) -> tuple[Any, ...]:
-    """What can be compared; records with NaN cannot."""
+    """A run as values that can be compared, which NaN cannot."""
     return run.record.to_json(), run.curves, run.speed and run.speed.to_json()
 
 
 def _check_names(path: Path, declared: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
-    """Names become folders: none may lead elsewhere."""
+    """Refuse names of studies that would lead outside their folder, as names become folders."""
     for name in {*declared, *entries}:
         if name not in declared or not re.fullmatch(r"\w[\w.+-]*", name):
             raise Corrupt(
@@ -145,7 +146,7 @@ def _check_names(path: Path, declared: Mapping[str, Any], entries: Mapping[str, 
 
 
 def _is_new(folder: Folder, run: str, record: RunRecord) -> bool:
-    """Whether a run is not here yet; another record in its place is refused."""
+    """Whether a run does not exist here; another record under its id is an error."""
     here = folder.record(run)
     if here is not None and _plain_run(here) != _plain_run(record):
         raise _taken(f"run {run} is here with other numbers", folder)
@@ -153,7 +154,7 @@ def _is_new(folder: Folder, run: str, record: RunRecord) -> bool:
 
 
 def _is_new_study(folder: Folder, name: str, declared: StudyRecord, entries: Sequence[Entry]) -> bool:
-    """Whether a study is not here yet; another one of its name is refused."""
+    """Whether a study does not exist here; another one of its name is an error."""
     if name not in folder.studies():
         return True
     here = [clean(entry.to_json()) for entry in folder.entries(name)]
@@ -171,17 +172,17 @@ def _taken(what: str, folder: Folder) -> BenchError:
 
 
 def _plain_run(record: RunRecord) -> Any:
-    """A record as it was exported: without a mark and local places."""
+    """A record as it is exported: without `imported_from` and local paths."""
     return clean(replace(record, provenance=replace(record.provenance, imported_from=None)).to_json())
 
 
 def _plain_study(study: StudyRecord) -> Any:
-    """A declaration as it was exported: without a mark and local places."""
+    """A declaration as it is exported: without `imported_from` and local paths."""
     return clean(replace(study, imported_from=None).to_json())
 
 
 def _write_run(folder: Folder, run: str, found: _Run, mark: str) -> None:
-    """The files of a run; the record, last, says that they are there."""
+    """Write the files of a run, its record last: it says that the others are complete."""
     where, record = folder.run(run), found.record
     if found.curves:
         curves = pd.DataFrame(found.curves)

@@ -14,7 +14,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -51,34 +51,6 @@ class Part:
                     f"`{field.key}` of a {type(self).__name__} must be {field.kind.name}, but got {value!r:.80}; "
                     "correct it, or have it written again"
                 )
-
-    def __getitem__(self, key: str) -> Any:
-        """The value of a key of its JSON (while call sites move to fields)."""
-        for field in _fields(type(self)):
-            if field.key == key and not (field.omit and field.is_default(self.__dict__[field.name])):
-                return self.__dict__[field.name]
-        return self.__dict__.get(REST, {})[key]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key of its JSON, or a default (while call sites move to fields)."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
-
-    def __contains__(self, key: str) -> bool:
-        return self.get(key, self) is not self
-
-    def keys(self) -> Iterable[str]:
-        """The keys of its JSON (while call sites move to fields)."""
-        return self.to_json().keys()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Keys and values of its JSON (while call sites move to fields)."""
-        return [(key, self[key]) for key in self.keys()]
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values, by key."""

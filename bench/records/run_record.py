@@ -73,13 +73,6 @@ class RunSpec:
         """The run whose channels and zeros it has: "", "run:ID" or "shuffled:ID"."""
         return str(self.values.get("shape", ""))
 
-    def __getitem__(self, key: str) -> Any:
-        return self.values[key]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """A field by name (while call sites move to fields)."""
-        return self.values.get(key, default)
-
     @property
     def recovery(self) -> str:
         """The kind of the recovery, or "none"."""

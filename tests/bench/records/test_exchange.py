@@ -136,7 +136,7 @@ def test_places_are_cut_and_names_are_kept(text: str, told: str) -> None:
 
 
 def test_an_id_made_of_a_local_path_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="names no local path"):
+    with pytest.raises(BenchError, match="name no local path"):
         export(lab(tmp_path, task="folder:/srv/sets/mine"), tmp_path / "data.parquet")
 
 

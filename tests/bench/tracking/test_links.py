@@ -20,7 +20,7 @@ def test_every_synced_run_has_the_address_of_its_page(tmp_path: Path) -> None:
     home = Home(path=homes.full(tmp_path, trials=2, seeds=(1000,), models=["test_vit"]))
     tracking.sync_study(home, "pareto-sap")
     found = links.addresses(home, "http://127.0.0.1:5000/", ["pareto-sap"])
-    listed = {entry["run"] for entry in home.records.entries("pareto-sap")}
+    listed = {entry.run for entry in home.records.entries("pareto-sap")}
     assert set(found) == {"pareto-sap"}
     assert set(found["pareto-sap"]) == listed
     client = tracking.connect(home)

@@ -108,7 +108,7 @@ def test_layers_are_set_against_the_dense_models(tmp_path: Path) -> None:
 def test_without_a_dense_model_nothing_is_set_against_it(tmp_path: Path) -> None:
     study_of_costs(tmp_path)
     for entry in Folder(tmp_path).entries("costs"):
-        if entry["cell"].startswith(("dense", "gradual", "sap")):
+        if entry.cell.startswith(("dense", "gradual", "sap")):
             Folder(tmp_path).drop_entry("costs", entry)
     study = load(Folder(tmp_path), "costs")
     assert allocation.figure(study).missing

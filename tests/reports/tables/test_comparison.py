@@ -66,7 +66,7 @@ def test_finals_as_a_frame(tmp_path: Path) -> None:
 
 def test_what_is_under_way_or_has_not_opened_the_test_split_is_not_there(tmp_path: Path) -> None:
     study = compared(tmp_path)
-    declared, cell = dict(study.declared), "gradual/test_vit:0.5"
+    declared, cell = study.declared.to_json(), "gradual/test_vit:0.5"
     homes.write_entry(tmp_path, "compare", "final", cell, 0, 1000, state="running")
     homes.final(tmp_path, declared, cell, 1001, val=90.0, left=0.1, rounds=1)
     tidy = comparison.tidy(load(Folder(tmp_path), "compare"))
