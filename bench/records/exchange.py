@@ -1,7 +1,8 @@
 """Writes records to one parquet file for others (`bench export-data`); `bench.records.imported` reads it (`bench import-data`).
 
-The file has one row per entry of a study (trial, final, baseline), and one per run that belongs to no study. Its metadata has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the schema of the records) and
-``prunebench.studies`` (the declarations by name). Columns of schema 1, null where a value is not known:
+The file has one row per entry of a study (trial, final, baseline), and one per run that belongs to no study. Its metadata
+has, as JSON, ``prunebench.schema`` (1), ``prunebench.records`` (the schema of the records) and ``prunebench.studies`` (the
+declarations by name). Columns of schema 1, null where a value is not known:
 
     study, kind, cell, number, seed, state, reason    the entry ("" and -1 for a run without one)
     method, model, task, target, variant, group, reconstruction    what its cell was
