@@ -1,7 +1,7 @@
 """The record of one run: what was run, how it ended, what was measured of its model, and where the numbers come from.
 
-It is ``runs/<id>/record.json``. Numbers of `measure` are those of the finished model, after a recovery where the run has one,
-unless a field says otherwise. A measurement that was not made is NaN here and has no key in JSON.
+It is ``runs/<id>/record.json``. Measurements are of the finished model, after a recovery if the run has one, unless a field
+says otherwise. A measurement that was not made is NaN here and has no key in JSON.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from bench.errors import Corrupt
 from bench.records.part import Part, part
 
 SCHEMA = 1
 FINISHED, FAILED, RUNNING = "finished", "failed", "running"
-State = Literal["finished", "failed", "running"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import Corrupt
 from bench.records.run_record import FAILED, FINISHED, Cost, Metrics, RunRecord, RunSpec
-from bench.run import new_run
+from bench.run import Run, new_run
 
 
 def record(**changes: object) -> RunRecord:
@@ -25,6 +25,11 @@ def test_a_run_is_named_by_the_fields_of_the_run() -> None:
     assert (spec.epochs, spec.seed, spec.start, spec.shape, spec.recovery) == (3.0, 7, "timm", "", "none")
     assert spec.recipe["lr"] == run.recipe.lr
     assert type(run).from_dict(spec.to_json()) == run
+
+
+def test_what_has_a_name_is_a_field_of_the_run() -> None:
+    names = {name for name, value in vars(RunSpec).items() if isinstance(value, property)} - {"method_name"}
+    assert names <= {one.name for one in fields(Run)}
 
 
 def test_metrics_have_names_and_keys() -> None:

@@ -18,7 +18,7 @@ from tests.reports.looking import assert_legible, drawn
 
 
 def pair(ratio: float, **how: Any) -> list[dict[str, Any]]:
-    """Two rows as `bench.records.folder` describes them; the ratio's quartiles are a tenth away."""
+    """Two rows as `bench.records.speed_record` describes them; the ratio's quartiles are a tenth away."""
     same = {"batch": 1, "wanted": "1", "precision": "fp32", "mode": "eager", "device": "Some CPU", "threads": 1} | how
     same |= {"memory_format": "channels_last", "load": 0.1, "busy": 0.0, "when": 1.0, "clock_mhz": None} | how
     times = {"q1_ms": 1.0, "q3_ms": 9.0, "n": 30, "thrown": 1}
