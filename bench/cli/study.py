@@ -206,7 +206,7 @@ def work_command(
 ) -> None:
     """Start a worker: it leases jobs of a study that was begun, computes them and reports their results until none is left.
 
-    The storage is $BENCH_OPTUNA's, records go to $BENCH_HOME (or $BENCH_STORE). Workers may join and leave at any time, and may
+    The storage is $BENCH_OPTUNA's, records go to $BENCH_HOME (or $BENCH_REMOTE). Workers may join and leave at any time, and may
     be killed.
     """
     from bench.records.home import Home

@@ -206,7 +206,7 @@ class PhaseRow(Part):
     name: str
     steps: int
     step: int  # the last one, counted from the start of the run
-    val_top1: float = part("val/top1", omit=False)
+    val_top1: float = part("val/top1")
     val_loss: float = part("val/loss")
     sparsity: float = part()
     weights_left: float = part()

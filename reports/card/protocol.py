@@ -134,7 +134,7 @@ def same_recipe(found: Evidence) -> Verdict:
                 different.add(field)
     if different:
         return Verdict(UNMET, f"recipes differ in {listed(sorted(different))}", found.link("configurations"))
-    recipe: dict[str, Any] = found.run(found.finals[0]).get("recipe") or {}
+    recipe = found.run(found.finals[0]).recipe
     if not recipe:
         return Verdict(UNMET, "records have no recipe", "facts")
     told = ", ".join(f"{key} {recipe[key]}" for key in ("optimizer", "lr", "schedule") if key in recipe)
