@@ -206,8 +206,8 @@ def work_command(
 ) -> None:
     """Start a worker: it leases jobs of a study that was begun, computes them and reports their results until none is left.
 
-    The storage is $BENCH_OPTUNA's, records go to $BENCH_HOME (or $BENCH_REMOTE). Workers may join and leave at any time, and may
-    be killed.
+    The storage is that of $BENCH_OPTUNA; records go to $BENCH_HOME (or $BENCH_REMOTE). Workers may join and leave at any time,
+    and may be killed.
     """
     from bench.records.home import Home
     from bench.scheduler.worker import serve  # here, because torch takes seconds to import
