@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
-hypothesis.settings.register_profile("loaded", deadline=None)  # no test asserts a time
+hypothesis.settings.register_profile("loaded", deadline=None, max_examples=50)  # no test asserts a time
 hypothesis.settings.load_profile("loaded")
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in the processes that tests start
 gc.disable()  # until all tests are collected

@@ -19,6 +19,7 @@ from torch import nn
 
 import methods
 from bench import masks, measure
+from bench.channels import groups
 from bench.errors import BenchError, Ineffective
 from bench.method import AltersFunction, Method, attained, method_from
 from bench.recipe import Recipe
@@ -28,6 +29,25 @@ from tests.toys import RECIPE, ToyNet, same, toy_batch, toy_training, weights
 
 NAMES = methods.names()
 STEPS = 19  # a prime: nothing divides the calendar evenly
+
+
+FOUND: dict[object, list[groups.Group]] = {}
+find = groups.find
+
+
+def found_before(model: nn.Module, example: torch.Tensor) -> list[groups.Group]:
+    """The groups of a model, which depend on its architecture only, found once (they have tests of their own)."""
+    key = type(model).__qualname__, tuple((name, p.shape) for name, p in model.named_parameters())
+    if key not in FOUND:
+        FOUND[key] = find(model, example)
+    return list(FOUND[key])
+
+
+@pytest.fixture(autouse=True)
+def groups_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 4 finds them anew: they do not depend on global generators either."""
+    if not request.node.name.startswith("test_4_"):
+        monkeypatch.setattr(groups, "find", found_before)
 
 
 def variants(name: str) -> Iterator[Method[Any]]:

@@ -63,13 +63,13 @@ class Costs:
             for member in group.members:
                 positions = len(member.index) // group.channels
                 lost.setdefault(member.name, {}).setdefault(member.dim, []).append((place, positions))
-        units = _units(model, shape, budget)
+        counted = macs(model, shape) if budget == "macs" else {}
+        units = _units(model, counted, budget)
         parameters = {n: t for n, t in tensors(model).items() if n in units}
         terms = tuple(
             _Term(units[name], tuple(t.shape), {dim: tuple(parts) for dim, parts in lost.get(name, {}).items()})
             for name, t in parameters.items()
         )
-        counted = macs(model, shape) if budget == "macs" else {}
         return cls(budget, tuple(groups), terms, float(counted.get("", 0)))
 
     def total(self, removed: Sequence[int]) -> float:
@@ -77,11 +77,12 @@ class Costs:
         return self.fixed + sum(_cost(term, removed) for term in self.terms)
 
 
-def _units(model: nn.Module, shape: tuple[int, int, int, int], budget: str) -> dict[str, float]:
+def _units(model: nn.Module, counted: Mapping[str, int], budget: str) -> dict[str, float]:
+    """What one weight of each parameter costs; ``counted`` are the model's multiply-accumulates by parameter."""
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     if budget == "params":
         return dict.fromkeys(sizes, 1.0)
-    return {name: count / sizes[name] for name, count in macs(model, shape).items() if name in sizes}
+    return {name: count / sizes[name] for name, count in counted.items() if name in sizes}
 
 
 def _cost(term: _Term, removed: Sequence[int]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -19,6 +20,13 @@ from bench.seeds import generator
 from tests.toys import StuckNet, ToyNet, toy_batch
 
 DENSENET = pytest.param("densenet121", marks=pytest.mark.slow)  # Torch-Pruning takes half a minute
+
+
+@cache
+def built(name: str) -> tuple[nn.Module, torch.Tensor, list[Group]]:
+    """A model, to be copied before it is changed, with images and its groups: made once."""
+    model, images = build(name)
+    return model, images, groups.find(model, images)
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -64,8 +72,7 @@ def test_norms_and_products_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["cifar_resnet20b", "cifar_vgg16_bn", "test_resnet", "test_efficientnet", "resnet18"])
 def test_removed_is_masked_made_smaller(name: str) -> None:
-    model, images = build(name)
-    found = groups.find(model, images)
+    model, images, found = built(name)
     kept = halves(found)
     zeroed = masked(model, found, kept)
     smaller = copy.deepcopy(model)
@@ -100,8 +107,9 @@ def test_channels_that_are_padded_leave_where_they_lie() -> None:
 
 @pytest.mark.parametrize("name", ["cifar_resnet20b", "cifar_vgg16_bn", "resnet18", DENSENET])
 def test_groups_are_those_of_torch_pruning_where_it_is_right(name: str) -> None:
-    model, images = build(name)
-    ours = {positions(g.members) for g in groups.find(model, images)}
+    model, images, found = built(name)
+    ours = {positions(g.members) for g in found}
+    model = copy.deepcopy(model)
     graph = torch_pruning.DependencyGraph().build_dependency(model, images, customized_pruners={}, ignored_params=[])
     names = {id(module): name for name, module in model.named_modules()}
     theirs = set()
