@@ -19,15 +19,17 @@ from bench.training import execute
 
 
 def evaluate(what: str, settings: Sequence[str], split: str) -> None:
-    """Print the scores on ``split`` of a run (by its id), or of a .safetensors file with weights of ``model=``.
+    """Print the scores on ``split`` of a run (by its id), or of a .safetensors file with weights of ``model=``. An opening of
+    the test split is written to the home's journal (`bench.records.openings`).
 
     Raises:
         BenchError: there is no such run or file, or the settings do not fit.
     """
     home = Home()
     run, model, size, dense_weights = _checkpoint(what, settings, home)
+    whose = what if (home.records.run(what) / "plan.json").exists() else ""
     device, recipe = environment.resolve_device(run.device), run.recipe
-    task = preparing.load_data(run, home, device)
+    task = preparing.load_data(run, home, device, whose)
     model.to(device).to(memory_format=recipe.memory_format)
     batches = task.evaluation(split, batch=512, image_size=size, channels_last=recipe.channels_last)  # type: ignore[arg-type]
     scores = measure.accuracy(model, batches, recipe)

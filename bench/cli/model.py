@@ -18,7 +18,7 @@ SPLITS = ("validation", "test")
 def evaluate_command(
     what: Annotated[str, typer.Argument(help="a finished run's id, or a .safetensors file (then give model=...)")],
     settings: Settings = None,
-    split: Annotated[str, typer.Option(help="validation or test")] = "test",
+    split: Annotated[str, typer.Option(help="validation, or test: noted in the journal of openings")] = "validation",
     device: Device = "",
 ) -> None:
     """Evaluate a checkpoint on a split: accuracy, loss, calibration, non-zero weights."""

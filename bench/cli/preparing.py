@@ -14,7 +14,7 @@ from bench.records.home import Home
 from bench.run import Run
 from bench.scheduler.progress import Display
 from bench.seeds import generator
-from bench.training import execute
+from bench.training import data, execute
 
 
 def refuse_unworkable(run: Run, home: Home) -> None:
@@ -33,16 +33,16 @@ def decode_once(run: Run, home: Home) -> None:
     load_data(run, home, torch.device("cpu"))  # not on the GPU, whose memory is the runs'
 
 
-def load_data(run: Run, home: Home, device: torch.device) -> tasks.Task:
-    """The task of a run on a device, with a progress bar while its images are decoded for the first time."""
+def load_data(run: Run, home: Home, device: torch.device, whose: str = "") -> tasks.Task:
+    """The task of a run on a device, with a progress bar while its images are decoded for the first time; ``whose``: see
+    `bench.training.data.load`."""
     with Display(console) as display:
         display("images", "started", "")
-        return tasks.load(
-            run.task,
-            data=home.data,
-            cache=home.cache,
-            device=device,
-            workers=run.workers,
+        return data.load(
+            run,
+            home,
+            device,
+            whose=whose,
             progress=lambda done, total: display("images", "decoding", (done, total)),
         )
 

@@ -6,6 +6,7 @@
                      speed.json       how fast the model is, where that was measured (`bench speed`)
     <home>/studies/<study>/study.json            the declaration
                            entries/<entry>.json  one per trial, final and baseline: which run it is, and its role
+    <home>/openings/<digest>.jsonl               openings of the test split of a data set (`bench.records.openings`)
     <home>/semistructured.json    2:4 kernels timed layer by layer: device, versions, rows (`bench.measure.semistructured`),
                                   missing
 

@@ -20,7 +20,7 @@ from bench.records.home import Home
 from bench.run import Run
 from bench.study.cell import Cell
 from bench.study.study import Study
-from bench.training import execute
+from bench.training import data, execute
 from bench.training.loop import Stopped, Training, train
 
 STEPS = 8
@@ -31,7 +31,7 @@ def step_seconds(run: Run, home: Home) -> tuple[int, float]:
     """Returns how many steps a run takes, and the median duration of a step in seconds, from `STEPS` real steps."""
     device = environment.resolve_device(run.device)
     _, model, size, _ = execute.prepare(run, home)
-    task = tasks.load(run.task, data=home.data, cache=home.cache, device=device, workers=run.workers)
+    task = data.load(run, home, device, whose="")
     setup, times = execute.setup(run, task, size, device), list[float]()
 
     def note_time(*_: object) -> None:

@@ -46,12 +46,13 @@ class Task(abc.ABC):
     """A data set in three splits, which depend on the task only, never on the run.
 
     ``counts`` is the number of images by split; ``digest`` identifies the data in a run's provenance; ``opened`` has the time
-    (seconds since 1970) and the process id of each opening of the test split.
+    (seconds since 1970) and the process id of each opening of the test split, and ``journal`` is called with each time.
     """
 
     def __init__(self, info: Info, counts: dict[str, int], digest: str) -> None:
         self.info, self.counts, self.digest = info, counts, digest
         self.opened: list[dict[str, float]] = []
+        self.journal: Callable[[float], None] = _nowhere
 
     @property
     def openings(self) -> int:
@@ -72,10 +73,16 @@ class Task(abc.ABC):
         if split not in ("validation", "test"):
             raise one_of("split to evaluate on", split, ("validation", "test"))
         if split == "test":
-            self.opened.append({"time": time.time(), "process": os.getpid()})
+            now = time.time()
+            self.journal(now)  # first, so that no opening is unknown
+            self.opened.append({"time": now, "process": os.getpid()})
         return self._evaluation(split, batch, image_size, channels_last)
 
     @abc.abstractmethod
     def _evaluation(
         self, split: Gated, batch: int, image_size: int, channels_last: bool
     ) -> Iterable[tuple[Tensor, Tensor]]: ...
+
+
+def _nowhere(time: float) -> None:
+    """The journal of a task that no home has loaded."""

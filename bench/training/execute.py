@@ -23,7 +23,7 @@ from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.records.run_record import RunRecord
 from bench.run import SHUFFLED, START_RUN, Run
-from bench.training import outcome, recording
+from bench.training import data, outcome, recording
 from bench.training.loop import Observer, Setup, Training, train
 from bench.training.start import InitialShape, begin_
 
@@ -107,9 +107,7 @@ def execute(
         if run.threads:
             torch.set_num_threads(run.threads)
         info, model, size, initial = prepare(run, home)
-        task = tasks.load(
-            run.task, data=home.data, cache=home.cache, device=device, workers=run.workers, progress=decoding
-        )
+        task = data.load(run, home, device, whose=run.id, progress=decoding)
         built, _ = architecture(run, info)
         reference = outcome.reference(run, info, model, size, initial, built)
         plan = plans.plan(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pandas as pd
 
-from reports.card.evidence import MET, NONE, UNMET, Evidence, Verdict, judged, lacking, listed, of_finals
+from reports.card.evidence import MET, NONE, UNMET, Evidence, Verdict, also, judged, lacking, listed, of_finals
 from reports.tables.columns import counted
 
 SCRATCH = ("scratch_epochs", "scratch_macs")
@@ -178,13 +179,17 @@ def equal_tuning(found: Evidence) -> Verdict:
 
 
 def test_once(found: Evidence) -> Verdict:
-    """Rule 10: no trial opened the test split, and no run opened it more than once."""
+    """Rule 10: no trial opened the test split, and no run opened it more than once, later evaluations counted."""
     records, entries = found.study.records, found.study.entries
     if not records:
         return Verdict(NONE, "no run has a record yet", "facts")
+    openings = found.study.openings()
+    counts = Counter(opening.run for opening in openings)
     tuning = {run for run in entries.loc[entries["kind"] == "trial", "run"] if run in records}
-    early = sum(records[run].test_openings > 0 for run in tuning)
-    often = sum(record.test_openings > 1 for record in records.values())
-    once = sum(record.test_openings == 1 for record in records.values())
+    early = sum(counts[run] > 0 for run in tuning)
+    often = sum(counts[run] > 1 for run in records)
+    once = sum(counts[run] == 1 for run in records)
     text = f"opened once by {once} runs, more than once by {often}, by {early} of {counted(len(tuning), 'trial')}"
+    others = len(openings) - sum(counts[run] for run in records)
+    text += also(others, "openings of this data set in this home are of other runs and files")
     return judged(not early and not often, text, found.link("runs"))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.errors import Corrupt
 from bench.records.folder import Folder
+from bench.records.openings import Opening, journal, with_records
 from bench.records.part import Part
 from bench.records.run_record import Cost, Metrics, RunRecord
 from bench.records.study_record import BASELINE, CellRecord, Entry, StudyRecord
@@ -94,6 +95,12 @@ class Study:
         waiting = trials[~trials["cell"].isin(set(finals["cell"]))]
         best = waiting.sort_values(["val_top1", "number"], ascending=[False, True]).groupby("cell", sort=True).head(1)
         return pd.concat([finals, best]).sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
+
+    def openings(self) -> list[Opening]:
+        """Returns every opening of the test split of the study's data sets that its home knows."""
+        digests = sorted({str(r.provenance.data.get("digest", "")) for r in self.records.values()} - {""})
+        noted = [opening for digest in digests for opening in journal(self.folder.path, digest)]
+        return with_records(noted, self.records.values())
 
     def curves(self, run: str) -> pd.DataFrame:
         """Reads the curves of a run, one row per epoch; empty where there are none.

@@ -161,7 +161,8 @@ def _mixtures(study: Study) -> list[str]:
     if brought:
         many = sum(bool(p.imported_from) for p in where)
         found.append(f"{many} of {len(records)} runs were imported from {', '.join(brought)}.")
-    opened = sum(record.test_openings > 1 for record in records)
+    counts = Counter(opening.run for opening in study.openings())
+    opened = sum(counts[record.id] > 1 for record in records)
     if opened:
-        found.append(f"The test split was opened more than once in {opened} runs.")
+        found.append(f"The test split was opened more than once in {opened} runs, later evaluations counted.")
     return found

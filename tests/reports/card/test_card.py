@@ -10,6 +10,7 @@ import pytest
 
 from bench.records.files import read_json, write_json
 from bench.records.folder import Folder
+from bench.records.openings import Opening, note
 from reports.build import build
 from reports.card import card
 from reports.card.evidence import MET, NONE, UNMET
@@ -159,3 +160,15 @@ def test_every_verdict_leads_to_its_evidence_on_the_page(tmp_path: Path) -> None
     assert set("study-1-" + frame["link"]) <= set(page.ids)
     assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
     assert "Of 33 rules" in text
+
+
+def test_later_evaluations_of_a_final_are_counted(tmp_path: Path) -> None:
+    """The record of a final says 1 for ever; two evaluations after it are in the journal of the home."""
+    home = homes.full(tmp_path, models=["test_vit"])
+    final = next(e.run for e in Folder(home).entries(NAME) if e.kind == "final")
+    for run in (final, final, final, ""):
+        note(home, Opening("digits", "abcd", 3.0, 1, run, "bench evaluate"))
+    verdict, evidence = made(home)[10]
+    assert verdict == UNMET
+    assert "more than once by 1," in evidence
+    assert evidence.endswith("1 openings of this data set in this home are of other runs and files")
