@@ -1,11 +1,11 @@
-"""Export of a finished model: ONNX and `torch.export` files that compute what it computes, and their latency deployed.
+"""Export of a finished model as ONNX and `torch.export` files, with their parity and latency.
 
-    <out>/model.onnx    for ONNX Runtime; with more than 2 GB its weights are beside it, in model.onnx.data
+    <out>/model.onnx    for ONNX Runtime; weights of more than 2 GB lie beside it, in model.onnx.data
           model.pt2     for `torch.export.load`
-          export.json   what was exported, with what; files, parity, latency
+          export.json   the run, the files, parity, latency, versions
 
-Both files take images (N, C, H, W) in float32, any N where the model can be followed for any, and give the outputs that
-the model gives. Nothing is written before that was seen on the files themselves.
+Both files take images (N, C, H, W) in float32 (any N where the model can be traced for any batch size) and return the model's
+outputs. Files are written to ``out`` only after their outputs were compared with the model's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench import environment
 from bench.channels import plan as plans
 from bench.deploy import load, onnx_runtime
 from bench.deploy.load import Loaded
-from bench.deploy.onnx_runtime import Session
+from bench.deploy.onnx_runtime import Latency, Session
 from bench.errors import BenchError, one_of
 from bench.models.architecture import parse
 from bench.models.sizes import told
@@ -41,20 +41,19 @@ from bench.seeds import generator
 FORMATS = {"onnx": "model.onnx", "pt2": "model.pt2"}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4
-"""The largest difference of an output from the model's, relative to the model's largest output; of fp32's rounding."""
+"""The largest allowed difference between outputs, relative to the model's largest output; fp32 rounding stays below it."""
 
-TRIED = 16  # images in the larger batch that parity is checked on
+TRIED = 16  # images in the larger of the batches on which parity is checked
 
 
 def export(folder: Path, out: Path, formats: Sequence[str] = tuple(FORMATS), *, seconds: float = 2.0) -> dict[str, Any]:
-    """Export the model in a run's folder to the folder ``out``; returns what export.json holds.
+    """Exports the model in a run's folder to the folder ``out``; returns the content of export.json.
 
-    ``seconds`` is about how long one pair of latencies is timed.
+    One pair of latencies is timed for about ``seconds``.
 
     Raises:
-        MissingData, Corrupt: there is no model, or it is not what was written.
-        BenchError: a package is missing, the model cannot be exported, or a file does not compute the same. Then no file
-            is written.
+        MissingData, Corrupt: there is no model, or its files were changed.
+        BenchError: a package is missing, the model cannot be exported, or a file's outputs differ. No file is written then.
     """
     _require_packages(formats)
     loaded = load.read(folder)
@@ -85,14 +84,17 @@ def _require_packages(formats: Sequence[str]) -> None:
 
 
 def _made(loaded: Loaded, made: Path, aside: Path, formats: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Write the files that were asked for to ``made``, what they are compared with to ``aside``, and measure them."""
+    """Writes the requested files to ``made`` and the dense model's to ``aside``, and measures them."""
     program, dynamic = trace(loaded.model, loaded.images, loaded.name)
     (parameters, nonzero), dense = loaded.parameters, loaded.dense_parameters
+    batch: int | None = 1
+    batches = [1]
+    if dynamic:
+        batch, batches = None, [1, TRIED]
     found: dict[str, Any] = {"schema": 1, "run": loaded.name, "method": loaded.method, "model": loaded.architecture}
-    found |= {"input": [None if dynamic else 1, *loaded.shape], "classes": loaded.plan["classes"]}
+    found |= {"input": [batch, *loaded.shape], "classes": loaded.plan["classes"]}
     found |= {"parameters": parameters, "parameters_nonzero": nonzero, "opset": None, "parity": {}, "latency": []}
     found |= {"dense": {"model": loaded.dense, "parameters": dense}, "threads": torch.get_num_threads()}
-    batches = (1, TRIED) if dynamic else (1,)
     if "pt2" in formats:
         torch.export.save(program, made / FORMATS["pt2"])
         module = torch.export.load(made / FORMATS["pt2"]).module()
@@ -102,7 +104,8 @@ def _made(loaded: Loaded, made: Path, aside: Path, formats: Sequence[str], secon
         found["opset"] = onnx_runtime.write(program, path, dynamic, loaded.name)
         session = onnx_runtime.session(path, found["threads"])
         found["parity"]["onnx"] = _same(loaded, "onnx", session, batches)
-        found["dense"]["bytes"], found["latency"] = _latency(loaded, session, dynamic, aside, seconds)
+        found["dense"]["bytes"], latencies = _latency(loaded, session, dynamic, aside, seconds)
+        found["latency"] = [latency.to_json() for latency in latencies]
     found["files"] = {
         file.name: {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
         for file in sorted(made.iterdir())
@@ -115,26 +118,37 @@ def _made(loaded: Loaded, made: Path, aside: Path, formats: Sequence[str], secon
 
 
 def trace(model: nn.Module, images: Callable[[int], Tensor], name: str) -> tuple[ExportedProgram, bool]:
-    """The graph of a model in eval mode, and whether it takes batches of any size; else it takes single images."""
+    """Traces a model in eval mode.
+
+    Returns:
+        The graph, and whether it takes batches of any size; if not, it takes single images.
+
+    Raises:
+        BenchError: the model cannot be traced.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             program, dynamic = torch.export.export(model, (images(2),), dynamic_shapes=({0: Dim("batch")},)), True
-        except Exception:  # a model that is not made to be followed raises whatever it raises
+        except Exception:  # a model that cannot be traced may raise any error
             try:
                 program, dynamic = torch.export.export(model, (images(1),)), False
             except Exception as error:
                 raise BenchError(
-                    f"a model is exported by following its code, but that of {name} cannot be ({told(error)}); "
-                    "`from bench import load` hands it out as it is"
+                    f"an exported model must be traceable by torch.export, but that of {name} is not ({told(error)}); "
+                    "`from bench import load` gives it in Python"
                 ) from None
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine, which are no one else's
+        node.meta.pop("stack_trace", None)  # it holds local paths
     return program, dynamic
 
 
 def _same(loaded: Loaded, form: str, run: Session, batches: Sequence[int]) -> dict[str, Any]:
-    """How far what was exported is from the model, on batches of these sizes; refused where that is too far."""
+    """Compares an exported model with the model on batches of some sizes; returns the parity in export.json.
+
+    Raises:
+        BenchError: the outputs differ by more than the tolerance.
+    """
     worst, agreeing = 0.0, 0
     with torch.no_grad():
         for count in batches:
@@ -144,23 +158,26 @@ def _same(loaded: Loaded, form: str, run: Session, batches: Sequence[int]) -> di
             agreeing += int((wanted.argmax(-1) == got.argmax(-1)).sum())
     if not worst <= TOLERANCE:
         raise BenchError(
-            f"an exported model must compute what the model does (within {TOLERANCE:g} of the largest output), but "
-            f"{FORMATS[form]} of {loaded.name} is {worst:.2g} off; nothing was written, try the other format"
+            f"an exported model must have the model's outputs (within {TOLERANCE:g} of the largest one), but "
+            f"{FORMATS[form]} of {loaded.name} differs by {worst:.2g}; nothing was written, try the other format"
         )
     return {"difference": worst, "tolerance": TOLERANCE, "images": sum(batches), "same_top1": agreeing}
 
 
 def difference(wanted: Tensor, got: Tensor) -> float:
-    """The largest absolute difference relative to the largest output; NaN where any output is no number."""
+    """Returns the largest absolute difference relative to the largest output; NaN where any output is NaN."""
     largest = wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny)
     return float((got - wanted).abs().max() / largest)
 
 
 def _latency(
     loaded: Loaded, ours: Session, dynamic: bool, aside: Path, seconds: float
-) -> tuple[int | None, list[dict[str, Any]]]:
-    """The dense model's bytes in ONNX, and the latencies of both for one image and for the run's batch; without the dense
-    one where ours has all of its shapes, or where that cannot be exported for the same batches."""
+) -> tuple[int | None, list[Latency]]:
+    """Returns the dense model's bytes in ONNX, and the latencies of both models for one image and for the run's batch.
+
+    The dense model is not measured where the finished one has the same shapes, or where it cannot be exported for the same
+    batches.
+    """
     size, dense = None, None
     if loaded.parameters[0] != loaded.dense_parameters:
         try:
@@ -171,14 +188,16 @@ def _latency(
         if same == dynamic:
             size = sum(file.stat().st_size for file in aside.iterdir())
             dense = onnx_runtime.session(aside / "dense.onnx", torch.get_num_threads())
-    batches = sorted({1, loaded.batch}) if dynamic else [1]
-    return size, onnx_runtime.latencies(ours, dense, [loaded.images(n) for n in batches], seconds)
+    batches = {1}
+    if dynamic:
+        batches.add(loaded.batch)
+    return size, onnx_runtime.latencies(ours, dense, [loaded.images(n) for n in sorted(batches)], seconds)
 
 
 @torch.no_grad()
 def _dense(loaded: Loaded) -> nn.Module:
-    """The dense model, with arbitrary weights. Its biases and statistics are no zeros, as those of a fresh model are:
-    those would be optimised away."""
+    """Builds the dense model with arbitrary weights. Biases and statistics are not zero, because ONNX Runtime would optimise
+    zeros away."""
     name, arguments = parse(loaded.dense)
     model = plans.rebuild({**loaded.plan, "model": name, "arguments": arguments, "kept": {}}).eval()
     for tensor in (*model.parameters(), *model.buffers()):
@@ -188,7 +207,7 @@ def _dense(loaded: Loaded) -> nn.Module:
 
 
 def command(console: Console, run: str, out: Path | None, formats: Sequence[str], seconds: float) -> None:
-    """Export a run's model, by default to a folder of its own among the results, and print what came of it."""
+    """Exports a run's model, by default to ``exports/<run>`` in the home, and prints a summary."""
     _require_packages(formats)
     folder, home = load.find(run), Home()
     out = out or home.path / "exports" / folder.absolute().name
@@ -205,9 +224,11 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
     table.add_row("model", escape(f"{found['model']} ({found['method']}), images {shape}"))
     table.add_row("parameters", f"{parameters:,} of {dense['parameters']:,}")
     for name, file in found["files"].items():
+        text = f"{file['bytes'] / 1e6:.3f} MB"
         parity = found["parity"].get(name.rpartition(".")[2])
-        told = f", outputs within {parity['difference']:.1g} of the model's" if parity else ""
-        table.add_row(name, f"{file['bytes'] / 1e6:.3f} MB{told}")
+        if parity:
+            text += f", outputs within {parity['difference']:.1g} of the model's"
+        table.add_row(name, text)
     if dense.get("bytes"):
         table.add_row("dense as ONNX", f"{dense['bytes'] / 1e6:.3f} MB")
     console.print(f"export of run [bold]{escape(str(found['run']))}[/]", soft_wrap=True)
@@ -217,11 +238,11 @@ def _show(console: Console, found: Mapping[str, Any]) -> None:
     zeros = parameters - found["parameters_nonzero"]
     if zeros and parameters == dense["parameters"]:
         console.print(
-            f"its {zeros:,} zeros are masked, not removed: it is no smaller than the dense one, and no faster",
+            f"its {zeros:,} zeros are masked, not removed: it is neither smaller nor faster than the dense model",
             soft_wrap=True,
         )
     if found["input"][0] is not None:
-        console.print("its code cannot be followed for any batch size: it takes single images", soft_wrap=True)
+        console.print("it cannot be traced for any batch size: it takes single images", soft_wrap=True)
 
 
 def _latencies(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -235,5 +256,7 @@ def _latencies(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _quartiles(values: Sequence[float | None]) -> str:
-    median, low, high = (f"{v:.3g}" if v is not None else "" for v in values)
-    return f"{median} ({low}-{high})" if median else ""
+    if None in values:
+        return ""
+    median, low, high = (f"{value:.3g}" for value in values)
+    return f"{median} ({low}-{high})"

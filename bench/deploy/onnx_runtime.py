@@ -1,9 +1,10 @@
-"""A model as deployed: its ONNX file in ONNX Runtime, and how fast it is there."""
+"""ONNX files: writing them, running them in ONNX Runtime, and their latency there."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,47 @@ Session = Callable[[Tensor], Tensor]
 """Computes the outputs (N, classes) of images (N, C, H, W)."""
 
 
+@dataclass(frozen=True)
+class Latency:
+    """The latency of a model in ONNX Runtime for one batch size. With a dense model also its latency, and the speed-up."""
+
+    batch: int
+    model: turns.Timing
+    dense: turns.Timing | None = None
+    speedup: turns.Ratio | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the row of `export.json`."""
+        row: dict[str, Any] = {"batch": self.batch, "model": vars(self.model)}
+        if self.dense is not None and self.speedup is not None:
+            speedup = {key.replace("ratio", "speedup"): value for key, value in vars(self.speedup).items()}
+            row |= {"dense": vars(self.dense), **speedup}
+        return row
+
+
 def write(program: ExportedProgram, path: Path, dynamic: bool, name: str) -> int:
-    """Write a graph as ONNX, from "images" to "logits"; the version of its set of operators."""
+    """Writes a graph as ONNX, with the input "images" and the output "logits"; returns the version of its operators.
+
+    Raises:
+        BenchError: ONNX lacks an operator of the model.
+    """
+    inputs: tuple[Any, ...] = ()
+    if program.example_inputs:
+        inputs = program.example_inputs[0]
+    shapes = None
+    if dynamic:
+        shapes = ({0: "batch"},)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             made = torch.onnx.export(
                 program,
-                program.example_inputs[0] if program.example_inputs else (),
+                inputs,
                 dynamo=True,
                 verbose=False,
                 input_names=["images"],
                 output_names=["logits"],
-                dynamic_shapes=({0: "batch"},) if dynamic else None,
+                dynamic_shapes=shapes,
             )
             assert made is not None
             weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
@@ -47,7 +76,7 @@ def write(program: ExportedProgram, path: Path, dynamic: bool, name: str) -> int
 
 
 def session(path: Path, threads: int) -> Session:
-    """An ONNX file in ONNX Runtime, on the CPU, with all of its optimisations; ``threads`` compute one operation."""
+    """Opens an ONNX file in ONNX Runtime, on the CPU, with all optimisations; ``threads`` threads compute one operation."""
     import onnxruntime  # here, because it is an extra
 
     options = onnxruntime.SessionOptions()
@@ -57,19 +86,13 @@ def session(path: Path, threads: int) -> Session:
     return lambda images: torch.from_numpy(opened.run(None, {given: images.numpy()})[0])
 
 
-def latencies(ours: Session, dense: Session | None, batches: Sequence[Tensor], seconds: float) -> list[dict[str, Any]]:
-    """The latency of ours for each batch, and the dense model's, timed in turns with it for about ``seconds``.
-
-    Returns:
-        For each batch its size "batch", and "model" as in `turns.summary`. With a dense model also "dense", and "speedup",
-        with quartiles "speedup_q1" and "speedup_q3" over "rounds".
-    """
-    found = list[dict[str, Any]]()
+def latencies(ours: Session, dense: Session | None, batches: Sequence[Tensor], seconds: float) -> list[Latency]:
+    """Times a model on each batch, in turns with the dense model if there is one, for about ``seconds`` each."""
+    found = list[Latency]()
     for images in batches:
-        other, own, both = turns.summary(turns.race(dense or ours, ours, images, seconds=seconds))
-        row: dict[str, Any] = {"batch": len(images), "model": own}
-        if dense is not None:
-            speedup = {key.replace("ratio", "speedup"): value for key, value in both.items()}
-            row |= {"dense": other, **speedup}
-        found.append(row)
+        other, own, ratio = turns.summary(turns.race(dense or ours, ours, images, seconds=seconds))
+        if dense is None:
+            found.append(Latency(len(images), own))
+        else:
+            found.append(Latency(len(images), own, other, ratio))
     return found

@@ -65,7 +65,7 @@ def measure(console: Console, home: Home, runs: Mapping[str, str], request: Spee
         transient=True,
         disable=not console.is_terminal,
     )
-    with alone(home), bars:
+    with timing_lock(home), bars:
         task = bars.add_task("speed", total=len(runs) * len(request.settings))
         searches = known_searches(home, runs)
         for run_id, name in runs.items():
@@ -97,7 +97,7 @@ def _warn_if_busy(console: Console) -> None:
 
 
 @contextlib.contextmanager
-def alone(home: Home) -> Iterator[None]:
+def timing_lock(home: Home) -> Iterator[None]:
     """Times are measured by one process at a time: two would slow each other down."""
     home.path.mkdir(parents=True, exist_ok=True)
     with (home.path / ".speed.lock").open("w") as file:

@@ -1,4 +1,4 @@
-"""One run's `speed.json` in the making: what is wanted, what is measured already, and what came of it."""
+"""Measures the speed of one run's model, setting by setting, and writes its `speed.json`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.models.architecture import parse
 from bench.records.home import Home
 from bench.records.reading import write
 from bench.records.run_record import SCHEMA
-from bench.records.speed_record import BatchSearch, SpeedMissing, SpeedRecord, SpeedRow, Throughput
+from bench.records.speed_record import BatchSearch, SpeedMissing, SpeedRecord, SpeedRow
 from bench.run import Run
 from bench.training import execute
 
@@ -27,7 +27,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class SpeedRequest:
-    """What is to be measured: batches (numbers, or "auto": the dense model's best), precisions and modes."""
+    """The settings to measure: batches (numbers, or "auto" for the dense model's best), precisions and modes."""
 
     batches: tuple[str, ...] = ("1", AUTO)
     precisions: tuple[str, ...] = tuple(speed.PRECISIONS)
@@ -37,23 +37,23 @@ class SpeedRequest:
     again: bool = False
 
     def __post_init__(self) -> None:
-        """Batches are numbers, or "auto"."""
+        """Checks batches, precisions and modes."""
         for batch in self.batches:
             if batch != AUTO and not batch.isdecimal():
                 raise BenchError(f"batches are numbers or auto, but got {batch!r}; write --batch 1,auto")
-        for precision, mode in itertools.product(self.precisions, self.modes):
-            for batch in self.batches:
-                speed.Setting(1 if batch == AUTO else int(batch), precision, mode)
+        numbers = [int(batch) for batch in self.batches if batch != AUTO] or [1]
+        for precision, mode, number in itertools.product(self.precisions, self.modes, numbers):
+            speed.Setting(number, precision, mode)
 
     @property
     def settings(self) -> list[tuple[str, str, str]]:
-        """Precision, mode and batch of each setting, in the order in which they are measured."""
+        """The precision, mode and batch of each setting, in the order of measurement."""
         return list(itertools.product(self.precisions, self.modes, self.batches))
 
 
 @dataclass(frozen=True)
 class KnownSearch:
-    """A search for a dense model's best batch, with that model and its input size."""
+    """A finished search for a dense model's best batch, with that model and its input size."""
 
     dense: str
     image_size: int
@@ -61,7 +61,11 @@ class KnownSearch:
 
 
 class Measured:
-    """A run's `speed.json` in the making; it is on disk after each setting."""
+    """The measurement of one run's speed; `speed.json` is written after each setting.
+
+    Raises:
+        MissingData: the run has not finished.
+    """
 
     def __init__(
         self, home: Home, run_id: str, device: torch.device, request: SpeedRequest, searches: list[KnownSearch]
@@ -86,40 +90,47 @@ class Measured:
         )
 
     def missing(self) -> list[tuple[str, str, str]]:
-        """The settings that are not measured yet, or all of them where they are wanted again."""
+        """Returns the settings without a row, or all settings if the request says "again"."""
         settings, rows = self.request.settings, self.value.rows
-        return settings if self.request.again else [s for s in settings if not any(self._is(row, s) for row in rows)]
+        if self.request.again:
+            return settings
+        return [setting for setting in settings if not any(self._is(row, setting) for row in rows)]
 
     def _is(self, row: SpeedRow | SpeedMissing, setting: tuple[str, str, str]) -> bool:
+        """Returns whether a row has this setting, on this device and with this number of threads."""
         here = (row.device, row.threads) == (self.device, torch.get_num_threads())
         return here and (row.precision, row.mode, row.wanted) == setting
 
     def add(self, precision: str, mode: str, wanted: str) -> None:
-        """Measure one setting and write it down, or why it cannot be measured."""
+        """Measures one setting and records it, or records why it cannot be measured."""
         setting = (precision, mode, wanted)
         rows = tuple(row for row in self.value.rows if not self._is(row, setting))
         lost = tuple(row for row in self.value.missing if not self._is(row, setting))
-        same = {"device": self.device, "memory_format": self.memory_format, "wanted": wanted}
+        device, memory_format = self.device, self.memory_format
         try:
-            batch = self._best(precision) if wanted == AUTO else int(wanted)
-            how = speed.Setting(batch, precision, mode)
+            how = speed.Setting(self._batch(precision, wanted), precision, mode)
             found = speed.compare(self.dense, self.pruned, self.bed, how, seconds=self.request.seconds)
-            rows += tuple(SpeedRow.from_json({**row, **same}) for row in found)
+            rows += tuple(replace(row, device=device, memory_format=memory_format, wanted=wanted) for row in found)
         except BenchError as error:
             threads = torch.get_num_threads()
-            lost += (SpeedMissing(precision=precision, mode=mode, threads=threads, reason=str(error), **same),)
+            lost += (SpeedMissing(precision, mode, wanted, device, threads, str(error), memory_format),)
         self.value = replace(self.value, rows=rows, missing=lost)
         write(self.path, self.value)
         self.done += 1
 
+    def _batch(self, precision: str, wanted: str) -> int:
+        if wanted == AUTO:
+            return self._best(precision)
+        return int(wanted)
+
     def _best(self, precision: str) -> int:
-        """The dense model's best batch here: searched for once, and the same for all runs that are compared with it."""
+        """Returns the dense model's best batch on this device; one search serves all runs with this dense model."""
         here = (self.device, torch.get_num_threads(), precision)
         same = (self.value.dense, self.value.image_size)
         known = [s.search for s in self.searches if (s.dense, s.image_size) == same and _where(s.search) == here]
         if not known:
             batch, tried = speed.best_batch(self.dense, self.bed, precision)
-            known = [BatchSearch(*here, batch, tuple(map(Throughput.from_json, tried)))]
+            known = [BatchSearch(*here, batch, tuple(tried))]
             self.searches.append(KnownSearch(*same, known[0]))
         others = tuple(search for search in self.value.search if _where(search) != here)
         self.value = replace(self.value, search=(*others, known[0]))
@@ -131,7 +142,7 @@ def _where(search: BatchSearch) -> tuple[str, int, str]:
 
 
 def _dense(model: str, plan: dict[str, Any]) -> nn.Module:
-    """The dense model that a run names, with arbitrary weights, for the classes and images of its plan."""
+    """Builds the dense model that a run names, with arbitrary weights, for the classes and images of its plan."""
     name, arguments = parse(model)
     shape = {key: plan[key] for key in ("classes", "channels", "image_size")}
     return plans.rebuild({"model": name, "arguments": arguments, **shape}).eval()
@@ -142,12 +153,12 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the GPU, or of the processor."""
+    """Returns the model name of the GPU, or of the processor."""
     facts = environment.hardware(device)
     return str(facts.get("gpu") or facts["cpu"])
 
 
 def known_searches(home: Home, runs: Iterable[str]) -> list[KnownSearch]:
-    """The searches for a dense model's best batch that the files of some runs hold."""
-    files = [found for run_id in runs if (found := home.records.speed(run_id)) is not None]
-    return [KnownSearch(file.dense, file.image_size, search) for file in files for search in file.search]
+    """Returns the searches for a dense model's best batch that the speed records of some runs hold."""
+    files = [home.records.speed(run_id) for run_id in runs]
+    return [KnownSearch(file.dense, file.image_size, search) for file in files if file for search in file.search]

@@ -1,22 +1,22 @@
-"""Measuring a finished, plain model: how well it predicts, and what it costs. Nothing here is told by a method.
+"""Measurements of a finished, plain model: how well it predicts, and what it costs. No number comes from the method.
 
-Every share names its denominator: "prunable" (the weights that the method may remove), "weights" (all convolution and
-linear weights, the classifier's included) and "all" (all parameters). A weight shared by two layers counts once.
+Each share names its denominator: "prunable" (the weights that the method may prune), "weights" (all convolution and linear
+weights, the classifier's included) or "all" (all parameters). A weight that two layers share counts once.
 
-"sparsity/*" are zeros within the model as it is. What is left of a model ("weights_left", "macs/fraction") and its
-theoretical speed-up are relative to a reference, the dense model that the run names, so that a model with zeros, one with
-channels removed and one that was smaller from the start stand on one axis.
+"sparsity/*" are shares of zeros within the finished model. "weights_left", "macs/fraction" and "speedup/theoretical" are
+relative to a reference, the dense model that the run names. So masked models, models with removed channels and models that
+were built smaller are compared on one axis.
 
-Damage is more than accuracy lost: a record has for "val" and, where it was opened, "test" the loss, the calibration error,
-the worst class and the agreement with the dense model that the run started from (`accuracy`); of the model as the method
-finished it "val/top1_bn", with batch-norm statistics of its own (`reestimated`), and where a recovery followed
-"val/top1_pruned", as it was; and which layers have collapsed (`collapsed`).
+A record holds more than the accuracy of a pruned model: on "val", and on "test" where it was opened, the loss, the
+calibration error, the worst class and the agreement with the dense model that the run started from (`accuracy`);
+"val/top1_bn", the accuracy with re-estimated batch-norm statistics (`reestimated`); "val/top1_pruned", the accuracy before a
+recovery; and the layers that have collapsed (`collapsed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -28,10 +28,11 @@ from bench.measure.operations import macs
 from bench.measure.parts import kinds, others
 from bench.measure.quality import accuracy
 from bench.measure.reference import Reference, reference
-from bench.measure.sparseness import layers, pq, progress_point
+from bench.measure.sparseness import layers, pq, progress_point, share_left, zero_share
 from bench.measure.storage import size, sparse_bytes
 from bench.measure.timing import latency
 from bench.recipe import Recipe
+from bench.records.run_record import LayerRow
 
 __all__ = [
     "Reference",
@@ -58,27 +59,27 @@ def summary(
     device: torch.device,
     dense: Reference | None = None,
     quick: bool = False,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """What a finished model costs, as flat metrics and as a table with one row per convolution or linear weight.
+) -> tuple[dict[str, float], list[LayerRow]]:
+    """Returns what a finished model costs: metrics by key, and one row for each convolution or linear weight.
 
     Args:
         model: a plain model on ``device``.
-        prunable: the parameter names that the method may remove.
+        prunable: the names of the parameters that the method may prune.
         example_shape: (N, C, H, W) of a full batch.
-        recipe: its precision and memory format are those of the latency.
+        recipe: gives the precision and the memory format in which latency is measured.
         device: where latency is measured.
-        dense: what shares are relative to; by default the model itself with nothing taken from it.
-        quick: leave out what takes seconds, and so these keys: latency/*, bytes/compressed, and what is cut off
-            (`bench.measure.connected`).
+        dense: the reference of all relative shares; by default the model itself, unpruned.
+        quick: skip slow measurements and so the keys latency/*, bytes/compressed, sparsity/effective and
+            weights/disconnected.
     """
     prunable, dense = list(prunable), dense or reference(model, example_shape)
     counts = macs(model, example_shape)
     kind = kinds(model)
-    table = [{**row, "kind": kind[row["name"]]} for row in layers(model, prunable, counts)]
+    table = [replace(row, kind=kind[row.name]) for row in layers(model, prunable, counts)]
     metrics = _sparsities(table, dense) | {"pq": float(pq(masks.prunable(model, classifier=True).values()))}
     metrics |= size(model, compress=not quick) | others(model) | _operations(table, counts, dense)
     metrics |= {"params/reference": dense.params, "bytes/reference": dense.bytes}
-    metrics["sparsity/all"] = 1 - metrics["params/nonzero"] / metrics["params/all"] if metrics["params/all"] else 0.0
+    metrics["sparsity/all"] = zero_share(metrics["params/nonzero"], metrics["params/all"])
     if not quick:
         metrics |= effective(model, prunable, example_shape[1:])
         for name, batch in (("batch1", 1), ("full", example_shape[0])):
@@ -88,27 +89,29 @@ def summary(
     return metrics, table
 
 
-def _sparsities(table: list[dict[str, Any]], dense: Reference) -> dict[str, float]:
-    weights, nonzero = (sum(row[key] for row in table) for key in ("weights", "nonzero"))
-    chosen = [row for row in table if row["prunable"]]
-    total, live = (sum(row[key] for row in chosen) for key in ("weights", "nonzero"))
+def _sparsities(table: Sequence[LayerRow], dense: Reference) -> dict[str, float]:
+    weights, nonzero = sum(row.weights for row in table), sum(row.nonzero for row in table)
+    prunable = [row for row in table if row.prunable]
+    prunable_weights, prunable_nonzero = sum(row.weights for row in prunable), sum(row.nonzero for row in prunable)
     return {
-        "sparsity/prunable": 1 - live / total if total else 0.0,
-        "sparsity/weights": 1 - nonzero / weights if weights else 0.0,
-        "weights/prunable": total,
+        "sparsity/prunable": zero_share(prunable_nonzero, prunable_weights),
+        "sparsity/weights": zero_share(nonzero, weights),
+        "weights/prunable": prunable_weights,
         "weights/all": weights,
         "weights/nonzero": nonzero,
         "weights/reference": dense.weights,
-        "weights_left": nonzero / dense.weights if dense.weights else 1.0,
+        "weights_left": share_left(nonzero, dense.weights),
     }
 
 
-def _operations(table: list[dict[str, Any]], counts: dict[str, int], dense: Reference) -> dict[str, float]:
-    """A model of zeros only would be infinitely fast; as a finite number, one operation is taken as left."""
-    left = counts[""] + sum(row["macs_left"] for row in table)
+def _operations(table: Sequence[LayerRow], counts: Mapping[str, int], dense: Reference) -> dict[str, float]:
+    left = counts[""] + sum(row.macs_left for row in table)
+    speedup = 1.0
+    if dense.macs:
+        speedup = dense.macs / max(left, 1)  # a model of zeros only would be infinitely fast: one operation is assumed
     return {
         "macs/dense": dense.macs,
         "macs/left": left,
-        "macs/fraction": left / dense.macs if dense.macs else 1.0,
-        "speedup/theoretical": dense.macs / max(left, 1) if dense.macs else 1.0,
+        "macs/fraction": share_left(left, dense.macs),
+        "speedup/theoretical": speedup,
     }

@@ -1,9 +1,9 @@
-"""Effective sparsity: zeros, and with them the weights that lie on no path from the image to an output any more.
+"""Effective sparsity: the share of weights that are zero or lie on no path of non-zero weights from the image to an output.
 
-A weight that is not zero is of no use when all that its unit reads is cut off, or when nothing reads its unit (Vysogorets and
-Kempe 2021, arXiv:2107.02306). The paths are those of a linear stand-in: each weight that is left becomes the same positive
-number, biases and whatever is added become 0, norms let everything pass. An image of positive numbers is sent through it, and a
-weight is connected if, and only if, the sum of the outputs changes with it.
+A non-zero weight has no effect when all inputs of its unit are disconnected, or when no unit reads its unit (Vysogorets and
+Kempe 2021, arXiv:2107.02306). Paths are found with a linear copy of the model: all non-zero weights of a unit become one
+positive number, biases and other added parameters become 0, and norms become the identity. On an image of positive numbers, a
+weight is connected if, and only if, the gradient of the summed outputs with respect to it is not zero.
 """
 
 from __future__ import annotations
@@ -18,64 +18,69 @@ from bench import masks
 from bench.measure.damage import _NORM
 from bench.seeds import generator
 
-FACTOR = 0.1  # of the mean that a layer computes: sums over many blocks then stay so small that no gate saturates
-ADDED = ("bias", "pos", "token")  # in the names of parameters that are added to what passes
+FACTOR = 0.1  # scales each layer's mean, so that sums over many blocks stay small and no gate saturates
+ADDED = ("bias", "pos", "token")  # occur in the names of parameters that are added to activations
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.RMSNorm)
 
 
 def effective(model: nn.Module, prunable: Iterable[str], shape: tuple[int, int, int]) -> dict[str, float]:
-    """What of the prunable weights is zero or cut off.
+    """Counts the prunable weights that are zero or disconnected.
 
     Args:
         model: a plain model; it is not changed.
         prunable: the names of the weights to count.
-        shape: of an image, (C, H, W).
+        shape: (C, H, W) of an image.
 
     Returns:
-        "sparsity/effective" (0 to 1), and "weights/disconnected", the number of weights that are not zero and cut off; nothing
-        where the stand-in cannot be computed, as of a model that takes no double precision.
+        "sparsity/effective" (0 to 1), and "weights/disconnected", the number of non-zero weights that are disconnected; an
+        empty dict where the linear copy cannot run, such as a model that does not accept double precision.
     """
     names = list(prunable)
     live = {name: weight.detach().cpu() != 0 for name, weight in model.named_parameters() if name in names}
     total, left = sum(mask.numel() for mask in live.values()), sum(int(mask.sum()) for mask in live.values())
     if not total:
         return {}
-    stand_in = _linear(copy.deepcopy(model).to("cpu", torch.float64).to(memory_format=torch.contiguous_format).eval())
+    linear = _linear_(copy.deepcopy(model).to("cpu", torch.float64).to(memory_format=torch.contiguous_format).eval())
     image = 0.5 + torch.rand(1, *shape, generator=generator("connected"), dtype=torch.float64)
     try:
         with torch.enable_grad():
-            stand_in(image).sum().backward()
+            linear(image).sum().backward()
     except (RuntimeError, TypeError):
         return {}
-    slopes = dict(stand_in.named_parameters())
-    used = sum(int((mask & _moves(slopes[name])).sum()) for name, mask in live.items())
+    parameters = dict(linear.named_parameters())
+    used = sum(int((mask & _has_gradient(parameters[name])).sum()) for name, mask in live.items())
     return {"sparsity/effective": 1 - used / total, "weights/disconnected": left - used}
 
 
-def _moves(weight: Tensor) -> Tensor:
-    return weight.grad != 0 if weight.grad is not None else torch.zeros_like(weight, dtype=torch.bool)
+def _has_gradient(weight: Tensor) -> Tensor:
+    """Returns which entries have a non-zero gradient (bool, of the weight's shape)."""
+    if weight.grad is None:
+        return torch.zeros_like(weight, dtype=torch.bool)
+    return weight.grad != 0
 
 
 @torch.no_grad()
-def _linear(model: nn.Module) -> nn.Module:
-    """The model with positive weights, whose units add up what they read; changed in place."""
+def _linear_(model: nn.Module) -> nn.Module:
+    """Makes a model linear with positive weights, in place: each unit computes a mean of its connected inputs."""
     weights = {id(weight) for weight in masks.prunable(model, classifier=True).values()}
     for module in model.modules():
         if isinstance(module, NORMS):
-            module.forward = _as_it_is  # type: ignore[method-assign]
+            module.forward = _identity  # type: ignore[method-assign]
         elif isinstance(module, _NORM) and module.running_mean is not None and module.running_var is not None:
             module.running_mean.zero_()
             module.running_var.fill_(1.0)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(True)
-        left = (parameter != 0).to(parameter.dtype)
+        nonzero = (parameter != 0).to(parameter.dtype)
         if id(parameter) in weights:
-            reads = left.flatten(1).sum(1).clamp_min(1).reshape(-1, *[1] * (left.dim() - 1))
-            parameter.copy_(FACTOR * left / reads)
+            inputs = nonzero.flatten(1).sum(1).clamp_min(1).reshape(-1, *[1] * (nonzero.dim() - 1))
+            parameter.copy_(FACTOR * nonzero / inputs)
+        elif any(part in name for part in ADDED):
+            parameter.zero_()
         else:
-            parameter.copy_(torch.zeros_like(left) if any(part in name for part in ADDED) else left)
+            parameter.copy_(nonzero)
     return model
 
 
-def _as_it_is(x: Tensor) -> Tensor:
+def _identity(x: Tensor) -> Tensor:
     return x

@@ -1,9 +1,9 @@
-"""Damage that accuracy does not show: layers that have collapsed, and batch-norm statistics that do not fit any more."""
+"""Damage of pruning that accuracy does not show: collapsed layers, and batch-norm statistics that are out of date."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from bench import masks
 from bench.measure.quality import accuracy, device_of, evaluating
 from bench.recipe import Recipe
+from bench.records.run_record import Collapsed, LayerRow
 
-FEWEST = 0.01  # share of a layer's weights below which it counts as collapsed
-IMAGES = 64  # that outputs are compared over
-SPREAD = 1e-6  # of the largest output: what rounding may make of equal ones
-BATCHES = 20  # for new statistics, and no more than an epoch
+FEWEST = 0.01  # a layer with a smaller share of non-zero weights counts as collapsed
+IMAGES = 64  # whose outputs are compared
+SPREAD = 1e-6  # relative to the largest output: smaller differences are rounding
+BATCHES = 20  # from which new statistics are computed, at most one epoch
 _NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -25,52 +26,52 @@ class Training(Protocol):
     """Training batches by epoch."""
 
     def epoch(self, index: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (N, C, H, W) and labels (N,)."""
+        """Yields images (N, C, H, W) and labels (N,)."""
         ...
 
 
 def collapsed(
-    model: nn.Module, layers: Sequence[Mapping[str, Any]], batches: Iterable[tuple[Tensor, Tensor]], recipe: Recipe
-) -> list[dict[str, str]]:
-    """The layers through which little or nothing passes any more: "name", of the weight, and "reason".
+    model: nn.Module, layers: Sequence[LayerRow], batches: Iterable[tuple[Tensor, Tensor]], recipe: Recipe
+) -> list[Collapsed]:
+    """Returns the layers that have collapsed, each with its reason.
 
-    A layer has collapsed when none of its weights is left, when fewer than 1 % of them are, or when its outputs do not
-    depend on the image: they are the same, at each position, over the first 64 images of ``batches`` (in fp32). Collapse of
-    layers: Tanaka et al. 2020 (arXiv:2006.05467).
+    A layer has collapsed when none of its weights is left, when fewer than 1 % of them are left, or when its outputs do not
+    depend on the image: at each position they are equal over the first 64 images of ``batches`` (in fp32). For layer
+    collapse see Tanaka et al. 2020 (arXiv:2006.05467).
 
     Args:
         model: a finished, plain model.
-        layers: its table, from `bench.measure.summary`.
-        batches: images (N, C, H, W) with their labels; the first batch is looked at.
-        recipe: its memory format is used.
+        layers: its layers, from `bench.measure.summary`.
+        batches: images (N, C, H, W) with their labels; only the first batch is used.
+        recipe: gives the memory format.
     """
     images = next(iter(batches))[0][:IMAGES].to(device_of(model), memory_format=recipe.memory_format)
-    constant, found = _constant(model, images), list[dict[str, str]]()
+    constant, found = _constant(model, images), list[Collapsed]()
     for row in layers:
-        left = row["nonzero"] / row["weights"]
+        left = row.nonzero / row.weights
         if not left:
-            found.append({"name": row["name"], "reason": "no weights left"})
+            found.append(Collapsed(row.name, "no weights left"))
         elif left < FEWEST:
-            found.append({"name": row["name"], "reason": f"{100 * left:.2g} % of its weights left"})
-        elif row["name"] in constant:
-            found.append({"name": row["name"], "reason": "constant outputs"})
+            found.append(Collapsed(row.name, f"{100 * left:.2g} % of its weights left"))
+        elif row.name in constant:
+            found.append(Collapsed(row.name, "constant outputs"))
     return found
 
 
 def _constant(model: nn.Module, images: Tensor) -> set[str]:
-    """The weights of layers that were run, and whose outputs did not differ from image to image in any of their calls."""
+    """Returns the names of weights whose layers ran and had the same outputs for all images in all of their calls."""
     if len(images) < 2:
         return set()
     names = {id(weight): name for name, weight in masks.prunable(model, classifier=True).items()}
     varies = dict[str, list[Tensor]]()
 
-    def look(module: nn.Module, args: Any, output: Tensor) -> None:
+    def compare(module: nn.Module, args: Any, output: Tensor) -> None:
         if len(output) > 1:
             spread, size = (output.amax(0) - output.amin(0)).amax(), output.abs().amax()
             varies.setdefault(names[id(module.weight)], []).append(spread > SPREAD * size)
 
     watched = [m for m in model.modules() if isinstance(m, masks.LAYERS) and id(m.weight) in names]
-    handles = [module.register_forward_hook(look) for module in watched]
+    handles = [module.register_forward_hook(compare) for module in watched]
     try:
         with evaluating(model), torch.inference_mode():
             model(images)
@@ -86,13 +87,13 @@ def _constant(model: nn.Module, images: Tensor) -> set[str]:
 def reestimated(
     model: nn.Module, batches: Training, evaluation: Iterable[tuple[Tensor, Tensor]], recipe: Recipe
 ) -> dict[str, float]:
-    """The accuracy that a model would have with batch-norm statistics of its own, which pruning leaves as they were before.
+    """Measures a model's accuracy with re-estimated batch-norm statistics; pruning does not update the stored ones.
 
-    A copy runs the first batches of the run's first epoch, 20 at most, with everything but its batch norms in eval mode;
-    their statistics become the plain averages over these batches (Li et al. 2020, arXiv:2007.02491, adaptive batch norm).
+    A copy runs the first batches of the run's first epoch, at most 20, with only its batch norms in training mode; their
+    statistics become the plain averages over these batches (adaptive batch norm, Li et al. 2020, arXiv:2007.02491).
 
     Returns:
-        "top1_bn", the top-1 of the copy on ``evaluation`` in per cent; nothing for a model without such statistics.
+        "top1_bn", the top-1 of the copy on ``evaluation`` in per cent; an empty dict for a model without such statistics.
     """
     if not any(_has_statistics(module) for module in model.modules()):
         return {}
@@ -100,7 +101,7 @@ def reestimated(
     for module in replica.modules():
         if isinstance(module, _NORM) and _has_statistics(module):
             module.reset_running_stats()
-            module.momentum = None  # the average over all batches, each as heavy as the next
+            module.momentum = None  # the plain average over all batches
             module.train()
     device = device_of(replica)
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Energy, where the hardware counts it: of a GPU through its driver (NVML), of a CPU through the kernel (RAPL).
+"""Energy from hardware counters: of a GPU through its driver (NVML), of a CPU through the kernel (RAPL).
 
-What is counted is that of the whole device, whoever used it: with runs side by side each is charged an equal part, which is an
-estimate. RAPL counts processor packages, not the machine, and its counters wrap.
+A counter covers the whole device and all processes on it. Runs that share a device are each charged an equal part, which is
+an estimate. RAPL counts processor packages, not the whole machine, and its counters wrap.
 """
 
 from __future__ import annotations
@@ -13,42 +13,44 @@ import torch
 
 RAPL = Path("/sys/class/powercap")
 Reading = dict[str, tuple[float, float]]
-"""By counter: joules, and where it wraps (infinite: nowhere)."""
+"""For each counter its joules, and the joules at which it wraps (infinite for one that does not wrap)."""
 
 
 def reading(device: torch.device, root: Path = RAPL) -> Reading:
-    """The counters of a device; empty where there are none, or they may not be read."""
-    return _gpu(device) if device.type == "cuda" else _packages(root)
+    """Reads the counters of a device; empty where there are none or this process may not read them."""
+    if device.type == "cuda":
+        return _gpu(device)
+    return _packages(root)
 
 
 def _packages(root: Path) -> Reading:
     found = dict[str, tuple[float, float]]()
     for folder in sorted(root.glob("intel-rapl:*")):
-        if folder.name.count(":") > 1:  # a part of a package, counted there
+        if folder.name.count(":") > 1:  # a part of a package, whose counter includes it
             continue
         try:
             most = int((folder / "max_energy_range_uj").read_text())
             found[folder.name] = (int((folder / "energy_uj").read_text()) / 1e6, most / 1e6)
-        except (OSError, ValueError):  # for the administrator only, on most systems
+        except (OSError, ValueError):  # most systems let only the administrator read it
             continue
     return found
 
 
 def _gpu(device: torch.device) -> Reading:
     try:
-        import pynvml  # type: ignore[import-untyped]
+        import pynvml  # type: ignore[import-untyped]  # here, because it is an extra
 
         pynvml.nvmlInit()
         uuid = str(torch.cuda.get_device_properties(device).uuid)
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
         return {uuid: (pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, float("inf"))}
-    except Exception:  # no nvidia-ml-py, an old GPU, or a driver that does not tell: each raises errors of its own
+    except Exception:  # a missing nvidia-ml-py, an old GPU and an old driver raise different errors
         return {}
 
 
 @dataclass
 class Meter:
-    """Counts from when it is made. ``beside``: how many runs share the device."""
+    """Measures the energy spent since it was made. ``beside`` is the number of runs that share the device."""
 
     device: torch.device
     beside: int = 1
@@ -56,15 +58,17 @@ class Meter:
     began: Reading = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take the first reading."""
+        """Takes the first reading."""
         self.began = reading(self.device, self.root)
 
     def joules(self) -> float | None:
-        """What was spent since then, or None where nothing counts it. A counter that wrapped did so once."""
+        """Returns the joules spent since then, or None without counters. A counter is assumed to wrap at most once."""
         now, total = reading(self.device, self.root), 0.0
         if not now or now.keys() != self.began.keys():
             return None
         for name, (joules, most) in now.items():
             spent = joules - self.began[name][0]
-            total += spent if spent >= 0 else spent + most
+            if spent < 0:  # the counter wrapped
+                spent += most
+            total += spent
         return total / self.beside

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of one image, counted by torch itself and told apart by the weight that they belong to."""
+"""Multiply-accumulates of one image, counted by torch and attributed to the weights that take part in them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FUNCTIONS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 
 
 def macs(model: nn.Module, example_shape: tuple[int, int, int, int]) -> dict[str, int]:
-    """Multiply-accumulates for one image of (any, C, H, W), half of torch's FLOPs, by weight name.
+    """Counts the multiply-accumulates (half of torch's FLOPs) of one image of shape (any, C, H, W), by weight name.
 
-    The key "" holds what belongs to no convolution or linear weight (such as attention's products), so that the values
-    add up to the whole. Norms, activations and pooling count nothing.
+    The key "" holds the operations of no convolution or linear weight, such as attention's products; the values add up to
+    the model's total. Norms, activations and pooling count as 0.
 
-    A copy without storage is counted on the meta device, where fused attention is seen; on a CPU it is not, so a model
-    that cannot run there (its control flow looks at values) is counted on the CPU with fused attention off.
+    A copy without storage runs on the meta device, where torch counts fused attention; on a CPU it does not. A model that
+    cannot run on the meta device (its control flow depends on values) runs on the CPU with fused attention switched off.
     """
     shape = (1, *example_shape[1:])
     try:
@@ -36,7 +36,7 @@ def macs(model: nn.Module, example_shape: tuple[int, int, int, int]) -> dict[str
 
 
 def _count(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """What each weight's layers spend, and what other modules spend on that weight; the rest under ""."""
+    """Counts for each weight the operations of its layers and of other modules that use it; the rest under ""."""
     weights, root = masks.prunable(model, classifier=True), type(model).__name__
     paths: dict[int, list[str]] = {id(weight): [] for weight in weights.values()}
     for path, module in model.named_modules(remove_duplicate=False):
@@ -53,7 +53,7 @@ def _count(model: nn.Module, example: Tensor) -> dict[str, int]:
 
 
 class _Borrowed(TorchFunctionMode):
-    """FLOPs of functions called on a layer's weight outside of that layer, as timm's BEiT, EVA and Swin v2 do."""
+    """Counts FLOPs of functions that other modules call on a layer's weight, as timm's BEiT, EVA and Swin v2 do."""
 
     def __init__(self, counter: FlopCounterMode, paths: Mapping[int, Iterable[str]]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Borrowed(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in FUNCTIONS:
             return func(*args, **kwargs)
-        weight = id(kwargs["weight"] if "weight" in kwargs else args[1])
+        weight = id(_argument(args, kwargs))
         before = self.counter.get_total_flops()
         output = func(*args, **kwargs)
         if weight in self.paths and self.counter.mod_tracker.parents.isdisjoint(self.paths[weight]):
@@ -73,17 +73,26 @@ class _Borrowed(TorchFunctionMode):
         return output
 
 
+def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Returns the weight in a call of one of `FUNCTIONS`."""
+    if "weight" in kwargs:
+        return kwargs["weight"]
+    return args[1]
+
+
 def _without_storage(model: nn.Module) -> nn.Module:
-    """A deep copy on the meta device; the weights themselves are not copied on the way."""
+    """Returns a deep copy on the meta device, without a copy of the weights themselves."""
     memo: dict[int, object] = {}
     for tensor in chain(model.parameters(), model.buffers()):
         empty = torch.empty_like(tensor, device="meta", requires_grad=False)
-        memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
+        if isinstance(tensor, nn.Parameter):
+            empty = nn.Parameter(empty, requires_grad=False)
+        memo[id(tensor)] = empty
     return copy.deepcopy(model, memo)
 
 
 def _unfused(model: nn.Module) -> nn.Module:
-    """Fused attention off: timm reads its switch when it builds a model, so change what the modules remember."""
+    """Switches fused attention off in place: timm reads its setting when it builds a model, so the modules must change."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""How well a classifier predicts: accuracy, loss and calibration, gathered on the device with one wait at the end."""
+"""Scores of a classifier: accuracy, loss and calibration, summed on the device with one wait at the end."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ BINS = 15
 def accuracy(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], recipe: Recipe, dense: nn.Module | None = None
 ) -> dict[str, float]:
-    """Score a classifier on images (N, C, H, W) and labels (N,), in eval mode and in the recipe's precision.
+    """Scores a classifier on images (N, C, H, W) and labels (N,), in eval mode and in the recipe's precision.
 
     Returns:
-        "top1" and "top5" in per cent, where equal logits rank by class number and a row with a NaN is wrong (with five
-        classes or fewer, "top5" is 100 for every row without one); "loss", the mean cross entropy (negative log likelihood)
-        without smoothing; "ece", the expected calibration error, 0 to 1: confidences, the largest softmax of each row, are
-        put into 15 bins of equal width, each closed above, and |accuracy - mean confidence| is averaged over them, weighted
-        by images (Guo et al. 2017, arXiv:1706.04599, equation 3); "worst_class", the lowest top-1 of any class seen, in per
-        cent, and "worst_class_index", the first class that has it; "n", images. NaN logits make loss and ece NaN.
+        "top1" and "top5" in per cent: equal logits rank by class number, a row with a NaN is wrong, and with five classes or
+        fewer "top5" is 100 for every row without one. "loss": the mean cross entropy without label smoothing. "ece": the
+        expected calibration error, 0 to 1; confidences (the largest softmax of each row) fall into 15 bins of equal width,
+        closed above, and |accuracy - mean confidence| is averaged over the bins, weighted by images (Guo et al. 2017,
+        arXiv:1706.04599, equation 3). "worst_class": the lowest top-1 of any class in the labels, in per cent, and
+        "worst_class_index", the first class that has it. "n": the number of images. NaN logits make "loss" and "ece" NaN.
 
-        With the ``dense`` model that it came from, also: "agreement", the share of images in per cent for which both
-        predict the same class (of rows with a NaN none does), and "class_drop", the most top-1 that any one class has lost
-        against it, in points (negative where each has gained).
+        With the ``dense`` model that the run started from, also "agreement", the share of images in per cent for which both
+        models predict the same class (never in a row with a NaN), and "class_drop", the largest loss of top-1 of any class
+        against the dense model, in points (negative where every class has gained).
 
     Raises:
         BenchError: there are no images.
     """
-    device, total = device_of(model), None
-    models = [model] if dense is None else [model, dense]
+    device = device_of(model)
+    total = torch.zeros(1, dtype=torch.float64, device=device)
+    models = [each for each in (model, dense) if each is not None]
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for each in models:
             stack.enter_context(evaluating(each))
@@ -48,15 +49,16 @@ def accuracy(
             part = _tally(logits[0].float(), labels)
             if dense is not None:
                 part = torch.cat([part, _compare(logits[0], logits[1], labels)])
-            total = part if total is None else total + part
-    if total is None or not (found := total.tolist())[0]:
+            total = total + part
+    sums = total.tolist()
+    if not sums[0]:
         raise BenchError("accuracy needs at least one image, but got none; give the task a larger split")
-    return _scores(found, compared=dense is not None)
+    return _scores(sums, compared=dense is not None)
 
 
 def _tally(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over one batch as one float64 vector (integers stay exact): n, loss, top-1, top-5, then per bin confidence
-    and hits, then per class images and hits."""
+    """Returns sums over one batch as one float64 vector (integers stay exact): n, loss, top-1 and top-5 hits, then
+    confidence and hits of each bin, then images and hits of each class."""
     classes = torch.arange(logits.shape[1], device=logits.device)
     rank = _rank(logits, labels)
     hit = (rank == 0).double()
@@ -71,7 +73,7 @@ def _tally(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _rank(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many classes are ahead of the labels (N,): of equal logits the first is; all classes where a row has a NaN."""
+    """Returns how many classes rank above the labels (N,): equal logits rank by class number; all, in a row with a NaN."""
     classes = torch.arange(logits.shape[1], device=logits.device)
     own = logits.gather(1, labels[:, None])
     ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))
@@ -79,7 +81,7 @@ def _rank(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _compare(logits: Tensor, dense: Tensor, labels: Tensor) -> Tensor:
-    """Sums over one batch, float64: images for which both predict the same, then per class hits of the dense model."""
+    """Returns sums over one batch, float64: images for which both predict the same, then the dense model's hits by class."""
     same = _rank(logits, dense.argmax(1)) == 0
     of_class = (torch.arange(dense.shape[1], device=dense.device)[:, None] == labels).double()
     hit = (_rank(dense, labels) == 0).double()
@@ -87,10 +89,13 @@ def _compare(logits: Tensor, dense: Tensor, labels: Tensor) -> Tensor:
 
 
 def _scores(total: list[float], *, compared: bool) -> dict[str, float]:
+    """Returns the scores of `accuracy` from the sums of `_tally` and, where ``compared``, of `_compare`."""
     n, loss, top1, top5 = total[:4]
     confidence, hits = total[4 : 4 + BINS], total[4 + BINS : 4 + 2 * BINS]
     rest = total[4 + 2 * BINS :]
-    classes = (len(rest) - 1) // 3 if compared else len(rest) // 2
+    classes = len(rest) // 2
+    if compared:
+        classes = (len(rest) - 1) // 3
     seen, right = rest[:classes], rest[classes : 2 * classes]
     worst, index = min((100 * r / s, c) for c, (r, s) in enumerate(zip(right, seen, strict=True)) if s)
     scores = {
@@ -110,14 +115,15 @@ def _scores(total: list[float], *, compared: bool) -> dict[str, float]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's first parameter is; the CPU for a model without any."""
-    first = next(model.parameters(), None)
-    return torch.device("cpu") if first is None else first.device
+    """Returns the device of a model's first parameter; the CPU for a model without parameters."""
+    for parameter in model.parameters():
+        return parameter.device
+    return torch.device("cpu")
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, and each module's former mode afterwards.
+    """Puts a model into eval mode inside the context, and restores each module's former mode afterwards.
 
     Modes change through `train()` only, because some timm models drop caches there.
     """
@@ -126,6 +132,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, mode in former:  # parents come first, so that children can differ from them
+        for module, mode in former:  # parents come first: a child's own mode is set after its parent's
             if module.training != mode:
                 module.train(mode)

@@ -1,4 +1,4 @@
-"""What the shares of a run are relative to: the dense model that it names, whatever is built or left of it."""
+"""The reference of a run's shares: the counts of the dense model that the run names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.measure.storage import plain_size
 @dataclass(frozen=True)
 class Reference:
     """Counts of a dense model: convolution and linear ``weights`` (the classifier's included), all ``params``, ``bytes``
-    (4 per parameter, and the buffers that are saved), and the ``macs`` of one image."""
+    (4 for each parameter, and the saved buffers), and the ``macs`` of one image."""
 
     weights: int
     params: int
@@ -23,8 +23,7 @@ class Reference:
 
 
 def reference(model: nn.Module, example_shape: tuple[int, int, int, int]) -> Reference:
-    """The counts of a model before anything is taken from it, which may be on the meta device; ``example_shape`` is
-    (any, C, H, W)."""
+    """Counts an unpruned model, which may be on the meta device; ``example_shape`` is (any, C, H, W)."""
     weights = sum(weight.numel() for weight in masks.prunable(model, classifier=True).values())
     params, size = plain_size(model)
     return Reference(weights, params, size, sum(macs(model, example_shape).values()))

@@ -1,7 +1,7 @@
-"""2:4 sparsity on a GPU: the one pattern of zeros that its matrix units use. Each layer shape is timed on its own.
+"""2:4 sparsity on a GPU, the one pattern of zeros that its matrix units can skip, timed for each layer shape.
 
-Of each four consecutive weights of a row two are zero (Mishra et al. 2021, arXiv:2104.08378). Torch's kernels (cuSPARSELt or
-CUTLASS) then skip them; whether that is faster depends on the shape, so that losses are shown as well as wins.
+Of each four consecutive weights in a row, two are zero (Mishra et al. 2021, arXiv:2104.08378). Torch's kernels (cuSPARSELt or
+CUTLASS) skip them. Whether that is faster depends on the shape, so losses are reported as well as wins.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.measure.turns import race, summary
+from bench.measure.turns import Ratio, Timing, race, summary
 from bench.models.sizes import told
 from bench.seeds import generator
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 NEEDED = (8, 0)  # compute capability of the first GPUs with such units
-AGREE = 0.02  # of the largest output: how far the kernels' rounding may differ
+AGREE = 0.02  # relative to the largest output: the largest difference that is taken for rounding
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ SHAPES = tuple(
 
 
 def two_four(weight: Tensor) -> Tensor:
-    """The mask (bool, of a matrix's shape) that keeps the two largest of each four consecutive entries of a row.
+    """Returns the mask (bool, of a matrix's shape) that keeps the two largest of each four consecutive entries of a row.
 
     Raises:
-        BenchError: the rows cannot be cut into fours.
+        BenchError: the length of the rows is no multiple of 4.
     """
     if weight.dim() != 2 or weight.shape[1] % 4:
         raise BenchError(
@@ -67,24 +67,40 @@ def two_four(weight: Tensor) -> Tensor:
 
 
 def require(device: torch.device) -> None:
-    """Refuse a device without such kernels."""
+    """Raises a `BenchError` for a device without 2:4 kernels."""
     rule = "2:4 kernels need a CUDA GPU of compute capability 8.0 or above (Ampere, 2020)"
     if device.type != "cuda":
         raise BenchError(f"{rule}, but there is none here; run this on a machine that has one")
-    if (found := torch.cuda.get_device_capability(device)) < NEEDED:
+    found = torch.cuda.get_device_capability(device)
+    if found < NEEDED:
         name = torch.cuda.get_device_name(device)
         raise BenchError(f"{rule}, but {name} has {found[0]}.{found[1]}; run this on a newer one")
 
 
-def compare(layer: Layer, device: torch.device, dtype: str, *, seconds: float) -> dict[str, Any]:
-    """Time a dense linear layer and the same one with 2:4 weights in turns, on random values.
+@dataclass(frozen=True)
+class LayerSpeed:
+    """A layer with 2:4 weights beside the dense one: both times, and dense over sparse, above 1 where 2:4 is faster."""
 
-    Returns:
-        "layer", "inputs", "outputs", "tokens", "dtype", "backend"; "dense" and "sparse", each as `turns.summary` tells it;
-        "ratio" (dense over sparse time, above 1 where 2:4 is faster), "ratio_q1", "ratio_q3" and "rounds".
+    layer: Layer
+    dtype: str
+    backend: str
+    dense: Timing
+    sparse: Timing
+    ratio: Ratio
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the row of `semistructured.json`."""
+        layer = self.layer
+        what = {"layer": layer.name, "inputs": layer.inputs, "outputs": layer.outputs, "tokens": layer.tokens}
+        times = {"dense": vars(self.dense), "sparse": vars(self.sparse)}
+        return {**what, "dtype": self.dtype, "backend": self.backend, **times, **vars(self.ratio)}
+
+
+def compare(layer: Layer, device: torch.device, dtype: str, *, seconds: float) -> LayerSpeed:
+    """Times a dense linear layer and the same layer with 2:4 weights in turns, on random values.
 
     Raises:
-        BenchError: no such kernels here, none for this shape, or their result is wrong.
+        BenchError: there are no 2:4 kernels here or none for this shape, or their result is wrong.
     """
     require(device)
     rng = generator("two four", layer.inputs, layer.outputs, layer.tokens)
@@ -93,20 +109,21 @@ def compare(layer: Layer, device: torch.device, dtype: str, *, seconds: float) -
     weight = weight * two_four(weight)
     with torch.inference_mode():
         try:
-            with warnings.catch_warnings(action="ignore"):  # that its interface may change
+            with warnings.catch_warnings(action="ignore"):  # torch warns that this interface may change
                 sparse = torch.sparse.to_sparse_semi_structured(weight.contiguous())
                 found = F.linear(images, sparse)
-        except (RuntimeError, NotImplementedError) as error:  # a shape or a type that these kernels do not take
+        except (RuntimeError, NotImplementedError) as error:  # a shape or a type without a kernel
             raise BenchError(f"2:4 kernels must take the layer's shape, but got {told(error)}") from None
         wanted = F.linear(images, weight)
         _require_same(found, wanted)
         rounds = race(lambda x: F.linear(x, weight), lambda x: F.linear(x, sparse), images, seconds=seconds)
-    dense, other, both = summary(rounds)
-    what = {"layer": layer.name, "inputs": layer.inputs, "outputs": layer.outputs, "tokens": layer.tokens}
-    return {**what, "dtype": dtype, "backend": getattr(sparse, "BACKEND", ""), "dense": dense, "sparse": other, **both}
+    dense, other, ratio = summary(rounds)
+    return LayerSpeed(layer, dtype, getattr(sparse, "BACKEND", ""), dense, other, ratio)
 
 
 def _require_same(found: Tensor, wanted: Tensor) -> None:
-    apart = float((found.float() - wanted.float()).abs().max() / wanted.float().abs().max())
-    if not apart <= AGREE:
-        raise BenchError(f"2:4 kernels must compute what the dense ones do, but their outputs are {apart:.1%} apart")
+    difference = float((found.float() - wanted.float()).abs().max() / wanted.float().abs().max())
+    if not difference <= AGREE:  # NaN is no agreement
+        raise BenchError(
+            f"2:4 kernels must compute what the dense ones do, but their outputs differ by {difference:.1%}"
+        )

@@ -1,9 +1,8 @@
-"""Zeros counted in the weights themselves, and the PQ index of what is left."""
+"""Counts of zeros in the weights, and the PQ index of the non-zero weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,43 +11,64 @@ from bench import masks
 from bench.errors import BenchError
 from bench.measure.pq_index import pq_index
 from bench.measure.storage import count_nonzero
+from bench.records.run_record import LayerRow
 
 P, Q = 0.5, 1.0
-"""Norms of the PQ index in every record (the defaults of Diao et al. 2023, arXiv:2302.05601)."""
+"""Orders of the norms of the PQ index in every record (the defaults of Diao et al. 2023, arXiv:2302.05601)."""
 
 
-def layers(model: nn.Module, names: Iterable[str], macs: Mapping[str, int]) -> list[dict[str, Any]]:
-    """One row per convolution or linear weight, the classifier's included, in the model's order.
+def zero_share(nonzero: float, total: float) -> float:
+    """Returns the share of zeros (0 to 1) among ``total`` entries; 0 for no entries."""
+    if not total:
+        return 0.0
+    return 1 - nonzero / total
 
-    A row has: name, shape, weights (entries), nonzero, sparsity (0 to 1), macs (of ``macs``, see `bench.measure.macs`),
-    macs_left (macs times the share of non-zero weights), pq (PQ index of the non-zero entries, 0 where there are none)
-    and prunable (whether it is among ``names``, the parameter names that the method may remove).
+
+def share_left(left: float, reference: float) -> float:
+    """Returns what is left as a share of a reference; 1 where the reference is 0."""
+    if not reference:
+        return 1.0
+    return left / reference
+
+
+def layers(model: nn.Module, names: Iterable[str], macs: Mapping[str, int]) -> list[LayerRow]:
+    """Returns one row for each convolution or linear weight, the classifier's included, in the model's order.
+
+    Args:
+        model: a plain model.
+        names: the names of the parameters that the method may prune; their rows are marked as prunable.
+        macs: multiply-accumulates of one image by weight name, from `bench.measure.macs`.
+
+    Returns:
+        Rows without their ``kind``. ``macs_left`` is ``macs`` times the share of non-zero weights; ``pq`` is the PQ index of
+        the non-zero entries, 0 where there are none.
     """
-    chosen = {id(parameter) for parameter in _named(model, names)}
-    return [
-        _row(name, weight, macs.get(name, 0)) | {"prunable": id(weight) in chosen}
-        for name, weight in masks.prunable(model, classifier=True).items()
-    ]
+    prunable = {id(parameter) for parameter in _named(model, names)}
+    weights = masks.prunable(model, classifier=True)
+    return [_row(name, weight, macs.get(name, 0), id(weight) in prunable) for name, weight in weights.items()]
 
 
-def _row(name: str, weight: Tensor, macs: int) -> dict[str, Any]:
+def _row(name: str, weight: Tensor, macs: int, prunable: bool) -> LayerRow:
     nonzero, total = count_nonzero(weight), weight.numel()
-    return {
-        "name": name,
-        "shape": list(weight.shape),
-        "weights": total,
-        "nonzero": nonzero,
-        "sparsity": 1 - nonzero / total,
-        "macs": macs,
-        "macs_left": macs * nonzero / total,
-        "pq": float(pq([weight])),
-    }
+    return LayerRow(
+        name=name,
+        shape=tuple(weight.shape),
+        weights=total,
+        nonzero=nonzero,
+        sparsity=1 - nonzero / total,
+        macs=macs,
+        macs_left=macs * nonzero / total,
+        pq=float(pq([weight])),
+        prunable=prunable,
+    )
 
 
 def pq(weights: Iterable[Tensor]) -> Tensor:
-    """PQ index (p = 0.5, q = 1) of the non-zero entries of some tensors together, a scalar; 0 where there are none."""
+    """Returns the PQ index (p = 0.5, q = 1) of all non-zero entries of some tensors, a scalar; 0 where there are none."""
     flat = [weight.detach().reshape(-1) for weight in weights]
-    together = torch.cat(flat) if flat else torch.zeros(0)
+    if not flat:
+        return torch.zeros((), dtype=torch.float64)
+    together = torch.cat(flat)
     return pq_index(together, P, Q, live=together != 0)
 
 
@@ -58,11 +78,17 @@ def progress_point(
     effective: Mapping[str, Tensor] | None = None,
     dense_weights: int | None = None,
 ) -> dict[str, float]:
-    """For the curves: "sparsity" (share of zeros in the parameters named ``prunable``), "weights_left" (non-zeros in all
-    convolution and linear weights, as a share of ``dense_weights``, by default of their entries) and "pq" (PQ index of
-    those non-zeros), after one wait.
+    """Returns the sparsity of a model in training, for one row of the curves; waits for the device once.
 
-    ``effective`` holds the values that stand for some parameters, where the model computes with others than it stores.
+    Args:
+        model: in training or finished.
+        prunable: the names of the parameters that the method may prune.
+        effective: the values that the model computes with, for parameters whose stored values differ from them.
+        dense_weights: the reference of "weights_left"; by default the number of convolution and linear weights here.
+
+    Returns:
+        "sparsity", the share of zeros in the prunable parameters; "weights_left", the non-zeros of all convolution and linear
+        weights as a share of the reference; "pq", the PQ index of these non-zeros.
     """
     known = dict(model.named_parameters())
     instead = {id(known[name]): value for name, value in (effective or {}).items()}
@@ -73,25 +99,31 @@ def progress_point(
     index = pq(weights)
     live = [_live(tensors, index.device) for tensors in (chosen, weights)]
     live_chosen, live_weights, unequal = torch.stack([*live, index]).tolist()
-    total_chosen, entries = (sum(t.numel() for t in tensors) for tensors in (chosen, weights))
-    total_weights = entries if dense_weights is None else dense_weights
+    if dense_weights is None:
+        dense_weights = sum(t.numel() for t in weights)
     return {
-        "sparsity": 1 - live_chosen / total_chosen if total_chosen else 0.0,
-        "weights_left": live_weights / total_weights if total_weights else 1.0,
+        "sparsity": zero_share(live_chosen, sum(t.numel() for t in chosen)),
+        "weights_left": share_left(live_weights, dense_weights),
         "pq": unequal,
     }
 
 
 def _live(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
-    """How many entries are not zero, as a float64 scalar (exact to 2^53) that nobody has waited for."""
-    counts = [torch.count_nonzero(tensor) for tensor in tensors]
-    return (torch.stack(counts).sum() if counts else torch.zeros((), device=device)).double()
+    """Returns the number of non-zero entries as a float64 scalar (exact to 2^53), without a wait for the device."""
+    if not tensors:
+        return torch.zeros((), device=device, dtype=torch.float64)
+    return torch.stack([torch.count_nonzero(tensor) for tensor in tensors]).sum().double()
 
 
 def _named(model: nn.Module, names: Iterable[str]) -> list[nn.Parameter]:
-    """Parameters by name, each once; a name that the model does not have is an error."""
+    """Returns parameters by name, each once.
+
+    Raises:
+        BenchError: the model has no parameter of some name.
+    """
     known = dict(model.named_parameters(remove_duplicate=False))
     wanted = list(names)
-    if missing := [name for name in wanted if name not in known]:
+    missing = [name for name in wanted if name not in known]
+    if missing:
         raise BenchError(f"prunable names must be parameters of the finished model, but it has no {missing[0]!r}")
     return list({id(known[name]): known[name] for name in wanted}.values())

@@ -1,4 +1,4 @@
-"""How many bytes a model takes: dense, in sparse storage (by the paper's arithmetic) and really compressed."""
+"""A model's size in bytes: dense, in sparse storage (computed as in the paper), and compressed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from bench import masks
 
 
 def sparse_bytes(total: int, nonzero: int) -> int:
-    """Bytes of a weight of ``total`` entries: 4 per non-zero entry, and for their positions the smaller of a bit mask
-    (total / 8) and 4-bit relative indices (nonzero / 2); 4 per entry where that is less.
+    """Returns the bytes of a weight with ``total`` entries in sparse storage, or in dense storage where that is smaller.
 
-    Zhu & Gupta 2017 (arXiv:1710.01878), tables 5 and 6. Like there, gaps longer than an index can tell cost nothing.
+    Sparse storage takes 4 bytes for each non-zero entry, and for the positions the smaller of a bit mask (total / 8) and
+    4-bit relative indices (nonzero / 2): Zhu & Gupta 2017 (arXiv:1710.01878), tables 5 and 6. As in the paper, gaps that are
+    too long for an index cost nothing.
     """
     positions = min(-(-total // 8), -(-nonzero // 2))
     return min(4 * total, 4 * nonzero + positions)
 
 
 def size(model: nn.Module, *, compress: bool = True) -> dict[str, float]:
-    """Parameters and bytes of a model; a tensor that two layers share counts once.
+    """Counts the parameters and bytes of a model; a tensor that two layers share counts once.
 
     Returns:
-        "params/all", "params/nonzero"; "bytes/dense": 4 per parameter, and the buffers that are saved; "bytes/sparse":
-        the same with each convolution and linear weight in `sparse_bytes`; "bytes/compressed": zlib at level 6 over the
-        safetensors file, unless ``compress`` is off.
+        "params/all", "params/nonzero"; "bytes/dense": 4 for each parameter, and the saved buffers; "bytes/sparse": the same
+        with each convolution and linear weight in sparse storage (`sparse_bytes`); "bytes/compressed": zlib at level 6 over
+        the safetensors file, only with ``compress``.
     """
     stored = _stored(model)
     parameters = [t for t in stored.values() if isinstance(t, nn.Parameter)]
@@ -48,22 +49,24 @@ def size(model: nn.Module, *, compress: bool = True) -> dict[str, float]:
 
 
 def plain_size(model: nn.Module) -> tuple[int, int]:
-    """Parameters and bytes as `size` counts them ("params/all", "bytes/dense"), without a look at any value."""
+    """Returns the parameters and bytes that `size` counts ("params/all", "bytes/dense"), without reading values."""
     stored = _stored(model)
     return sum(t.numel() for t in stored.values() if isinstance(t, nn.Parameter)), _dense_bytes(stored)
 
 
 def count_nonzero(tensor: Tensor) -> int:
-    """The exact number of entries that are not zero."""
+    """Returns the exact number of non-zero entries."""
     return int(torch.count_nonzero(tensor))
 
 
 def _dense_bytes(stored: Mapping[str, Tensor]) -> int:
-    return sum(4 * t.numel() if isinstance(t, nn.Parameter) else t.nbytes for t in stored.values())
+    parameters = [t.numel() for t in stored.values() if isinstance(t, nn.Parameter)]
+    buffers = [t.nbytes for t in stored.values() if not isinstance(t, nn.Parameter)]
+    return 4 * sum(parameters) + sum(buffers)
 
 
 def _stored(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and saved buffers by name, each tensor once, under its first name."""
+    """Returns parameters and saved buffers by name, each tensor once, under its first name."""
     state = model.state_dict(keep_vars=True)
     first = {id(t): name for name, t in reversed(state.items()) if isinstance(t, Tensor)}
     return {name: t for name, t in state.items() if first.get(id(t)) == name}

@@ -1,4 +1,4 @@
-"""How long one forward pass takes, measured and not derived."""
+"""Measured times of single forward passes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WARM_UP, FEWEST, MOST = 3, 10, 100
 def latency(
     model: nn.Module, shape: tuple[int, ...], recipe: Recipe, device: torch.device, *, seconds: float = 0.3
 ) -> dict[str, float]:
-    """Time single forward passes of one batch of ``shape`` (N, C, H, W), each waited for, in the recipe's precision.
+    """Times single forward passes of one batch of ``shape`` (N, C, H, W) in the recipe's precision, with a wait after each.
 
-    The model must be on ``device``; it runs eagerly. After 3 calls to warm up, at least 10 and at most 100 calls are
-    timed, and between those limits it stops after ``seconds``.
+    The model must be on ``device``; it runs eagerly. After 3 warm-up calls, at least 10 and at most 100 calls are timed;
+    between these limits, timing stops after ``seconds``.
 
     Returns:
         "median_ms", "p95_ms", and "n", the number of timed calls.
@@ -41,8 +41,10 @@ def latency(
 
 
 def stopwatch(device: torch.device) -> Callable[[Callable[[Tensor], Tensor], Tensor], float]:
-    """What times one call on a tensor, in milliseconds, and waits for it: by events on a GPU, else by the clock."""
-    return _on_gpu if device.type == "cuda" else _on_cpu
+    """Returns a function that times one call on a tensor in milliseconds: by events on a GPU, by the clock on a CPU."""
+    if device.type == "cuda":
+        return _on_gpu
+    return _on_cpu
 
 
 def _on_cpu(call: Callable[[Tensor], Tensor], images: Tensor) -> float:

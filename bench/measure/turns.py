@@ -1,8 +1,8 @@
-"""Two ways to compute the same thing, timed in turns in one process: what a claim about speed rests on.
+"""Times two ways to compute the same thing in turns, in one process: the basis of every claim about speed.
 
-Each round has four blocks of single calls, in the order A B B A, so that a drift of the machine's speed falls on both
-alike. On a GPU whose clock can be read, a block in which it ran below 95 % of the highest clock of all blocks is thrown
-away, and its round has no ratio.
+Each round has four blocks of single calls in the order A B B A, so that a drift of the machine's speed affects both
+alike. Where a GPU's clock can be read, blocks in which it ran below 95 % of its highest value in all blocks are discarded, and
+their rounds have no ratio.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +18,16 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.measure.timing import WARM_UP, stopwatch
 
-STEADY = 0.95  # of the highest clock
-FEWEST, AIM, MOST_CALLS = 5, 12, 100  # rounds at least, rounds that the seconds are divided by, calls to a block
-PATIENCE = 3.0  # times the seconds, until enough rounds were steady
+STEADY = 0.95  # of the highest clock: a block below it is discarded
+FEWEST = 5  # rounds at least
+AIM = 12  # rounds that should fit into the seconds; gives the calls of a block
+MOST_CALLS = 100  # of a block
+PATIENCE = 3.0  # times the seconds: the longest wait for enough steady rounds
 
 
 @dataclass(frozen=True)
 class Block:
-    """Calls timed one after the other: milliseconds of each, and the GPU's clock (MHz) at the block's slower end."""
+    """Calls timed one after the other: milliseconds of each, and the lower of the GPU's clocks (MHz) before and after."""
 
     times: tuple[float, ...]
     clock: int | None = None
@@ -40,13 +41,36 @@ class Round:
     second: tuple[Block, Block]
 
 
+@dataclass(frozen=True)
+class Timing:
+    """The single calls of one of two: median and quartiles (ms), their number ``n``, the number of discarded blocks
+    (``thrown``), and the median clock (MHz) of the other blocks, None where it is unknown."""
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    n: int
+    thrown: int
+    clock_mhz: float | None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The first's time over the second's, above 1 where the second is faster: median and quartiles over steady rounds."""
+
+    ratio: float
+    ratio_q1: float
+    ratio_q3: float
+    rounds: int
+
+
 def clock_rate(device: torch.device) -> int | None:
-    """The clock of a GPU's multiprocessors in MHz; None on a CPU, and where nothing tells it."""
+    """Returns the clock of a GPU's multiprocessors in MHz; None on a CPU, and where it cannot be read."""
     if device.type != "cuda":
         return None
     try:
         return int(torch.cuda.clock_rate(device))
-    except Exception:  # no nvidia-ml-py, or a driver that does not tell: each raises errors of its own
+    except Exception:  # a missing nvidia-ml-py and an old driver raise different errors
         return None
 
 
@@ -57,8 +81,10 @@ def alternate(
     seconds: float,
     now: Callable[[], float] = time.perf_counter,
 ) -> list[Round]:
-    """Rounds of blocks for about ``seconds``: until then, and until 5 rounds were steady, but not for 3 times as long; 5
-    rounds in any case. A block of each comes first, to warm up, and is not counted."""
+    """Measures rounds of blocks for about ``seconds``, after one warm-up block of each.
+
+    There are at least 5 rounds. Measuring goes on until 5 rounds were steady, for at most 3 times ``seconds``.
+    """
     rounds = list[Round]()
     first(), second()
     began = now()
@@ -72,9 +98,9 @@ def alternate(
 
 
 def steady(rounds: Sequence[Round]) -> list[Round]:
-    """The rounds of which no block is thrown away."""
+    """Returns the rounds of which no block is discarded."""
     lowest = _lowest(rounds)
-    return [r for r in rounds if all(_runs(block, lowest) for block in (*r.first, *r.second))]
+    return [r for r in rounds if all(_is_steady(block, lowest) for block in (*r.first, *r.second))]
 
 
 def _lowest(rounds: Sequence[Round]) -> float:
@@ -82,22 +108,15 @@ def _lowest(rounds: Sequence[Round]) -> float:
     return STEADY * max(clocks, default=0)
 
 
-def _runs(block: Block, lowest: float) -> bool:
+def _is_steady(block: Block, lowest: float) -> bool:
     return block.clock is None or block.clock >= lowest
 
 
-def summary(rounds: Sequence[Round]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What the rounds say of the first, of the second, and of both.
-
-    Returns:
-        For each of the two "median_ms", "q1_ms" and "q3_ms" over the single calls of its blocks that are kept, their number
-        "n", how many blocks were "thrown" away, and "clock_mhz", the median clock of those kept (None where unknown). Of
-        both: "ratio", the first's time over the second's, above 1 where the second is faster, as the median over the
-        steady rounds, with quartiles "ratio_q1" and "ratio_q3", and "rounds", their number. The ratio of a round is that of
-        the median calls of its blocks.
+def summary(rounds: Sequence[Round]) -> tuple[Timing, Timing, Ratio]:
+    """Summarises rounds: the first, the second, and their ratio. A round's ratio is that of its blocks' median calls.
 
     Raises:
-        BenchError: the clock was never steady for a whole round.
+        BenchError: the clock was steady for no whole round.
     """
     kept, lowest = steady(rounds), _lowest(rounds)
     if not kept:
@@ -107,42 +126,48 @@ def summary(rounds: Sequence[Round]) -> tuple[dict[str, Any], dict[str, Any], di
         )
     ratios = [_median(r.first) / _median(r.second) for r in kept]
     low, middle, high = (float(v) for v in np.percentile(ratios, (25, 50, 75)))
-    both = {"ratio": middle, "ratio_q1": low, "ratio_q3": high, "rounds": len(kept)}
-    one, other = (_single([b for r in rounds for b in getattr(r, name)], lowest) for name in ("first", "second"))
-    return one, other, both
+    first = _timing([block for r in rounds for block in r.first], lowest)
+    second = _timing([block for r in rounds for block in r.second], lowest)
+    return first, second, Ratio(middle, low, high, len(kept))
 
 
 def _median(blocks: Sequence[Block]) -> float:
     return float(np.median([t for block in blocks for t in block.times]))
 
 
-def _single(blocks: Sequence[Block], lowest: float) -> dict[str, Any]:
-    kept = [block for block in blocks if _runs(block, lowest)]
+def _timing(blocks: Sequence[Block], lowest: float) -> Timing:
+    kept = [block for block in blocks if _is_steady(block, lowest)]
     times = [t for block in kept for t in block.times]
     low, middle, high = (float(v) for v in np.percentile(times, (25, 50, 75)))
     clocks = [block.clock for block in kept if block.clock is not None]
-    found = {"median_ms": middle, "q1_ms": low, "q3_ms": high, "n": len(times), "thrown": len(blocks) - len(kept)}
-    return {**found, "clock_mhz": float(np.median(clocks)) if clocks else None}
+    clock = None
+    if clocks:
+        clock = float(np.median(clocks))
+    return Timing(middle, low, high, len(times), len(blocks) - len(kept), clock)
 
 
 def race(
     first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], images: Tensor, *, seconds: float
 ) -> list[Round]:
-    """Time two callables on one tensor, on its device, for about ``seconds``; each call is waited for.
+    """Times two callables on one tensor, on its device, for about ``seconds``, with a wait after each call.
 
-    Before the rounds both are called 3 times; a block begins with a call that is not timed, as the other's data are in the
-    caches.
+    Both are called 3 times before the rounds. Each block begins with an untimed call, because the caches hold the other's
+    data.
     """
     timed, device = stopwatch(images.device), images.device
-    warm = {name: [timed(call, images) for _ in range(WARM_UP)] for name, call in (("a", first), ("b", second))}
-    slower = max(times[-1] for times in warm.values())
-    calls = max(1, min(MOST_CALLS, round(1e3 * seconds / (4 * AIM * slower)))) if slower else MOST_CALLS
+    warm = [[timed(call, images) for _ in range(WARM_UP)] for call in (first, second)]
+    slower = max(times[-1] for times in warm)
+    calls = MOST_CALLS
+    if slower:
+        calls = max(1, min(MOST_CALLS, round(1e3 * seconds / (4 * AIM * slower))))
 
     def block(call: Callable[[Tensor], Tensor]) -> Block:
         before = clock_rate(device)
         timed(call, images)
         times = tuple(timed(call, images) for _ in range(calls))
         after = clock_rate(device)
-        return Block(times, None if before is None or after is None else min(before, after))
+        if before is None or after is None:
+            return Block(times)
+        return Block(times, min(before, after))
 
     return alternate(lambda: block(first), lambda: block(second), seconds=seconds)

@@ -75,8 +75,8 @@ def judge(
     return Findings(
         reference.architecture,
         Metrics.from_numbers({**metrics, "layers/collapsed": len(collapsed)}),
-        tuple(map(LayerRow.from_json, layers)),
-        tuple(map(Collapsed.from_json, collapsed)),
+        tuple(layers),
+        tuple(collapsed),
     )
 
 
@@ -96,7 +96,7 @@ def measured(
     device: torch.device,
     dense: measure.Reference,
     before: nn.Module | None = None,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
+) -> tuple[dict[str, float], list[LayerRow]]:
     """Metrics of a finished model by key, and a row for each of its layers.
 
     It is evaluated on validation and, if the run opens it, on test; its sizes are compared with those of ``dense``, its

@@ -19,7 +19,7 @@ IMAGES = [toy_batch("damage", size=16)]
 
 def found(model: nn.Module) -> dict[str, str]:
     rows = collapsed(model, layers(model, (), {}), IMAGES, RECIPE)
-    return {row["name"]: row["reason"] for row in rows}
+    return {row.name: row.reason for row in rows}
 
 
 def test_a_model_that_is_well_raises_no_alarm_and_is_left_alone() -> None:

@@ -56,4 +56,4 @@ def test_the_parts_of_a_model_are_all_of_it(name: str) -> None:
     found, table = summary(model, example_shape=(1, 3, size, size), **options)  # type: ignore[arg-type]
     rest = found["params/norms"] + found["params/biases"] + found["params/other"]
     assert found["params/all"] == found["weights/all"] + rest
-    assert {row["kind"] for row in table} >= {"classifier", "pointwise" if name != "test_vit_relpos" else "linear"}
+    assert {row.kind for row in table} >= {"classifier", "pointwise" if name != "test_vit_relpos" else "linear"}
