@@ -27,6 +27,7 @@ from bench.channels.costs import Costs
 from bench.channels.groups import Group, Plan
 from bench.config import Config, hp
 from methods._decay_law import LAWS, VARIANTS, fraction_left, ratio, resistances
+from methods._lengths import factors_for, held, scale_
 
 MEMBERS = ("all", "norms", "gates")
 RECONSTRUCTION = (
@@ -177,24 +178,26 @@ def advance_(leave: Leave, state: Channels, model: nn.Module, step: int, optimiz
 
 @torch.no_grad()
 def _shrink(leave: Leave, state: Channels, model: nn.Module, new_only: Mapping[str, Tensor] | None, step: int) -> None:
-    values = dict(model.named_parameters())
-    for group in state.groups:
-        root = group.root
-        if state.ends.get(root, 0) < step:
-            continue
-        moving = state.leaving[root]
-        if new_only is not None:
-            moving = moving & new_only[root].to(moving.device) & (state.age[root] == 0)
-        part, age = decaying(group, leave), state.age[root] + moving
-        target = fraction_left(age.double(), leave.steps, leave.law)
-        if leave.law == "multiplicative":
-            factor = ratio(target, fraction_left((age - 1).double(), leave.steps, leave.law))
-        else:
-            factor = ratio(target * state.initial[root], groups.norms(values, part).sqrt().double())
-        state.age[root] = age
-        groups.scale_(model, part, torch.where(moving, factor, 1.0))
-        done = moving & (age >= leave.steps)
-        state.gone[root], state.leaving[root] = state.gone[root] | done, state.leaving[root] & ~done
+    """A decay step of all decaying channels, or of the new ones only. By a law of the length, every decaying channel has
+    the length of its age afterwards: the new ones share tensors with those whose step this was before."""
+    active = [group for group in state.groups if state.ends.get(group.root, 0) >= step]
+    sizes = [group.channels for group in active]
+    leaving, age = (torch.cat([found[g.root] for g in active]) for found in (state.leaving, state.age))
+    moving = leaving
+    if new_only is not None:
+        moving = moving & torch.cat([new_only[g.root].to(moving.device) for g in active]) & (age == 0)
+    age = age + moving
+    target = fraction_left(age.double(), leave.steps, leave.law)
+    parts = held(model, [decaying(group, leave) for group in active])
+    if leave.law == "multiplicative":
+        scale_(parts, moving, ratio(target, fraction_left((age - 1).double(), leave.steps, leave.law)))
+    else:
+        initial = torch.cat([state.initial[g.root] for g in active])
+        scale_(parts, leaving, factors_for(parts, leaving, target * initial))
+    for group, new, moved in zip(active, torch.split(age, sizes), torch.split(moving, sizes), strict=True):
+        root, done = group.root, moved & (new >= leave.steps)
+        state.age[root], state.gone[root] = new, state.gone[root] | done
+        state.leaving[root] = state.leaving[root] & ~done
 
 
 def _settle(state: Channels, model: nn.Module, step: int, optimizer: Optimizer | None) -> None:

@@ -5,10 +5,12 @@ Let w be all parameters of the channel, and l = |w| when the host chose it. Afte
 
     w <- (1 - n/N) * l * w / |w|
 
-and at n = N the channel is removed: exactly zero, frozen, without momentum. The first of the N steps is taken where the host
-would zero the channel, so N = 1 is the host, bit for bit. A decaying channel counts as removed in the host's budget. Channels
-that still decay when the host makes the model smaller are removed at once: N must fit into the phase, and the curve `cut`
-counts the channels for which it did not.
+and at n = N the channel is removed: exactly zero, frozen, without momentum. Channels that decay together share weights (the
+row of one channel, the column that another reads): each has exactly the length that its law says, and a shared weight is
+scaled by the geometric mean of both factors (`methods._lengths`). The first of the N steps is taken where the host would zero
+the channel, so N = 1 is the host, bit for bit. A decaying channel counts as removed in the host's budget. Channels that still
+decay when the host makes the model smaller are removed at once: N must fit into the phase, and the curve `cut` counts the
+channels for which it did not.
 
 Self-rectifying (`rectify`) is a reconstruction: of its criteria only the names are known. Before each optimiser step, with
 the channel's gradient g and rho = -<g, w> / |w| (positive where descent would lengthen w, so that the channel resists),
@@ -34,6 +36,8 @@ This method runs a host at its defaults with this removal policy. Every host tak
 Differs from the paper:
 - The linear law was read from an independent implementation and the authors' figure; the paper's formula was not seen.
 - The criteria's formulas, all defaults, the cool-down and the effect of a release on the budget are ours.
+- What a weight does that two decaying channels share is ours: the paper gives each channel's length alone.
+- A host takes its own step first and the decay follows: OTOv2 would take a decay for the optimiser's step.
 - Where a phase of the host ends before a decay does, the channels that still decay are removed at once, so that the budget
   is met.
 Differs from the official code: none was published.

@@ -217,12 +217,14 @@ class Otov2(Structured[State]):
         return state.rows
 
     def after_step(self, state: State, model: nn.Module, clock: Clock) -> None:
-        """A decay step, then the penalty; every `every` steps, channels that have left their half-space are removed."""
-        super().after_step(state, model, clock)
-        if clock.phase.name != "prune" or clock.phase_step <= self.window(clock.phase)[0]:
-            return
-        if self._penalises(state, clock, clock.phase_step - 1):
+        """The penalty, then a decay step, which the host must not take for the optimiser's; every `every` steps, channels
+        that have left their half-space are removed."""
+        pruning = clock.phase.name == "prune" and clock.phase_step > self.window(clock.phase)[0]
+        if pruning and self._penalises(state, clock, clock.phase_step - 1):
             self._penalise_(state, model, clock)
+        super().after_step(state, model, clock)
+        if not pruning:
+            return
         if clock.phase_step % self.every == 0 and (not state.met or self.leave.rectify):
             self._admit_(state, model, clock)
         if clock.phase_step == self.window(clock.phase)[1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from bench import models
 from bench.channels import groups
 from bench.errors import BenchError
 from bench.method import method_from
@@ -23,6 +25,7 @@ from bench.training.loop import Event, Stopped, train
 from methods import decay
 from methods._decay_law import LAWS
 from methods._leaving import Channels, Leave, advance_, new_channels, release_, start_
+from methods._lengths import factors_for, held, scale_
 from methods.decay import HOSTS, Decay, decayed_norm, resistance
 from tests.toys import ToyNet, same, toy_batch, toy_training, weights
 
@@ -128,6 +131,67 @@ def test_lengths_follow_the_law_whatever_the_optimiser_does(law: str) -> None:
             assert torch.allclose(now[:3], wanted, rtol=1e-5)
         assert bool(state.gone["conv1"][:3].all()) == (n >= 10)
     assert not state.gone["conv1"][3:].any()
+
+
+def neighbours(leave: Leave, step: int, chosen: Mapping[str, Sequence[int]], state: Channels, model: nn.Module) -> None:
+    """Begin to remove channels of several groups, which share tensors."""
+    masks = {g.root: torch.zeros(g.channels, dtype=torch.bool) for g in state.groups}
+    for root, channels in chosen.items():
+        masks[root][list(channels)] = True
+    start_(leave, state, model, masks, step, None)
+
+
+@pytest.mark.parametrize("law", ["linear", "cosine"])
+def test_every_length_follows_the_law_where_neighbours_decay_too(law: str) -> None:
+    """The law w <- (1 - n/N) l w / |w| for channels of three layers in a row, of which some begin later than others."""
+    leave = Leave(how="decay", steps=8, law=law)
+    model = ToyNet()
+    state = new_channels(Channels, groups.find(model, toy_batch("decay")[0]), torch.device("cpu"))
+    waves = {1: {"conv1": range(4), "conv2": range(7), "fc": range(30)}, 4: {"conv1": [5], "conv2": range(8, 12)}}
+    began = dict[tuple[str, int], tuple[int, float]]()  # the step and the length
+    for step in range(1, 14):
+        push_(model, "neighbours", step)
+        advance_(leave, state, model, step, None)
+        found = {g.root: groups.norms(dict(model.named_parameters()), g).sqrt().tolist() for g in state.groups}
+        for root, channels in waves.get(step, {}).items():
+            began |= {(root, k): (step, found[root][k]) for k in channels}
+        neighbours(leave, step, waves.get(step, {}), state, model)
+        found = {g.root: groups.norms(dict(model.named_parameters()), g).sqrt().tolist() for g in state.groups}
+        for (root, k), (first, initial) in began.items():
+            n = step - first + 1
+            if n <= 8:
+                assert found[root][k] == pytest.approx(decayed_norm(initial, n, 8, law), rel=1e-5)
+            assert bool(state.gone[root][k]) == (n >= 8)
+
+
+def test_without_training_neighbours_keep_their_directions() -> None:
+    whole = ToyNet()
+    for law in ("linear", "multiplicative"):
+        leave, model = Leave(how="decay", steps=8, law=law), ToyNet()
+        state = new_channels(Channels, groups.find(model, toy_batch("decay")[0]), torch.device("cpu"))
+        neighbours(leave, 1, {"conv1": range(4), "conv2": range(7)}, state, model)
+        for n in range(2, 6):
+            advance_(leave, state, model, n, None)
+        left, before, after = torch.ones_like(whole.conv2.weight), whole.conv2.weight, model.conv2.weight
+        left[:7], left[:, :4] = 1 - 5 / 8, 1 - 5 / 8
+        assert torch.allclose(after, before * left, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet20b", "test_vit", "cifar_vgg16_bn:width=0.25"])
+def test_lengths_are_met_in_whole_networks(name: str) -> None:
+    """Nine channels of ten at once, to lengths between a twentieth and nine tenths of their own."""
+    model = models.create(name, classes=4, channels=3, image_size=32, seed=0)[0].double()
+    found = groups.find(model, torch.zeros(1, 3, 32, 32))
+    parts, source = held(model, found), generator("lengths", name)
+
+    def lengths() -> Tensor:
+        return torch.cat([groups.norms(dict(model.named_parameters()), g) for g in found]).sqrt()
+
+    before = lengths()
+    chosen = torch.rand(len(before), generator=source) < 0.9
+    wanted = before * 0.9 * torch.exp(-3 * torch.rand(len(before), generator=source))
+    scale_(parts, chosen, factors_for(parts, chosen, wanted))
+    assert torch.allclose(lengths()[chosen], wanted[chosen], rtol=1e-9)
 
 
 def test_without_training_every_linear_law_scales_alike() -> None:

@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.method import Budget, Clock, Phase
 from bench.seeds import generator
 from bench.training.loop import Event, train
+from methods._leaving import Leave, start_
 from methods._rows import Rows
 from methods.otov2 import Otov2, admit, interval, saliency, strength
 from tests.toys import RECIPE, ToyNet, replace_recipe, same, toy_batch, toy_training, weights
@@ -186,6 +187,46 @@ def test_channels_that_reach_zero_by_themselves_meet_the_budget_and_end_the_pena
     assert counts == sorted(counts)
     assert counts[first] == counts[-1]
     assert same(found[-1], weights(model))
+
+
+def test_a_decay_of_neighbours_is_not_taken_for_the_optimisers_step() -> None:
+    """DHSPG by independent lines, from the weights around the optimiser's step alone, while half of conv1 decays: what the
+    host penalises and what it sees leave the half-space is as without the decay, which comes after it."""
+    method = Otov2(begin=0.0, prune=1.0, reach=0.03, round_to=1, every=100, leave=Leave(how="decay", steps=2))
+    model, recipe, phase = ToyNet(), replace_recipe(lr=0.01), Phase("prune", 10)
+    state = method.attach(model, toy_batch("step")[0])
+    optim = method.optimizer(state, model, recipe, phase)
+    clock = Clock(0, Budget(10, 10, 7), phase, 0, 0, 0, optim)
+    negative = 0
+    for step in range(2):
+        images, labels = toy_batch("step", step)
+        optim.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        method.after_backward(state, model, clock)
+        before = weights(model)
+        optim.step()
+        between = weights(model)
+        clock.step = clock.phase_step = step + 1
+        if step == 1:
+            state.over = torch.zeros_like(state.penalised)
+        method.after_step(state, model, clock)
+        if step == 0:
+            chosen = {g.root: torch.zeros(g.channels, dtype=torch.bool) for g in state.groups}
+            chosen["conv1"][:4] = True
+            start_(method.leave, state, model, chosen, 1, optim)
+    least, lr = method.reach / state.rates, optim.param_groups[0]["lr"]
+    penalised, over = state.rows.split(state.penalised)["conv2"], state.rows.split(state.over)["conv2"]
+    for k in range(16):
+        x = torch.cat([before[n][k].flatten() for n in ("conv2.weight", "conv2.bias")]).double()
+        d = (x - torch.cat([between[n][k].flatten() for n in ("conv2.weight", "conv2.bias")]).double()) / lr
+        negative += bool(x @ d < 0)
+        lam = float(strength(x @ d, x.norm(), d.norm(), least=least, amplify=2, hat=10)) if penalised[k] else 0.0
+        moved = x - lr * d - lr * lam * x / x.norm()
+        assert bool(over[k]) == (bool(penalised[k]) and float(moved @ x) < 0.9 * float(x @ x))
+        held = moved[: 8 * 9].view(8, 9)[4:].flatten()  # of the channels of conv1 that do not decay
+        assert torch.allclose(model.conv2.weight[k].view(8, 9)[4:].flatten().double(), held, atol=1e-6)
+        assert not model.conv2.weight[k, :4].any()  # those that have decayed in two steps
+    assert negative > 0
 
 
 def test_what_does_not_go_by_itself_goes_in_the_end_and_is_counted() -> None:
