@@ -92,7 +92,7 @@ def test_a_user_without_a_home_folder_has_a_cache(monkeypatch: pytest.MonkeyPatc
     def homeless(self: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("BENCH_CACHE")
+    monkeypatch.delenv("BENCH_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "expanduser", homeless)
     monkeypatch.setattr(catalog, "Home", lambda: type("Home", (), {"path": own_place}))
@@ -123,35 +123,55 @@ def test_without_a_catalogue_nothing_is_refused(collected: list[int]) -> None:
 HEAVY = ("torch", "timm", "mlflow", "pandas", "scipy", "optuna", "numpy", "sklearn", "matplotlib")
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (["--help"], 0),
-        (["--version"], 0),
-        *([[command, "--help"], 0] for command in ("run", "study", "compare", "work", "report", "speed", "servers")),
-        (["list"], 0),
-        (["list", "models", "cifar*"], 0),
-        (["list", "tasks"], 0),
-        (["list", "studies"], 0),
-        (["show", "sap"], 0),
-        (["show", "run"], 0),
-        (["doctor"], 0),
-        (["rnu"], 2),
-        (["run", "gradul"], 1),
-        (["run", "gradual", "finl=0.5"], 1),
-        (["study", "gradual", "--task", "digit"], 1),
-        (["show", "sapp"], 1),
-        (["list", "begun"], 1),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_commands_that_only_print_import_little(words: list[str], code: int) -> None:
+PRINTING = [
+    (["--help"], 0),
+    (["--version"], 0),
+    *([[command, "--help"], 0] for command in ("run", "study", "compare", "work", "report", "speed", "servers")),
+    (["list"], 0),
+    (["list", "models", "cifar*"], 0),
+    (["list", "tasks"], 0),
+    (["list", "studies"], 0),
+    (["show", "sap"], 0),
+    (["show", "run"], 0),
+    (["doctor"], 0),
+    (["rnu"], 2),
+    (["run", "gradul"], 1),
+    (["run", "gradual", "finl=0.5"], 1),
+    (["study", "gradual", "--task", "digit"], 1),
+    (["show", "sapp"], 1),
+    (["list", "begun"], 1),
+]
+FORKING = """
+import json, os, sys
+from bench.cli import main
+
+for words in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        continue
+    sys.argv = ["bench", *words]
+    try:
+        main.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    print("IMPORTED", code, [name for name in HEAVY if name in sys.modules], flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> list[str]:
+    """Of each command that prints its exit code and the heavy imports; one interpreter starts, and forks for each."""
     catalog.catalogue()
-    script = (
-        "import sys\nfrom bench.cli import main\n"
-        f"sys.argv = ['bench', *{words!r}]\n"
-        "try:\n    main.main()\n    code = 0\nexcept SystemExit as end:\n    code = end.code or 0\n"
-        f"print('IMPORTED', code, [name for name in {HEAVY!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1] == f"IMPORTED {code} []", done.stderr
+    words = [sys.executable, "-c", FORKING.replace("HEAVY", repr(HEAVY)), json.dumps([words for words, _ in PRINTING])]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("IMPORTED ")]
+    assert len(lines) == len(PRINTING), done.stderr
+    return lines
+
+
+@pytest.mark.parametrize("place", range(len(PRINTING)), ids=[" ".join(words) for words, _ in PRINTING])
+def test_commands_that_only_print_import_little(imported: list[str], place: int) -> None:
+    assert imported[place] == f"IMPORTED {PRINTING[place][1]} []"
