@@ -17,11 +17,13 @@ from bench.cli.terminal import console
 from bench.deploy import speed, speed_record
 from bench.errors import BenchError
 from bench.records.home import Home
+from bench.records.starting_weights import danger
 from bench.records.study_record import FINAL, Entry
 from bench.scheduler.coordinator import Coordinator, Result
 from bench.scheduler.pool import Pool
 from bench.scheduler.progress import Display
 from bench.study.study import Study
+from bench.training.start import known
 
 if TYPE_CHECKING:
     from bench.scheduler.engines.base import Engine
@@ -44,13 +46,32 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
         useless.remove("targets")
     if not declared.kind.tuned and useless:
         raise BenchError(f"{name} runs given variants and tunes nothing, but --{useless[0]} was given; leave it out")
-    _refuse_unworkable(declared, Home())
+    home = Home()
+    if declared.compares and not declared.unsafe_start:
+        _refuse_unsafe_starts(declared, home)
+    _refuse_unworkable(declared, home)
     return declared
 
 
 def begun(study: Study) -> bool:
     """Whether a study was started before."""
     return study.name in Home().records.studies()
+
+
+def _refuse_unsafe_starts(study: Study, home: Home) -> None:
+    """Refuse a comparison of runs whose starting weights may have seen the images that the runs are compared with."""
+    cells = [cell for cell in (*study.cells(), *study.baseline_cells()) if study.dense is None or cell.own_start]
+    runs = [cell.run({}, study.seed) for cell in cells]
+    if study.dense is not None:
+        runs += [study.dense_run(model, study.seed) for model in study.models]
+    for run in runs:
+        found = danger(known(run, home.records), run.task)
+        if found:
+            raise BenchError(
+                f"starting weights in a comparison must have seen training images only, but start={run.start} may not: "
+                f"{found}; "
+                "train them here (start=run:ID), or mark every number with --unsafe-start"
+            )
 
 
 def _refuse_unworkable(study: Study, home: Home) -> None:

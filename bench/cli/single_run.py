@@ -67,7 +67,8 @@ def _print_record(record: RunRecord) -> None:
 def _identity_rows(record: RunRecord) -> list[tuple[str, str]]:
     rows = []
     if record.label:
-        rows.append(("result of", f"{record.label}: the model is as large and as slow as before"))
+        rows.append(("result of", escape(record.label)))
+    rows += [("warning", escape(text)) for text in record.warnings]
     if record.architecture != record.run.model:
         rows.append(("model built", escape(record.architecture)))
     return rows

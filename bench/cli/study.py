@@ -80,6 +80,13 @@ class Question:
     seed: Annotated[
         int | None, typer.Option(min=0, help="seed of the tuning (sampler and trials); default 0"), Sets()
     ] = None
+    unsafe_start: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-start", help="allow starting weights that do not say which images they saw; marks every number"
+        ),
+        Sets(),
+    ] = False
 
     def changes(self, settings: list[str]) -> dict[str, Any]:
         """The fields of the study that the command line sets, by name, for the plug-in's function ``study``."""

@@ -3,7 +3,7 @@
 from bench.models import cifar_resnet, cifar_vgg, cifar_wrn, lenet, sap_nets  # noqa: F401 - they register themselves
 from bench.models.factory import check, create, empty, families, input_size, names
 from bench.models.siblings import Sibling, smaller
-from bench.models.weights import load_weights, save_weights
+from bench.models.weights import load_weights, read_metadata, save_weights
 
 __all__ = [
     "Sibling",
@@ -14,6 +14,7 @@ __all__ = [
     "input_size",
     "load_weights",
     "names",
+    "read_metadata",
     "save_weights",
     "smaller",
 ]

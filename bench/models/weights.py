@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from bench import masks
@@ -17,12 +18,26 @@ OPTIONAL = "num_batches_tracked"
 """Counters of batch norms, which older files do not have; torch then leaves them unchanged."""
 
 
-def save_weights(model: nn.Module, path: Path | str) -> str:
-    """Writes all parameters and buffers atomically; returns the file's SHA-256 in hex, equal for equal weights."""
+def save_weights(model: nn.Module, path: Path | str, metadata: Mapping[str, str] | None = None) -> str:
+    """Writes all parameters and buffers atomically; returns the file's SHA-256 in hex, equal for equal weights and equal
+    ``metadata`` (texts by key, in the file's header)."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    data: bytes = safetensors.torch.save(state)
+    data: bytes = safetensors.torch.save(state, dict(metadata) if metadata else None)
     write_bytes(Path(path), data)
     return hashlib.sha256(data).hexdigest()
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The metadata of a file of safetensors; empty where it has none.
+
+    Raises:
+        Corrupt: the file is not a whole file of safetensors.
+    """
+    try:
+        with safe_open(Path(path).expanduser(), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise Corrupt(f"{path} is not a whole file of safetensors ({error}); fetch or write it again") from None
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:

@@ -221,6 +221,7 @@ class Cost(Part):
     steps: int = 0
     start_steps: int = 0
     shape_steps: int = 0
+    start_known: bool = part(default=True)  # whether these are all: the training of external weights is not known
     samples: int = 0
     seconds: float = part()
     train_seconds: float = part()
@@ -266,6 +267,29 @@ class TestOpening(Part):
 
 
 @dataclass(frozen=True)
+class Images(Part):
+    """Images of a data set that weights were trained on."""
+
+    task: str
+    digest: str
+    split: str
+
+
+@dataclass(frozen=True)
+class StartingWeights(Part):
+    """What is known of the weights that a run starts from (`bench.records.starting_weights`)."""
+
+    root: str  # "timm" or "sha256:...": where the chain of starts began outside of this home; "" where it did not
+    images: tuple[Images, ...]
+    complete: bool  # whether these are all images that they were trained on
+    steps: int | None  # of their training; null where it is not known, which is not 0
+
+
+UNSAFE = "unsafe start"
+"""The label of numbers that follow from weights whose training may have seen validation or test images."""
+
+
+@dataclass(frozen=True)
 class Attempt(Part):
     """An earlier attempt that failed."""
 
@@ -296,6 +320,8 @@ class RunRecord(Part):
     test_openings: int = 0  # how often the test split was opened: 0, or 1 of a final
     test_opened: tuple[TestOpening, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    starting_weights: StartingWeights | None = field(default=None, metadata={"omit": True})  # None: an initialisation
+    warnings: tuple[str, ...] = part(default=())  # what makes its numbers doubtful, in words
     weights_sha256: str | None = part(default=None)  # of model.safetensors, where weights are kept
 
     @property

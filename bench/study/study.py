@@ -76,6 +76,7 @@ class Study:
         lenient: a model that cannot be built, or where a method cannot act, is a recorded failure; otherwise it is refused.
         speed: modes ("eager", "compiled") in which a final of each configuration is timed when all runs are done.
         frozen: with any other count of seeds or trials it is another study.
+        unsafe_start: runs may start from weights that do not declare their images; every number that follows is marked.
     """
 
     kind: Kind
@@ -107,6 +108,7 @@ class Study:
     baseline: str = ""
     recoveries: tuple[str, ...] = ()
     frozen: bool = False
+    unsafe_start: bool = field(default=False, metadata={"identity": False})
 
     def __post_init__(self) -> None:
         """Raises `BenchError` for a declaration that cannot be carried out, or of which a part has no effect."""
@@ -231,6 +233,11 @@ class Study:
     def tuned(self) -> bool:
         """Whether there are trials."""
         return self.kind.tuned and self.trials > 0
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares methods, and not settings of one method."""
+        return len({*self.methods, *(b.method for b in self.baselines)}) > 1
 
     @property
     def objectives(self) -> tuple[str, ...]:

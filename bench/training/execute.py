@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.measure.energy import Meter
 from bench.method import ReplacesModel
 from bench.recipe import Recovery
+from bench.records import starting_weights
 from bench.records.files import read_json, write_json
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
@@ -25,7 +26,7 @@ from bench.records.run_record import RunRecord
 from bench.run import SHUFFLED, START_RUN, Run
 from bench.training import data, outcome, recording
 from bench.training.loop import Observer, Setup, Training, train
-from bench.training.start import InitialShape, begin_
+from bench.training.start import InitialShape, begin_, known
 
 
 def prepare(run: Run, home: Home) -> tuple[tasks.Info, nn.Module, int, InitialShape]:
@@ -107,6 +108,7 @@ def execute(
         if run.threads:
             torch.set_num_threads(run.threads)
         info, model, size, initial = prepare(run, home)
+        start = known(run, home.records)
         task = data.load(run, home, device, whose=run.id, progress=decoding)
         built, _ = architecture(run, info)
         reference = outcome.reference(run, info, model, size, initial, built)
@@ -121,10 +123,12 @@ def execute(
         joules = meter.joules() if uncut else None  # of a resumed run, only part was metered
         findings = outcome.judge(run, training, finished, task, size, reference)
         where = recording.provenance(device, started, task)
-        cost = recording.cost(run, training, home.records, time.perf_counter() - began, beside, joules)
-        record = recording.finished(run, folder, training, findings, task, where, cost)
+        cost = recording.cost(run, training, home.records, time.perf_counter() - began, beside, joules, start)
+        record = recording.finished(run, folder, training, findings, task, where, cost, start)
         if keep_weights:
-            digest = models.save_weights(finished, folder.path / "model.safetensors")
+            seen = starting_weights.after(start, run.task, task.digest, cost.steps)
+            metadata = {starting_weights.KEY: starting_weights.to_text(seen)}
+            digest = models.save_weights(finished, folder.path / "model.safetensors", metadata)
             record = replace(record, weights_sha256=digest)
             write_json(folder.path / "plan.json", _whole_plan(plan, training.kept))
         folder.close(record)

@@ -10,7 +10,7 @@ import torch
 
 from bench import environment, tasks
 from bench.protocol import PROTOCOL
-from bench.records import reading
+from bench.records import leakage, reading, starting_weights
 from bench.records.folder import Folder
 from bench.records.home import Home
 from bench.records.run_folder import RECORD, RunFolder
@@ -18,11 +18,13 @@ from bench.records.run_record import (
     FAILED,
     FINISHED,
     SCHEMA,
+    UNSAFE,
     Cost,
     PhaseRow,
     Provenance,
     RunRecord,
     RunSpec,
+    StartingWeights,
     TestOpening,
 )
 from bench.run import SHUFFLED, START_RUN, Run
@@ -31,13 +33,22 @@ from bench.training.outcome import Findings
 
 
 def finished(
-    run: Run, folder: RunFolder, training: Training, findings: Findings, task: tasks.Task, where: Provenance, cost: Cost
+    run: Run,
+    folder: RunFolder,
+    training: Training,
+    findings: Findings,
+    task: tasks.Task,
+    where: Provenance,
+    cost: Cost,
+    start: StartingWeights | None,
 ) -> RunRecord:
-    """The record of a finished run."""
+    """The record of a finished run; ``start`` is what is known of its starting weights."""
+    danger = starting_weights.danger(start, run.task, task.digest)
+    doubts = [f"starting weights: {danger}" if danger else "", leakage.told(findings.metrics)]
     return replace(
         _ended(run, folder, where),
         architecture=findings.architecture,
-        label=training.label,
+        label=", ".join(filter(None, (training.label, UNSAFE if danger else ""))),
         metrics=findings.metrics,
         layers=findings.layers,
         collapsed=findings.collapsed,
@@ -45,6 +56,8 @@ def finished(
         cost=cost,
         test_openings=task.openings,
         test_opened=tuple(map(TestOpening.from_json, task.opened)),
+        starting_weights=start,
+        warnings=tuple(filter(None, doubts)),
     )
 
 
@@ -77,14 +90,23 @@ def _ended(run: Run, folder: RunFolder, where: Provenance) -> RunRecord:
     )
 
 
-def cost(run: Run, training: Training, records: Folder, seconds: float, beside: int, joules: float | None) -> Cost:
+def cost(
+    run: Run,
+    training: Training,
+    records: Folder,
+    seconds: float,
+    beside: int,
+    joules: float | None,
+    start: StartingWeights | None,
+) -> Cost:
     """What a run took; ``seconds`` are those of the whole run, ``beside`` is the number of runs on the machine."""
     steps, spent = training.setup.steps, training.at.seconds
     samples = steps * run.recipe.batch
     return Cost(
         steps=steps,
-        start_steps=_steps(run.start, records),
+        start_steps=_steps(run.start, records) or (start.steps if start else 0) or 0,
         shape_steps=_steps(run.shape, records),
+        start_known=start is None or start.steps is not None,
         samples=samples,
         seconds=seconds,
         train_seconds=spent,

@@ -26,9 +26,11 @@ from torch import Tensor, nn
 from bench import masks, models
 from bench.channels import plan as plans
 from bench.errors import BenchError, MissingData
+from bench.records import starting_weights
 from bench.records.files import read_json
 from bench.records.folder import Folder
-from bench.run import SHUFFLED, START_RUN, Run
+from bench.records.run_record import StartingWeights
+from bench.run import SHUFFLED, START_RUN, Run, file_digest
 from bench.seeds import generator
 
 WEIGHTS = "model.safetensors"
@@ -76,6 +78,27 @@ def begin_(run: Run, model: nn.Module, records: Folder) -> InitialShape:
         for name, mask in held.items():
             model.get_parameter(name).mul_(mask)
     return InitialShape(kept, held)
+
+
+def known(run: Run, records: Folder) -> StartingWeights | None:
+    """What is known of the training of a run's starting weights; None where it starts from an initialisation.
+
+    Raises:
+        MissingData: there is no such run or file.
+    """
+    if not run.start:
+        return None
+    if run.start == "timm":
+        return starting_weights.unknown(run.start)
+    if run.start.startswith(START_RUN):
+        record = records.record(finished(run.start, records).name)
+        assert record is not None  # it is finished
+        digest = str(record.provenance.data.get("digest", ""))
+        before = starting_weights.of_record(record, records.record)
+        return starting_weights.after(before, record.run.task, digest, record.cost.steps + record.cost.shape_steps)
+    root = f"sha256:{file_digest(run.start)[:16]}"
+    said = models.read_metadata(run.start).get(starting_weights.KEY)
+    return starting_weights.unknown(root) if said is None else starting_weights.from_text(said, root)
 
 
 def finished(text: str, records: Folder) -> Path:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.records import leakage
+from bench.records.run_record import UNSAFE
 from reports.card.evidence import MET, NONE, UNMET, Evidence, Verdict, also, judged, lacking, listed, of_finals
 from reports.tables.columns import counted
 
@@ -31,6 +33,10 @@ def same_start(found: Evidence) -> Verdict:
     apart = [f"{model} seed {seed}" for (model, _, seed), own in starts.items() if len(own) > 1]
     if apart:
         return Verdict(UNMET, f"methods start from different weights: {listed(apart)}", link)
+    unsafe = sum(UNSAFE in found.record(e).label for e in found.finals)
+    if unsafe:
+        text = f"{unsafe} of {counted(len(found.finals), 'final')} start from weights that may have seen validation or test"
+        return Verdict(UNMET, text, link)
     missing = sorted({e["model"] for e in found.finals} - {e["model"] for e in found.runs if found.dense(e)})
     if missing:
         return Verdict(UNMET, f"the dense accuracy is missing: {listed(missing)}", link)
@@ -152,6 +158,10 @@ def equal_cost(found: Evidence) -> Verdict:
         seen = [found.samples(e) for e in own]
         ratios[f"{model} {group}".strip()] = max(seen) / min(seen)
     over = sorted(name for name, ratio in ratios.items() if ratio > SAME)
+    unknown = sum(not found.record(e).cost.start_known for e in found.finals)
+    if unknown:
+        text = f"the training of the external weights that {counted(unknown, 'final')} start from is unknown"
+        return Verdict(UNMET, text, link)
     if over:
         return Verdict(UNMET, f"images seen differ by up to {max(ratios.values()):.2f}x: {listed(over)}", link)
     if overruns:
@@ -191,5 +201,7 @@ def test_once(found: Evidence) -> Verdict:
     once = sum(counts[run] == 1 for run in records)
     text = f"opened once by {once} runs, more than once by {often}, by {early} of {counted(len(tuning), 'trial')}"
     others = len(openings) - sum(counts[run] for run in records)
+    leaks = sum(leakage.excess(record.metrics) > leakage.LIMIT for record in records.values())
+    text += also(leaks, "dense models are far better on validation than on test, so that validation selects nothing")
     text += also(others, "openings of this data set in this home are of other runs and files")
-    return judged(not early and not often, text, found.link("runs"))
+    return judged(not early and not often and not leaks, text, found.link("runs"))

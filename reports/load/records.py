@@ -14,6 +14,7 @@ from bench.records.folder import Folder
 from bench.records.openings import Opening, journal, with_records
 from bench.records.part import Part
 from bench.records.run_record import Cost, Metrics, RunRecord
+from bench.records.starting_weights import with_start
 from bench.records.study_record import BASELINE, CellRecord, Entry, StudyRecord
 
 METRICS = {
@@ -180,11 +181,23 @@ def load(folder: Folder, name: str) -> Study:
     """
     declared, entries = folder.study(name), list(folder.entries(name))
     records = {entry.run: folder.record(entry.run) for entry in entries if entry.run}
-    known = {run: record for run, record in records.items() if record is not None}
+    known = {run: with_start(record, folder.record) for run, record in records.items() if record is not None}
     rows = [_row(entry, declared, known.get(entry.run)) for entry in entries]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, DENSE, *WHOSE, *METRICS, "seconds"])
+    frame = _one_dense_model_to_a_root(
+        pd.DataFrame(rows, columns=[*COLUMNS, DENSE, *WHOSE, *METRICS, "seconds"]), known
+    )
     frame = frame.sort_values(["order", *CONFIGURATION, "seed"], ignore_index=True)
     return Study(name, declared, frame, known, folder)
+
+
+def _one_dense_model_to_a_root(frame: pd.DataFrame, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """Gives all dense models that were trained from one external file the seed of the first: they are one dense model."""
+    starts = {run: record.starting_weights for run, record in records.items()}
+    roots = frame["run"].map({run: start.root for run, start in starts.items() if start is not None and start.root})
+    if not roots.notna().any():
+        return frame
+    first = frame[DENSE].groupby([frame["model"], roots]).transform("min")
+    return frame.assign(**{DENSE: first.fillna(frame[DENSE]).astype(int)})
 
 
 def _row(entry: Entry, declared: StudyRecord, record: RunRecord | None) -> dict[str, Any]:

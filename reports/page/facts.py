@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from bench.records.run_record import Provenance
+from bench.records import leakage
+from bench.records.run_record import UNSAFE, Provenance
 from reports.load.records import DAGGER, Study
 from reports.page.requested import FIGURES, TABLES
 
@@ -162,6 +163,14 @@ def _mixtures(study: Study) -> list[str]:
         many = sum(bool(p.imported_from) for p in where)
         found.append(f"{many} of {len(records)} runs were imported from {', '.join(brought)}.")
     counts = Counter(opening.run for opening in study.openings())
+    unsafe = [record for record in records if UNSAFE in record.label]
+    if unsafe:
+        found.append(
+            f"{len(unsafe)} of {len(records)} runs start from weights that do not declare which images they saw, or that saw "
+            f"images of validation or test: their numbers are marked as {UNSAFE!r}."
+        )
+    doubts = sorted(filter(None, {leakage.told(record.metrics) for record in records}))
+    found += [f"{doubt[0].upper()}{doubt[1:]}." for doubt in doubts]
     opened = sum(counts[record.id] > 1 for record in records)
     if opened:
         found.append(f"The test split was opened more than once in {opened} runs, later evaluations counted.")

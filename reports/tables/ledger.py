@@ -68,6 +68,8 @@ def training_cost(study: Study, entry: Row) -> TrainingCost:
     record = study.records[entry["run"]]
     cost, run = record.cost, record.run
     samples = float(cost.samples or cost.steps)
+    if not cost.start_known:
+        samples = math.nan  # the training of external weights is unknown, and not 0
     begun = samples * cost.start_steps / max(1, cost.steps)
     start = study.records.get(run.start.partition(":")[2])
     costs = [known.cost for known in (record, start) if known is not None]
@@ -161,4 +163,6 @@ def table(study: Study) -> Table:
         "model, inexact where runs shared the machine; all seconds: of all runs of the method. Overruns: runs that cost over "
         f"1 % more than dense training ({over} in all). Energy: {told}."
     )
+    if any(not record.cost.start_known for record in study.records.values()):
+        caption += " No cost is given for runs from external weights, because the training of those is unknown."
     return Table("ledger", "Training costs", caption, frame.drop(columns="place"), columns)

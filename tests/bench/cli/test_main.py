@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bench.cli import conducting, main
+from bench.errors import BenchError
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.run import new_run
@@ -68,6 +69,8 @@ BAD = [
     (["study", "--study", "sap_phases", "--targets", "0.9"], "tunes nothing, but --targets was given"),
     (["study", "--study", "sap_phases", "--smoke", "rouds=3"], "did you mean 'rounds'"),
     (["study", "--study", "architectures", "--models", "nosuchmodel"], "none of 1 can: no model 'nosuchmodel'"),
+    (["compare", "gradual", "dense.start=timm"], "do not declare the images of their training"),
+    (["study", "gradual,sap", "start=timm"], "or mark every number with --unsafe-start"),
     (["report"], "make study METHOD=sap"),
     (["report", "nosuch"], "is made from a study's records"),
     (["evaluate", "nosuch"], "neither"),
@@ -99,6 +102,20 @@ def test_explaining_commands_explain(
 ) -> None:
     assert bench(*words, monkeypatch=monkeypatch) == 0
     assert len(capsys.readouterr().out) > 100
+
+
+def test_a_comparison_starts_from_weights_that_say_what_they_saw(tmp_path: Path) -> None:
+    """From a file of ours, or from any with --unsafe-start."""
+    record = execute(new_run("dense", ("model=test_resnet", "image_size=16", "epochs=0.5", "batch=256")), Home())
+    ours, silent = Home().records.run(record.id) / "model.safetensors", tmp_path / "silent.safetensors"
+    save_file(load_file(ours), silent)
+    small = {"models": ("test_resnet",), "targets": (0.5,)}
+    own, other = (("image_size=16", f"dense.start={file}") for file in (ours, silent))
+    conducting.declare("compare", ("gradual",), {**small, "settings": own})
+    with pytest.raises(BenchError, match="must have seen training images only"):
+        conducting.declare("compare", ("gradual",), {**small, "settings": other})
+    allowed = conducting.declare("compare", ("gradual",), {**small, "settings": other, "unsafe_start": True})
+    assert allowed.unsafe_start
 
 
 def declared(*words: str, monkeypatch: pytest.MonkeyPatch) -> Study:

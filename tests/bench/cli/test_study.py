@@ -25,9 +25,10 @@ GIVEN: dict[str, tuple[str, str, Any]] = {
     "derived": ("rewound,scratch_macs", "derived", ("rewound", "scratch_macs")),
     "dense_seeds": ("1,2", "dense_seeds", (1, 2)),
     "recoveries": ("none,lr", "recoveries", ("none", "lr")),
+    "unsafe_start": ("", "unsafe_start", True),
     "sanity": ("reinit", "derived", ("random_ratios", "reinit")),
 }
-"""For each option its text on the command line, and the field of the study with the value that it sets."""
+"""For each option its text on the command line ("" of a flag), and the field of the study with the value that it sets."""
 
 
 def options_of(question: type[Question]) -> list[str]:
@@ -65,7 +66,7 @@ CASES = [
 @pytest.mark.parametrize(("command", "option"), CASES)
 def test_an_option_changes_one_field(command: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, field, value = GIVEN[option]
-    found = changes(command, "sap", f"--{option.replace('_', '-')}", text, monkeypatch=monkeypatch)
+    found = changes(command, "sap", f"--{option.replace('_', '-')}", *filter(None, [text]), monkeypatch=monkeypatch)
     assert found == {"settings": (), field: value}
     assert field in {f.name for f in dataclasses.fields(Study)}
 

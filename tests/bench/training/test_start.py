@@ -17,6 +17,7 @@ from bench.records.home import Home
 from bench.run import Run, new_run
 from bench.study.controls import NAMES, OTHER, derive
 from bench.training.execute import execute, load_model
+from bench.training.start import known
 from tests.toys import same, weights
 
 TINY = ("model=test_resnet", "image_size=16", "epochs=0.5", "batch=256", "lr=0.05")
@@ -154,3 +155,38 @@ def test_what_follows_from_a_run(home: Home, pruned: Run, masked: Run) -> None:
     assert shares.shape == f"shuffled:{masked.id}"
     dense = done(home, "dense")
     assert set(made(dense).values()) == {None}
+
+
+def test_a_file_of_ours_says_which_images_it_saw_and_another_does_not(home: Home) -> None:
+    """The number that follows from a file that says nothing is marked, and what follows from that too."""
+    dense = done(home, "dense", "test=true")
+    file = home.records.run(dense.id) / "model.safetensors"
+    silent = home.path / "silent.safetensors"
+    models.save_weights(finished(home, dense), silent)
+    first = home.records.record(dense.id)
+    ours = home.records.record(done(home, "dense", f"start={file}").id)
+    unknown = home.records.record(done(home, "dense", f"start={silent}").id)
+    assert first is not None
+    assert ours is not None
+    assert unknown is not None
+    following = home.records.record(done(home, "oneshot", f"start=run:{unknown.id}", "when=0").id)
+    assert following is not None
+    assert first.starting_weights is None
+    assert ours.starting_weights is not None
+    assert [(i.task, i.digest, i.split) for i in ours.starting_weights.images] == [
+        ("digits", first.provenance.data["digest"], "train")
+    ]
+    assert (ours.label, ours.warnings, ours.cost.start_known) == ("", (), True)
+    assert ours.cost.start_steps == ours.starting_weights.steps == first.cost.steps
+    for record in (unknown, following):
+        assert record.label == "unsafe start"
+        assert record.warnings == ("starting weights: they do not declare the images of their training",)
+        assert not record.cost.start_known
+        assert record.starting_weights is not None
+        assert record.starting_weights.root == unknown.identity["start"]
+
+
+def test_weights_of_timm_do_not_say_what_they_saw(home: Home) -> None:
+    found = known(new_run("dense", ("start=timm",)), home.records)
+    assert found is not None
+    assert (found.root, found.complete, found.steps) == ("timm", False, None)

@@ -15,7 +15,8 @@ from reports.build import build
 from reports.card import card
 from reports.card.evidence import MET, NONE, UNMET
 from reports.load.records import load
-from reports.tables import damage, finals
+from reports.page.facts import warnings
+from reports.tables import damage, finals, ledger
 from reports.tables import finals as tables
 from tests.reports import homes
 from tests.reports.looking import Page
@@ -172,3 +173,36 @@ def test_later_evaluations_of_a_final_are_counted(tmp_path: Path) -> None:
     assert verdict == UNMET
     assert "more than once by 1," in evidence
     assert evidence.endswith("1 openings of this data set in this home are of other runs and files")
+
+
+def _external(record: dict[str, Any]) -> None:
+    record["run"] = {**record["run"], "start": "weights.safetensors"}
+    record["identity"] = {"start": "sha256:0123456789abcdef"}
+
+
+def test_weights_that_do_not_say_what_they_saw_mark_every_number(tmp_path: Path) -> None:
+    """Their training is unknown, not zero; and what was trained from one file is one dense model."""
+    home = homes.full(tmp_path, models=["test_vit"])
+    for kind in ("baseline", "final"):
+        change(home, kind, _external)
+    found = made(home)
+    assert found[1] == (UNMET, "6 of 6 finals start from weights that may have seen validation or test")
+    assert found[8] == (UNMET, "the training of the external weights that 6 finals start from is unknown")
+    study = load(Folder(home), NAME)
+    finals = study.done("final", "baseline")
+    assert set(finals["dense_seed"]) == {1000}
+    assert set(finals["said"]) == {"unsafe start"}
+    assert set(finals["seed"]) == {1000, 1001, 1002}
+    costs = ledger.ledger(study)
+    assert costs.loc[costs["finals"] > 0, "samples"].isna().all()
+    assert any("marked as 'unsafe start'" in text for text in warnings(study))
+
+
+def test_a_dense_model_that_knows_the_validation_split_is_found(tmp_path: Path) -> None:
+    home = homes.full(tmp_path, models=["test_vit"])
+    numbers = {"val/top1": 99.4, "test/top1": 91.5, "val/n": 5000, "test/n": 10000, "sparsity/all": 0.0}
+    change(home, "baseline", lambda r: r["metrics"].update(numbers))
+    verdict, evidence = made(home)[10]
+    assert verdict == UNMET
+    assert "3 dense models are far better on validation than on test" in evidence
+    assert any("exceeds 91.50 % on test by 19.4 binomial" in text for text in warnings(load(Folder(home), NAME)))
