@@ -1,1 +1,1 @@
-"""Channel groups: which channels must leave together, how they are removed, and what a budget of them is."""
+"""Channel groups: which channels must be removed together, their removal, and budgets of channels."""

@@ -1,7 +1,7 @@
-"""What a model costs when its channel groups lose channels, and which channels must leave to meet a budget.
+"""The cost of a model after channels are removed, and the choice of channels that meets a budget.
 
-Costs are counted, not estimated: a weight's multiply-accumulates and size are proportional to what is kept along each of
-its dimensions, so the cost of any choice follows from how many channels each group keeps.
+Costs are exact: a weight's multiply-accumulates and size are proportional to the positions kept along each of its dimensions,
+so a model's cost follows from the number of channels that each group keeps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +20,14 @@ from bench.measure.operations import macs
 BUDGETS = ("macs", "params", "channels")
 SCOPES = ("global", "uniform")
 TOLERANCE = 0.01  # of the dense model's cost
-FIRST = 1e30  # below all scores
+FIRST = 1e30  # its negative is below all scores
+GRID = 4096  # steps of the share in the "uniform" scope
+MOST_MOVES = 120  # with more single steps, pairs of steps are not tried: they are too many
 
 
 @dataclass(frozen=True)
 class _Term:
-    """One tensor's part: ``unit`` for each of its entries; ``lost[dim]`` are (group, positions to a channel)."""
+    """One tensor's cost: ``unit`` for each of its entries. ``lost[dim]`` holds (group, positions of a channel)."""
 
     unit: float
     shape: tuple[int, ...]
@@ -35,7 +36,7 @@ class _Term:
 
 @dataclass(frozen=True)
 class Costs:
-    """The cost of a model, by what its groups have lost. ``fixed`` is what no group changes."""
+    """The cost of a model as a function of the channels removed from its groups. ``fixed`` depends on no group."""
 
     budget: str
     groups: tuple[Group, ...]
@@ -44,26 +45,24 @@ class Costs:
 
     @classmethod
     def of(cls, model: nn.Module, groups: Sequence[Group], shape: tuple[int, int, int, int], budget: str) -> Costs:
-        """The costs of a dense model for images of ``shape`` (N, C, H, W).
+        """Counts the costs of a dense model for images of ``shape`` (N, C, H, W).
 
-        ``budget`` is "macs" (multiply-accumulates of one image), "params" (all parameters) or "channels" (those of the
+        ``budget`` is "macs" (multiply-accumulates of one image), "params" (all parameters) or "channels" (the channels of the
         groups).
         """
         if budget not in BUDGETS:
             raise one_of("budget", budget, BUDGETS)
         if budget == "channels":
-            return cls(
-                budget,
-                tuple(groups),
-                tuple(_Term(1.0, (g.channels,), {0: ((i, 1),)}) for i, g in enumerate(groups)),
-                0.0,
-            )
+            channels = tuple(_Term(1.0, (group.channels,), {0: ((i, 1),)}) for i, group in enumerate(groups))
+            return cls(budget, tuple(groups), channels, 0.0)
         lost = dict[str, dict[int, list[tuple[int, int]]]]()
         for place, group in enumerate(groups):
             for member in group.members:
                 positions = len(member.index) // group.channels
                 lost.setdefault(member.name, {}).setdefault(member.dim, []).append((place, positions))
-        counted = macs(model, shape) if budget == "macs" else {}
+        counted: Mapping[str, int] = {}
+        if budget == "macs":
+            counted = macs(model, shape)
         units = _units(model, counted, budget)
         parameters = {n: t for n, t in tensors(model).items() if n in units}
         terms = tuple(
@@ -73,12 +72,12 @@ class Costs:
         return cls(budget, tuple(groups), terms, float(counted.get("", 0)))
 
     def total(self, removed: Sequence[int]) -> float:
-        """The cost when group i has lost ``removed[i]`` channels."""
+        """Returns the cost after ``removed[i]`` channels are removed from group i."""
         return self.fixed + sum(_cost(term, removed) for term in self.terms)
 
 
 def _units(model: nn.Module, counted: Mapping[str, int], budget: str) -> dict[str, float]:
-    """What one weight of each parameter costs; ``counted`` are the model's multiply-accumulates by parameter."""
+    """Returns the cost of one entry of each parameter; ``counted`` are the model's multiply-accumulates by parameter."""
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     if budget == "params":
         return dict.fromkeys(sizes, 1.0)
@@ -102,15 +101,26 @@ def choose(
     gone: Mapping[str, Tensor] | None = None,
     exact: bool = True,
 ) -> dict[str, Tensor]:
-    """The channels to remove, bool (C,) by group, so that ``share`` (0 to 1) of the dense cost goes, within 1 % of it.
+    """Chooses the channels to remove so that the cost falls by ``share`` (0 to 1) of the dense cost, within 1 % of that cost.
 
-    The lowest scores leave first: of all groups together ("global"), or the same share of each group ("uniform"). Each
-    group keeps a multiple of ``round_to`` channels and at least one such multiple; where that cannot hit the budget,
-    ``round_to`` is halved until it can. What is ``gone`` (bool (C,) by group) already is among the chosen. Unless
-    ``exact``, the budget may be missed, as one on the way to the last may.
+    Channels with the lowest scores are removed first: over all groups together ("global"), or the same share of each group
+    ("uniform"). Each group keeps a positive multiple of ``round_to`` channels; where that cannot meet the budget,
+    ``round_to`` is halved until it can.
+
+    Args:
+        costs: of the dense model.
+        scores: (C,) by group.
+        share: of the dense cost to remove.
+        scope: "global" or "uniform".
+        round_to: see above.
+        gone: channels that are removed already, bool (C,) by group; they are part of the choice.
+        exact: raise where the budget is missed. Budgets before the last one may be missed.
+
+    Returns:
+        The channels to remove, bool (C,) by group.
 
     Raises:
-        Ineffective: where no choice comes within 1 %, or within one channel where a channel is more than that.
+        Ineffective: no choice comes within 1 %, or within one channel where one channel costs more than 1 %.
     """
     if scope not in SCOPES:
         raise one_of("scope", scope, SCOPES)
@@ -118,20 +128,25 @@ def choose(
     wanted = (1 - share) * dense
     ranked, least = dict[str, Tensor](), list[int]()
     for group in costs.groups:
-        out = gone[group.root].cpu() if gone is not None else torch.zeros(group.channels, dtype=torch.bool)
+        out = torch.zeros(group.channels, dtype=torch.bool)
+        if gone is not None:
+            out = gone[group.root].cpu()
         ranked[group.root] = scores[group.root].cpu().double().masked_fill(out, -FIRST)
         least.append(int(out.sum()))
+    search = _global
+    if scope == "uniform":
+        search = _uniform
     while True:
-        removed = (_global if scope == "global" else _uniform)(costs, ranked, wanted, round_to, least)
+        removed = search(costs, ranked, wanted, round_to, least)
         removed = _closer(costs, removed, wanted, dense, round_to, least)
-        missed = abs(costs.total(removed) - wanted) / dense if dense else 0.0
-        if missed <= TOLERANCE or round_to == 1:
+        error = abs(costs.total(removed) - wanted) / (dense or 1.0)  # a dense cost of 0 cannot change
+        if error <= TOLERANCE or round_to == 1:
             break
         round_to //= 2
-    if exact and missed > max(TOLERANCE, _finest(costs, removed, least) / max(dense, 1.0)):
+    if exact and error > max(TOLERANCE, _finest(costs, removed, least) / max(dense, 1.0)):
         raise Ineffective(
             f"the {costs.budget} removed must be within {TOLERANCE:.0%} of the {share:.4f} asked for, but the nearest "
-            f"choice misses by {missed:.1%}; ask for less"
+            f"choice misses by {error:.1%}; ask for less"
         )
     return {group.root: _lowest(ranked[group.root], count) for group, count in zip(costs.groups, removed, strict=True)}
 
@@ -139,9 +154,9 @@ def choose(
 def _closer(
     costs: Costs, removed: list[int], wanted: float, dense: float, round_to: int, least: list[int]
 ) -> list[int]:
-    """Single steps that each come nearest, for as long as the budget is missed and a step helps."""
+    """Takes the best single step again and again, while the budget is missed and a step helps."""
     while abs(costs.total(removed) - wanted) > TOLERANCE * dense:
-        step = min(_nearby(costs, removed, round_to, least), key=lambda r: abs(costs.total(r) - wanted))
+        step = _nearest(costs, [removed], wanted, round_to, least)
         if step == removed:
             break
         removed = step
@@ -149,7 +164,7 @@ def _closer(
 
 
 def _finest(costs: Costs, removed: list[int], least: list[int]) -> float:
-    """The smallest change of cost that one channel more or less makes: in a tiny model that can be more than 1 %."""
+    """Returns the smallest change of cost that one channel makes; in a tiny model it can be more than 1 %."""
     here = costs.total(removed)
     return min((abs(costs.total(other) - here) for other in _nearby(costs, removed, 1, least)[1:]), default=0.0)
 
@@ -161,20 +176,21 @@ def _lowest(scores: Tensor, count: int) -> Tensor:
 
 
 def _most(group: Group, round_to: int) -> int:
-    """How many channels a group may lose at the most."""
+    """Returns the largest number of channels that may be removed from a group."""
     return max(0, group.channels - round_to)
 
 
 def _steps(group: Group, round_to: int) -> list[int]:
-    """How many channels leave with each step that keeps a multiple of ``round_to``; the first brings it down to one."""
-    first = group.channels % round_to or round_to
-    return (
-        [first, *[round_to] * ((_most(group, round_to) - first) // round_to)] if _most(group, round_to) >= first else []
-    )
+    """Returns the sizes of the blocks of channels to remove one after the other, each of which keeps a multiple of
+    ``round_to``; the first makes the group's size such a multiple."""
+    first, most = group.channels % round_to or round_to, _most(group, round_to)
+    if most < first:
+        return []
+    return [first, *[round_to] * ((most - first) // round_to)]
 
 
 def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
-    """Blocks of channels in the order of their mean scores; as many as come nearest, then one block more or less."""
+    """Removes blocks of channels in the order of their mean scores: as many as come nearest, then one block more or less."""
     blocks = list[tuple[float, int, int]]()  # (key, group, channels)
     for place, group in enumerate(costs.groups):
         ordered, at, key = scores[group.root].sort(stable=True).values, 0, -math.inf
@@ -191,46 +207,49 @@ def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to:
         return [max(pair) for pair in zip(found, least, strict=True)]
 
     count = _bisect(lambda n: costs.total(removed(n)) <= wanted, len(blocks))
-    ends = [removed(n) for n in {max(0, count - 1), count}]
-    return min(
-        (v for end in ends for v in _nearby(costs, end, round_to, least)), key=lambda r: abs(costs.total(r) - wanted)
-    )
+    return _nearest(costs, [removed(n) for n in {max(0, count - 1), count}], wanted, round_to, least)
+
+
+def _nearest(costs: Costs, choices: Sequence[list[int]], wanted: float, round_to: int, least: list[int]) -> list[int]:
+    """Returns the choice whose cost is nearest to ``wanted``, among some choices and those near them."""
+    tried = [near for choice in choices for near in _nearby(costs, choice, round_to, least)]
+    return min(tried, key=lambda removed: abs(costs.total(removed) - wanted))
 
 
 def _nearby(costs: Costs, removed: list[int], round_to: int, least: list[int]) -> list[list[int]]:
-    """A choice, and those that differ from it by one step in one group or by one step in each of two."""
+    """Returns a choice, and those that differ from it by one step in one group or by opposite steps in two groups."""
     moves = list[tuple[int, int]]()
     for place, group in enumerate(costs.groups):
         for change in (round_to, -round_to):
             if least[place] <= removed[place] + change <= _most(group, round_to):
                 moves.append((place, change))
-    single = [{place: change} for place, change in moves]
-    double = [{a: x, b: y} for a, x in moves for b, y in moves if a < b and x * y < 0] if len(moves) <= 120 else []
-    return [removed, *([r + move.get(i, 0) for i, r in enumerate(removed)] for move in [*single, *double])]
+    combined = [{place: change} for place, change in moves]
+    if len(moves) <= MOST_MOVES:
+        combined += [{a: x, b: y} for a, x in moves for b, y in moves if a < b and x * y < 0]
+    return [removed, *([r + move.get(i, 0) for i, r in enumerate(removed)] for move in combined)]
 
 
 def _uniform(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
-    """The same share of each group, rounded; as large a share as comes nearest."""
-    grid = 4096
+    """Removes the same share of each group, rounded: the share whose cost comes nearest."""
 
     def removed(part: int) -> list[int]:
         found = []
         for group, out in zip(costs.groups, least, strict=True):
-            kept = max(round_to, round((1 - part / grid) * group.channels / round_to) * round_to)
+            kept = max(round_to, round((1 - part / GRID) * group.channels / round_to) * round_to)
             found.append(max(out, group.channels - kept))
         return found
 
-    part = _bisect(lambda n: costs.total(removed(n)) <= wanted, grid)
-    ends = [removed(n) for n in {max(0, part - 1), part}]
-    return min(
-        (v for end in ends for v in _nearby(costs, end, round_to, least)), key=lambda r: abs(costs.total(r) - wanted)
-    )
+    part = _bisect(lambda n: costs.total(removed(n)) <= wanted, GRID)
+    return _nearest(costs, [removed(n) for n in {max(0, part - 1), part}], wanted, round_to, least)
 
 
-def _bisect(enough: Callable[[int], Any], most: int) -> int:
-    """The smallest number from 0 to ``most`` that is enough, or ``most``."""
+def _bisect(enough: Callable[[int], bool], most: int) -> int:
+    """Returns the smallest number from 0 to ``most`` that is enough, or ``most``."""
     low, high = 0, most
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+        if enough(middle):
+            high = middle
+        else:
+            low = middle + 1
     return low

@@ -1,10 +1,9 @@
-"""Channel groups: which slices of which tensors must leave together, and what can be done to such a group.
+"""Channel groups: which slices of which tensors must be removed together. Groups are found by a trace, then verified.
 
-Removing one output channel of a convolution also removes its place in the batch norm behind it, in whatever is added to
-it, and in every layer that reads it. `bench.channels.couplings` finds these couplings and tells them as plain data:
-a `Group` of C
-channels lists its members, each a set of positions along one dimension of a named parameter or buffer, with the channel
-that each position belongs to. Nothing is believed before it is proved on the model itself (`sound`).
+The removal of one output channel of a convolution also removes its position in the batch norm after it, in each tensor that is
+added to its output, and in each layer that reads it. `bench.channels.couplings` finds these coupled slices: a `Group` of C
+channels lists its members, each a set of positions along one dimension of a named parameter or buffer, with the channel of each
+position. Each group is verified on the model itself (`sound`) before it is used.
 """
 
 from __future__ import annotations
@@ -65,34 +64,36 @@ T = TypeVar("T")
 
 
 def find(model: nn.Module, example: Tensor) -> list[Group]:
-    """All groups of a model that can lose channels, in the model's order; the classifier's outputs are not among them.
+    """Finds all groups of removable channels, in the model's order, without the classifier's outputs.
 
-    A group that fails the proof (`sound`) is left out; the rest of the model can still be pruned.
+    A group that fails verification (`sound`) is dropped; the rest of the model can still be pruned.
 
     Args:
-        model: on any device; its mode, weights and gradients are left as they were.
+        model: on any device; its mode, weights and gradients do not change.
         example: images (N, C, H, W).
 
     Raises:
-        Ineffective: where the model cannot be followed, with the reason, or where no group is left.
+        Ineffective: the model cannot be traced, with the reason, or it has no removable channels.
     """
     try:
         replica, images = ready(model, example)
         traced = trace(replica, images)
-        found, reason = prove(replica, images, traced), f"none of {len(traced.groups)} groups here can leave"
-    except Exception as error:  # whatever a model happens to raise that is not made to be followed
-        found, reason = [], _told(error)
+        found, reason = prove(replica, images, traced), f"none of {len(traced.groups)} groups can be removed"
+    except Exception as error:  # a model that cannot be traced may raise any error
+        found, reason = [], _one_line(error)
     if not found:
         raise Ineffective(
-            f"structured pruning needs channels that can leave, but got {reason}; "
+            f"structured pruning needs removable channels, but got {reason}; "
             "choose another model, or a method that masks weights"
         )
     return found
 
 
 def ready(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
-    """What is traced and proved on: a stirred copy in eval mode and two images (2, C, H, W), on the CPU. Both are float64,
-    where tolerances are sharp, unless the model's code insists on another precision."""
+    """Returns a randomised copy in eval mode and two images (2, C, H, W), on the CPU, for trace and verification.
+
+    Both are float64, so that tolerances can be small, unless the model's code runs in another precision only.
+    """
     replica, images = _stirred(model), torch.cat([example[:1], example[-1:].flip(-1)]).detach().cpu()
     double = copy.deepcopy(replica).double()
     try:
@@ -104,20 +105,22 @@ def ready(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
 
 
 def prove(model: nn.Module, images: Tensor, found: Traced) -> list[Group]:
-    """Those of the traced groups that are `sound`, all together; where one is not, what could leave instead of it."""
-    proved = _sound_ones(model, images, found.groups, [])
+    """Returns the traced groups that are `sound` together; in place of one that is not, its alternatives that are."""
+    proved = _largest_sound(model, images, found.groups, [])
     missing = [g for g in found.groups if g.root not in {p.root for p in proved}]
     instead = list({g.root: g for m in missing for g in found.instead[m.root]}.values())
     if instead:
-        proved += _sound_ones(model, images, instead, proved)
+        proved += _largest_sound(model, images, instead, proved)
     proved = needed(model, images, proved)
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     return sorted(proved, key=lambda g: order[g.root.partition("/")[0]])
 
 
-def _sound_ones(model: nn.Module, images: Tensor, tried: Sequence[Group], before: Sequence[Group]) -> list[Group]:
-    """The groups that are sound together with those ``before``: all at once, or else one half after the other. Groups
-    that differ in their numbers only, as the layers of one stack do, are halved last, and only if an end of them is sound.
+def _largest_sound(model: nn.Module, images: Tensor, tried: Sequence[Group], before: Sequence[Group]) -> list[Group]:
+    """Returns the groups that are sound together with those ``before``: all at once, or else by halves.
+
+    Groups whose names differ only in numbers, such as the layers of one stack, are split last, and only if the first or the
+    last of them is sound.
     """
     if not tried or sound(model, images, [*before, *tried]):
         return list(tried)
@@ -128,11 +131,13 @@ def _sound_ones(model: nn.Module, images: Tensor, tried: Sequence[Group], before
         parts = [[g for k in half for g in kinds[k]] for half in _halves(list(kinds))]
     elif len(tried) > 2 and not any(sound(model, images, [*before, g]) for g in (tried[0], tried[-1])):
         return []
+    elif len(tried) > 1:
+        parts = _halves(list(tried))
     else:
-        parts = _halves(list(tried)) if len(tried) > 1 else []
+        return []
     found = list[Group]()
     for part in parts:
-        found += _sound_ones(model, images, part, [*before, *found])
+        found += _largest_sound(model, images, part, [*before, *found])
     return found
 
 
@@ -141,9 +146,9 @@ def _halves(items: list[T]) -> list[list[T]]:
 
 
 def needed(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> list[Group]:
-    """The groups without the sites whose code works out the right sizes by itself, whatever leaves."""
+    """Returns the groups without the sites whose code computes the right sizes by itself after any removal."""
     wrong = set[str]()
-    for losing in _apart(groups):
+    for losing in _separated(groups):
         smaller = copy.deepcopy(model)
         shrink_(smaller, keep(smaller, groups, uneven(losing)))
         names = {id(module): name for name, module in smaller.named_modules()}
@@ -152,29 +157,34 @@ def needed(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> list[Gr
             name = names[id(module)]  # noqa: B023
             for place, (tensor, dim) in enumerate(got):
                 if place >= len(asked) or asked[place] not in (-1, tensor.shape[dim]):
-                    wrong.add(f"{name}.@{site}:{place}" if name else f"@{site}:{place}")
+                    wrong.add(f"{name}.@{site}:{place}".removeprefix("."))
 
         with torch.no_grad(), sites.watch(smaller, note):
             smaller(images)
     return [replace(g, members=tuple(m for m in g.members if "@" not in m.name or m.name in wrong)) for g in groups]
 
 
-def _apart(groups: Sequence[Group]) -> list[list[Group]]:
-    """The groups with sites together, and such parts of them that of any two with sites in one module each leaves in a part
-    without the other: two of a few channels each may be left with as many by chance."""
+def _separated(groups: Sequence[Group]) -> list[list[Group]]:
+    """Returns all groups with sites, and parts of them in which no two groups have sites in one module.
+
+    Removed together, two small groups could have equal sizes by chance; the parts show which of them a site depends on.
+    """
     owners = {g.root: {m.name.partition("@")[0] for m in g.members if "@" in m.name} for g in groups}
     sited, parts = [g for g in groups if owners[g.root]], list[list[Group]]()
     for group in sited:
-        clear = (p for p in parts if not any(owners[group.root] & owners[other.root] for other in p))
-        part = next(clear, None)
+        free = (p for p in parts if not any(owners[group.root] & owners[other.root] for other in p))
+        part = next(free, None)
         if part is None:
-            parts.append(part := [])
-        part.append(group)
-    return [sited, *parts] if len(parts) > 1 else parts
+            parts.append([group])
+        else:
+            part.append(group)
+    if len(parts) > 1:
+        return [sited, *parts]
+    return parts
 
 
 def uneven(groups: Sequence[Group]) -> dict[str, Tensor]:
-    """About half of the channels of each group, of each another number: what two groups must share shows."""
+    """Returns about half of the channels of each group, a different share of each, so that wrongly separated groups show."""
     found = dict[str, Tensor]()
     for group in groups:
         source = generator("groups", "uneven", group.root)
@@ -184,8 +194,8 @@ def uneven(groups: Sequence[Group]) -> dict[str, Tensor]:
 
 
 def _stirred(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose scales, shifts and statistics differ from channel to channel: fresh ones are all alike,
-    often zero, and would hide a wrong coupling."""
+    """Returns a copy in eval mode whose scales, shifts and statistics differ between channels. Initial ones are equal, often
+    zero, and would hide a wrong coupling."""
     replica, source = copy.deepcopy(model).cpu().eval(), generator("groups", "stir")
     with torch.no_grad():
         for tensor in tensors(replica).values():
@@ -199,19 +209,22 @@ def _stirred(model: nn.Module) -> nn.Module:
     return replica
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason'])[0][:120]}"
 
 
 def sound(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> bool:
-    """Whether some groups hold all that belongs together, seen on a model in eval mode: reordering the channels of each
-    group in all its members leaves the outputs as they are (also through layer norms, which masking does not), and the
-    model that has lost about half of them runs forward and backward, and forward where every other group is whole."""
+    """Verifies on a model in eval mode that some groups contain all coupled slices.
+
+    Reordering the channels of each group in all its members must not change the outputs (this holds through layer norms too,
+    unlike masking). After removal of about half of the channels the model must run forward and backward, and forward if
+    channels are removed from every other group only.
+    """
     return unsound(model, images, groups) is None
 
 
 def unsound(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> str | None:
-    """Why some groups are not `sound`, or None where they are."""
+    """Returns why some groups are not `sound`, or None where they are."""
     try:
         with torch.no_grad():
             before, reordered = model(images), copy.deepcopy(model)
@@ -220,19 +233,24 @@ def unsound(model: nn.Module, images: Tensor, groups: Sequence[Group]) -> str | 
             forget_(reordered)
             if not same(reordered(images), before):
                 return "reordering changes what the model computes"
-        for part in (groups, groups[::2], groups[1::2]) if len(groups) > 1 else (groups,):
+        parts = [groups]
+        if len(groups) > 1:
+            parts += [groups[::2], groups[1::2]]
+        for part in parts:
             smaller = copy.deepcopy(model)
             shrink_(smaller, keep(smaller, part, uneven(part)))
             with torch.set_grad_enabled(part is groups):
                 out = smaller(images)
             if part is groups:
                 out.sum().backward()
-    except Exception as error:  # shapes that do not fit any more, told by whatever the layer happens to raise
-        return f"made smaller, the model fails: {_told(error)}"
+    except Exception as error:  # layers raise different errors for shapes that do not match
+        return f"made smaller, the model fails: {_one_line(error)}"
     return None
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs are equal but for rounding, in whole networks."""
-    rtol, atol = (1e-5, 1e-6) if other.dtype == torch.float64 else (1e-3, 1e-4)
+    """Returns whether two outputs of whole networks are equal up to rounding."""
+    rtol, atol = 1e-3, 1e-4
+    if other.dtype == torch.float64:
+        rtol, atol = 1e-5, 1e-6
     return torch.allclose(one, other, rtol=rtol, atol=atol * float(other.abs().max()))

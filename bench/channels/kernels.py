@@ -1,6 +1,6 @@
-"""Kernels on channel groups: norms and products by channel, masking, reordering, and physical removal by a plan.
+"""Kernels on channel groups: norms and products by channel, masking, reordering, and removal by a plan.
 
-scores = {g.root: norms(tensors(model), g) for g in groups}       (C,) per group
+scores = {g.root: norms(tensors(model), g) for g in groups}       (C,) for each group
 zero_(model, group, gone)                                         the model with channels masked by zeros
 shrink_(model, keep(model, groups, {g.root: kept}))               the same function, physically smaller
 """
@@ -18,51 +18,57 @@ Kept = Mapping[str, Tensor]
 """The kept channels of each group (sorted whole numbers), by the group's root."""
 
 Plan = dict[str, dict[int, list[int]]]
-"""The kept positions of each tensor along each dimension that lost some, by the tensor's name."""
+"""The kept positions of each tensor along each dimension with removed positions, by the tensor's name."""
 
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name."""
+    """Returns parameters and buffers by name."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def norms(values: Mapping[str, Tensor], group: Group, kinds: Iterable[str] = ("out", "in", "norm", "other")) -> Tensor:
-    """The squared L2 norm of each channel of a group, (C,), over the members of some kinds that ``values`` holds."""
+    """Returns the squared L2 norm of each channel of a group, (C,), over the members of some kinds in ``values``."""
     chosen = [m for m in group.members if m.kind in kinds and m.name in values]
-    parts = [_per_channel(values[m.name].detach().square(), m, group.channels) for m in chosen]
-    return torch.stack(parts).sum(0) if parts else torch.zeros(group.channels)
+    return _sum([_per_channel(values[m.name].detach().square(), m, group.channels) for m in chosen], group)
 
 
 def dots(one: Mapping[str, Tensor], other: Mapping[str, Tensor], group: Group) -> Tensor:
-    """The inner product of two sets of tensors (such as weights and gradients) over each channel of a group, (C,)."""
+    """Returns the inner product, by channel of a group, of two sets of tensors such as weights and gradients: (C,)."""
     chosen = [m for m in group.members if m.name in one and m.name in other]
-    parts = [_per_channel(one[m.name].detach() * other[m.name].detach(), m, group.channels) for m in chosen]
-    return torch.stack(parts).sum(0) if parts else torch.zeros(group.channels)
+    products = {m.name: one[m.name].detach() * other[m.name].detach() for m in chosen}
+    return _sum([_per_channel(products[m.name], m, group.channels) for m in chosen], group)
+
+
+def _sum(parts: Sequence[Tensor], group: Group) -> Tensor:
+    if not parts:
+        return torch.zeros(group.channels)
+    return torch.stack(list(parts)).sum(0)
 
 
 def _per_channel(values: Tensor, member: Member, channels: int) -> Tensor:
-    """Sums over all dimensions but the member's, added up by channel: (C,)."""
-    others = [d for d in range(values.dim()) if d != member.dim]
-    along = values.sum(others) if others else values
+    """Sums over all dimensions but the member's, then over the positions of each channel: (C,)."""
+    others, along = [d for d in range(values.dim()) if d != member.dim], values
+    if others:
+        along = values.sum(others)
     index, channel = member.index.to(along.device), member.channel.to(along.device)
     return along.new_zeros(channels).index_add_(0, channel, along[index])
 
 
 @torch.no_grad()
 def scale_(model: nn.Module, group: Group, factors: Tensor) -> None:
-    """Multiply each channel's parameters by its factor, (C,), in place; buffers stay."""
+    """Multiplies each channel's parameters by its factor, (C,), in place; buffers do not change."""
     parameters = dict(model.named_parameters())
     for member in group.members:
         if member.name in parameters:
             tensor = parameters[member.name]
             along = torch.ones(tensor.shape[member.dim], device=tensor.device, dtype=tensor.dtype)
             along[member.index.to(tensor.device)] = factors.to(tensor)[member.channel.to(tensor.device)]
-            tensor.mul_(along.view([-1 if d == member.dim else 1 for d in range(tensor.dim())]))
+            tensor.mul_(along.view(-1, *[1] * (tensor.dim() - member.dim - 1)))
 
 
 @torch.no_grad()
 def reorder_(model: nn.Module, group: Group, order: Tensor) -> None:
-    """Put channel ``order[k]`` in the place of channel k, in all members of a group, in place."""
+    """Puts channel ``order[k]`` in the place of channel k, in all members of a group, in place."""
     found = tensors(model)
     for member in group.members:
         if member.kind == "size":
@@ -75,13 +81,15 @@ def reorder_(model: nn.Module, group: Group, order: Tensor) -> None:
 
 
 def zero_(model: nn.Module, group: Group, gone: Tensor) -> None:
-    """Set all parameters of the channels ``gone`` (bool, (C,)) to zero: the model that computes what is left."""
+    """Sets all parameters of the channels ``gone`` (bool, (C,)) to zero, in place."""
     scale_(model, group, (~gone).float())
 
 
 def keep(model: nn.Module, groups: Sequence[Group], kept: Kept) -> Plan:
-    """Which positions of each tensor stay when each group named in ``kept`` keeps only those channels. Groups that cannot
-    leave are masked at most, and stay as large as they are."""
+    """Returns the positions of each tensor that remain when each group in ``kept`` keeps only those channels.
+
+    Groups that are not removable keep their size.
+    """
     stays = dict[tuple[str, int], Tensor]()
     sizes = {name: tensor.shape for name, tensor in tensors(model).items()}
     for group in groups:
@@ -100,25 +108,24 @@ def keep(model: nn.Module, groups: Sequence[Group], kept: Kept) -> Plan:
 
 
 def then(first: Plan, second: Plan) -> Plan:
-    """The plan that does what one plan and, on the model that it leaves, another one do."""
+    """Returns the plan equal to one plan followed by another, which applies to the model after the first."""
     plan: Plan = {}
     for name in {**first, **second}:
         one, two = ({int(d): list(at) for d, at in plan.get(name, {}).items()} for plan in (first, second))
-        plan[name] = {
-            d: [one[d][at] for at in two[d]] if d in one and d in two else [*one.get(d, two.get(d, []))]
-            for d in {**one, **two}
-        }
+        plan[name] = {**one, **two}
+        for d in one.keys() & two.keys():
+            plan[name][d] = [one[d][at] for at in two[d]]
     return plan
 
 
 @torch.no_grad()
 def shrink_(model: nn.Module, plan: Plan) -> None:
-    """Remove from each tensor what the plan does not keep, and tell each module its new sizes."""
+    """Removes from each tensor the positions that the plan does not keep, and updates the sizes that modules store."""
     for name, dims in plan.items():
         owner, _, leaf = name.rpartition(".")
         module, kept = model.get_submodule(owner), {int(dim): positions for dim, positions in dims.items()}
         if leaf.startswith("@"):
-            sites.told_(module)[leaf[1:]] = len(kept[0])
+            sites.overrides_(module)[leaf[1:]] = len(kept[0])
             continue
         tensor = getattr(module, leaf)
         if isinstance(tensor, int):
@@ -138,7 +145,7 @@ def shrink_(model: nn.Module, plan: Plan) -> None:
 
 
 def _regroup_(module: nn.Module, dims: Mapping[int, Sequence[int]]) -> None:
-    """Count the groups of a grouped convolution or normalisation of which something is left."""
+    """Updates the number of groups of a grouped convolution or normalisation: groups that keep a position count."""
     for count in ("groups", "num_groups"):
         groups = getattr(module, count, 1)
         if isinstance(groups, int) and groups > 1 and 0 in dims:
@@ -147,11 +154,12 @@ def _regroup_(module: nn.Module, dims: Mapping[int, Sequence[int]]) -> None:
 
 
 def _resize_(module: nn.Module) -> None:
-    """Bring the sizes that a module remembers up to those of its tensors."""
+    """Sets the sizes that a module stores to those of its tensors."""
     weight = getattr(module, "weight", None)
     if isinstance(module, nn.modules.conv._ConvNd):
-        sizes = len(module.weight), module.weight.shape[1] * module.groups
-        module.out_channels, module.in_channels = reversed(sizes) if module.transposed else sizes
+        module.out_channels, module.in_channels = len(module.weight), module.weight.shape[1] * module.groups
+        if module.transposed:
+            module.out_channels, module.in_channels = module.in_channels, module.out_channels
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.RNNBase):
@@ -165,7 +173,7 @@ def _resize_(module: nn.Module) -> None:
 
 
 def forget_(model: nn.Module) -> None:
-    """Let modules forget what they keep for evaluation, such as LeViT's attention biases: they do when they train."""
+    """Clears what modules cache for evaluation, such as LeViT's attention biases: they clear it in training mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.train()
     for module, mode in modes:

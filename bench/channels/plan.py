@@ -1,5 +1,4 @@
-"""Plans: a finished model as an architecture's name, its arguments and the channels that are left, from which it is
-built again."""
+"""Plans: a finished model as an architecture's name, its arguments and its kept channels, from which it is rebuilt."""
 
 from __future__ import annotations
 
@@ -16,22 +15,25 @@ from bench.models.seeding import seeded
 from bench.seeds import address
 
 PLAN = ("model", "arguments", "classes", "channels", "image_size")
-"""The keys of a plan: the architecture's name and arguments (older plans have none), its number of classes, its input
-channels and its input's side in pixels."""
+"""The keys of a plan: the architecture's name and arguments (older plans lack them), its number of classes, its input
+channels, and the side of its input in pixels."""
 
 
 def plan(
     built: nn.Module, model: str, *, classes: int, channels: int, image_size: int, kept: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What `rebuild` needs, as JSON values; ``image_size`` is the input size that `create` returned, ``kept`` what is left
-    of the architecture's channels, where some were removed (a `bench.channels.groups.Plan`).
+    """Returns the plan of a model as JSON values, for `rebuild`.
+
+    ``image_size`` is the input size that `create` returned; ``kept`` holds the kept positions where channels were removed (a
+    `bench.channels.groups.Plan`).
 
     Raises:
-        BenchError: where ``built`` has not the weights of that architecture, so that the plan would describe another.
+        BenchError: ``built`` does not have the weights of that architecture.
     """
     name, arguments = parse(model)
     made = dict(zip(PLAN, (name, arguments, classes, channels, image_size), strict=True))
-    made |= {"kept": dict(kept)} if kept else {}
+    if kept:
+        made["kept"] = dict(kept)
     with torch.device("meta"):
         expected = {k: v.shape for k, v in rebuild(made).state_dict().items()}
     differing = [k for k, v in built.state_dict().items() if expected.get(k) != v.shape]
@@ -42,16 +44,18 @@ def plan(
 
 
 def rebuild(plan: Mapping[str, Any]) -> nn.Module:
-    """The architecture of a plan, always with the same arbitrary weights; the stored ones are loaded afterwards."""
+    """Builds the architecture of a plan, always with the same arbitrary weights; stored weights are loaded afterwards.
+
+    Raises:
+        Corrupt: the plan lacks a key or has an unknown one.
+    """
     whole = {"arguments": {}, "kept": {}, **plan}
     if sorted(whole) != sorted([*PLAN, "kept"]):
         raise Corrupt(f"a plan must have the keys {', '.join(PLAN)}, but got {', '.join(plan) or 'none'}")
     check(_text(whole))
     model = _build(whole)
     if whole["kept"]:
-        from bench.channels.groups import (
-            shrink_,  # here, because the tracer that it comes with takes a second to import
-        )
+        from bench.channels.groups import shrink_  # here, because importing the tracer takes a second
 
         shrink_(model, whole["kept"])
     return model

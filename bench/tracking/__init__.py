@@ -1,9 +1,8 @@
-"""MLflow as a view of the records: one experiment for each study, one parent run, one nested run for each trial and each final.
+"""MLflow as a view of the records: one experiment for each study, with a parent run and a nested run for each trial and final.
 
-Nothing here touches training. While a study goes on, a `Mirror` syncs it again and again in a thread; after an
-outage `bench sync`
-syncs it once; records of another machine are shown in the same way. Only this room imports mlflow, and only through its client
-(no fluent globals, no autolog).
+Nothing here affects training. While a study runs, a `Mirror` syncs it repeatedly in a thread; `bench sync` syncs it once, after
+an outage or for records from another machine. Only this room imports mlflow, and only its client (no fluent globals, no
+autolog).
 """
 
 from bench.tracking.connection import Unavailable, available, connect

@@ -1,7 +1,7 @@
-"""Where MLflow shows the runs of studies: addresses for a page that leads from a number to its run.
+"""Addresses of runs in MLflow's user interface, for links from a report's numbers.
 
-MLflow names runs itself, by chance. So addresses are looked up in the store when a report asks for them, and a report that
-does not ask has the same bytes wherever its records lie.
+MLflow gives runs random ids. So addresses are read from the store when a report asks for links; a report without links has the
+same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from bench.records.home import Home
 
 
 def addresses(home: Home, base: str, studies: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """By study and run id, the address of the run's page below ``base``, such as http://127.0.0.1:5000.
+    """Returns the address of each run's page below ``base``, by study and run id.
 
     Args:
-        home: its MLflow store is searched.
-        base: where the MLflow UI answers; a report's reader must reach it, this process need not.
-        studies: names; all where none is named.
+        home: whose MLflow store is searched.
+        base: the address of the MLflow UI, such as http://127.0.0.1:5000; readers of the report must reach it.
+        studies: names of studies; empty for all.
 
     Raises:
-        BenchError: ``base`` is no address of the web.
+        BenchError: ``base`` is not an HTTP address.
         Unavailable: the store does not answer.
     """
     if not base.startswith(("http://", "https://")):
         raise BenchError(
             f"MLflow's address begins with http:// or https://, but got {base!r}; give --mlflow http://127.0.0.1:5000"
         )
-    base = re.sub(r"^(https?://)[^/]*@", r"\1", base)  # a page is handed on: no account belongs into it
+    base = re.sub(r"^(https?://)[^/]*@", r"\1", base)  # reports are shared: they must hold no account
     client, found = tracking.connect(home), dict[str, dict[str, str]]()
     for experiment in client.search_experiments():
         if studies and experiment.name not in studies:
@@ -46,7 +46,7 @@ def addresses(home: Home, base: str, studies: Sequence[str] = ()) -> dict[str, d
 
 
 def _runs(client: Any, experiment: str) -> Iterator[tuple[str, str, str]]:
-    """Our id, the entry's name and MLflow's id of each run that is an entry of a study."""
+    """Yields the run id, the entry's name and MLflow's id of each run that is an entry of a study."""
     token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)

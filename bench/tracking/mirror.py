@@ -1,4 +1,4 @@
-"""MLflow kept up to date from a thread while a study goes on."""
+"""Repeated sync of a running study to MLflow, from a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.tracking.tracker import Tracker
 
 
 class Mirror:
-    """Keeps MLflow up with a study's folder from a thread, off the training; an outage costs a warning and nothing else."""
+    """Syncs a study's folder to MLflow every few seconds from a thread. An outage causes one warning and no error."""
 
     def __init__(self, home: Home, study: str, warn: Callable[[str], None], *, every: float = 3.0) -> None:
         self.home, self.study, self.warn, self.every = home, study, warn, every
@@ -33,7 +33,7 @@ class Mirror:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Sync once more, after the thread has ended."""
+        """Syncs once more, after the thread has ended."""
         self._warned = False
         self._once(over=True)
 
@@ -50,12 +50,11 @@ class Mirror:
         except Exception as error:
             self._tracker = None
             if not self._warned:
-                text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-                self.warn(f"MLflow is behind ({mask_secrets(text.splitlines()[0])}); `bench sync` catches it up")
+                self.warn(f"MLflow is behind ({_one_line(error)}); run `bench sync` later")
             self._warned = True
 
     def report(self, folder: Path) -> None:
-        """Upload the report, if the server is there."""
+        """Uploads the report, if the server answers."""
         if self._tracker is not None:
             try:
                 self._tracker.report(folder)
@@ -64,5 +63,14 @@ class Mirror:
 
     @property
     def where(self) -> tuple[str, str] | None:
-        """Experiment and parent run, once known."""
-        return (self._tracker.experiment, self._tracker.parent) if self._tracker else None
+        """The ids of the experiment and of the parent run; None before the first sync."""
+        if self._tracker is None:
+            return None
+        return self._tracker.experiment, self._tracker.parent
+
+
+def _one_line(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, BenchError):
+        text = str(error)
+    return mask_secrets(text.splitlines()[0])

@@ -1,4 +1,4 @@
-"""Records into MLflow, and from MLflow back into a folder."""
+"""Upload of records to MLflow, and download from MLflow to a folder."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ FETCHED = ("record.json", "curves.parquet", "speed.json", "entry.json")
 
 
 def loose_entries(records: Folder) -> list[Entry]:
-    """Runs that no study lists (made by `bench run`), as entries."""
+    """Returns the runs that belong to no study (from `bench run`), as entries."""
     return EntryWatcher(records, LOOSE).look()
 
 
 def sync_study(home: Home, study: str, *, over: bool = True) -> int:
-    """Bring one study (or `LOOSE`, the runs outside studies) up to date in MLflow, once."""
+    """Syncs one study, or `LOOSE` (the runs outside studies), to MLflow once; returns the number of updated runs."""
     return Tracker(home, study, connect(home)).sync(over=over)
 
 
 def fetch(home: Home, into: Path, studies: Sequence[str] = ()) -> list[str]:
-    """Download the records of studies from an MLflow store into a folder of the usual layout; returns their names."""
+    """Downloads the records of studies (none named: all) from an MLflow store to a folder; returns the studies' names."""
     client, names = connect(home), []
     for experiment in client.search_experiments():
-        if studies and experiment.name not in studies:
+        if experiment.name == LOOSE or (studies and experiment.name not in studies):
             continue
-        tracker = Tracker(home, experiment.name, client) if _is_ours(client, experiment) else None
-        if tracker is None or not tracker.parent or experiment.name == LOOSE:
+        if not _is_ours(client, experiment):
+            continue
+        tracker = Tracker(home, experiment.name, client)
+        if not tracker.parent:
             continue
         folder = Folder(into)
         _download(client, tracker.parent, ("study.json",), into / "studies" / experiment.name)
@@ -49,6 +51,7 @@ def fetch(home: Home, into: Path, studies: Sequence[str] = ()) -> list[str]:
 
 
 def _is_ours(client: Any, experiment: Any) -> bool:
+    """Returns whether an experiment is a study of this suite."""
     found = client.search_runs([experiment.experiment_id], filter_string="tags.`bench.role` = 'study'", max_results=1)
     return bool(found)
 

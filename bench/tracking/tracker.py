@@ -1,9 +1,8 @@
 """One study in MLflow: its experiment, its parent run, and a nested run for each entry.
 
-`Tracker.sync` compares the study's folder with the server and adds what is missing. It can run any number of times:
-runs are found
-by their tags, each metric carries the time at which it was measured, and the tag `bench.synced` holds the last step
-of the curves that the server has."""
+`Tracker.sync` compares the study's folder with the server and uploads what is missing. It is idempotent: runs are found by
+their tags, each metric has the time of its measurement, and the tag `bench.synced` holds the last uploaded step of the curves.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +27,15 @@ from bench.records.study_record import BASELINE, FINAL, LOOSE_RUN, Entry
 from bench.records.watcher import LOOSE, EntryWatcher
 from bench.tracking.values import finite, flat, results, tags_of
 
-METRICS, OTHERS = 800, 100  # metrics, and parameters or tags, in one request; MLflow takes 1000 of all together
+METRICS, OTHERS = 800, 100  # metrics, and parameters or tags, in one request; MLflow allows 1000 in all
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "RUNNING", "killed": "KILLED"}
 
 
 @dataclass
 class Known:
-    """What the server has of an entry: its run, status, the last step of its curves, the state and the speed last synced, and
-    the names of its parameters."""
+    """The server's data of an entry: run id and status, the last step of its curves, the state and the speed of the last sync,
+    and the names of its parameters."""
 
     run_id: str
     status: str
@@ -48,7 +47,7 @@ class Known:
 
 @dataclass
 class Tracker:
-    """One study's view in MLflow, kept up with its folder."""
+    """One study's view in MLflow."""
 
     home: Home
     study: str
@@ -58,11 +57,13 @@ class Tracker:
     known: dict[str, Known] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find or create the experiment and the parent run, and read what is there."""
+        """Finds or creates the experiment, and reads the runs that the server has."""
         self.watcher = EntryWatcher(self.home.records, self.study)
         found = self.client.get_experiment_by_name(self.study)
         if found is None:
-            folder = (self.home.artifacts / self.study).as_uri() if self.home.artifacts else None
+            folder = None
+            if self.home.artifacts:
+                folder = (self.home.artifacts / self.study).as_uri()
             self.experiment = self.client.create_experiment(self.study, artifact_location=folder, tags=_KIND)
         else:
             if found.lifecycle_stage == "deleted":
@@ -78,7 +79,7 @@ class Tracker:
                 self.known[tags["bench.entry"]] = seen
 
     def runs(self) -> Iterator[Any]:
-        """All runs of the experiment, page by page."""
+        """Yields all runs of the experiment, page by page."""
         token = None
         while True:
             page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
@@ -88,11 +89,11 @@ class Tracker:
                 return
 
     def sync(self, *, over: bool = False) -> int:
-        """Bring the server up to date; returns how many runs were touched. ``over``: nothing is being computed any more,
-        so what has not ended is marked as killed.
+        """Uploads what is missing on the server; returns the number of updated runs.
 
-        What has ended, and was synced once, is looked at again only when its entry is written again, or all is ``over``
-        (its speed may have been measured since).
+        ``over``: no process computes this study any more, so unfinished runs are marked as killed. Runs that have ended and
+        are synced are read again only when their entry changes, or when the study is ``over`` (their speed may have been
+        measured since).
         """
         self._sync_parent(over=over)
         entries = self.watcher.look(closely=over)
@@ -105,20 +106,19 @@ class Tracker:
         return touched
 
     def _mark_former(self, present: Mapping[str, str]) -> None:
-        """Finals that more trials have replaced stay in the view, but are fetched no more."""
+        """Marks finals that later trials have replaced; they stay in MLflow, but `fetch` skips them."""
         for name, seen in self.known.items():
             if name.startswith("final-") and name not in present and seen.state != "former":
                 self.client.set_tag(seen.run_id, "bench.state", "former")
                 seen.state = "former"
 
     def _sync_parent(self, *, over: bool) -> None:
-        declared = None if self.study == LOOSE else self.home.records.study(self.study)
+        declared, question = None, ""
+        if self.study != LOOSE:
+            declared = self.home.records.study(self.study)
+            question = declared.question
         if not self.parent:
-            tags = {
-                "bench.role": "study",
-                "bench.study": self.study,
-                "mlflow.note.content": "" if declared is None else declared.question,
-            }
+            tags = {"bench.role": "study", "bench.study": self.study, "mlflow.note.content": question}
             run = self.client.create_run(self.experiment, run_name=self.study, tags=tags)
             self.parent, self.known[""] = run.info.run_id, Known(run.info.run_id, "RUNNING", 0, "")
         seen = self.known[""]
@@ -129,19 +129,26 @@ class Tracker:
             seen.state = declared.state
         if declared is None or declared.finished:
             self._set_status(seen, "FINISHED")
+        elif over:
+            self._set_status(seen, "KILLED")
         else:
-            self._set_status(seen, "KILLED" if over else "RUNNING")
+            self._set_status(seen, "RUNNING")
 
     def _sync_entry(self, entry: Entry, *, over: bool) -> bool:
         name, folder = entry.name, RunFolder(self.home.records.run(entry.run))
         seen, ended = self.known.get(name), entry.ended
         if seen is not None and ended and (seen.state, seen.status) == (entry.state, _STATUS[entry.state]):
             return self._sync_speed(seen, entry.run)
-        record = folder.record() if entry.state != RUNNING else None
+        record, finished, params = None, None, dict[str, Any]()
+        if entry.state != RUNNING:
+            record = folder.record()
         seen = self.known[name] = seen or self._create_run(name, entry)
         path = folder.path / "run.json"
-        params = flat(read_json(path)["run"]) if not seen.params and path.exists() else {}
+        if not seen.params and path.exists():
+            params = flat(read_json(path)["run"])
         rows, metrics, tags = self._curves(seen, entry.run)
+        if record is not None:
+            finished = record.provenance.finished
         if record is not None and ended:
             params |= flat(record.run.to_json())
             metrics += results(record)
@@ -150,14 +157,16 @@ class Tracker:
             tags["bench.reason"] = str(entry.reason)[:5000]
         self._log(seen, metrics, params, tags)
         seen.step = rows or seen.step
-        state = entry.state if ended else RUNNING
-        if over and not ended and not folder.busy:
+        state = RUNNING
+        if ended:
+            state = entry.state
+        elif over and not folder.busy:
             state = "killed"
         if ended:
             self._files(seen.run_id, entry, record, folder)
             self._sync_speed(seen, entry.run)
-        self._set_status(seen, _STATUS[state], None if record is None else record.provenance.finished)
-        if ended:  # last: what has it is complete
+        self._set_status(seen, _STATUS[state], finished)
+        if ended:  # last, because this tag says that the run is complete
             self.client.set_tag(seen.run_id, "bench.state", state)
             seen.params = frozenset()
         seen.state = state
@@ -177,9 +186,10 @@ class Tracker:
         return Known(run.info.run_id, "RUNNING", -1, "")
 
     def _curves(self, seen: Known, run_id: str) -> tuple[int, list[Any], dict[str, str]]:
-        """What is new of a run's curves: the last step (0: nothing is), the numbers, and the tag that says so."""
-        curves = self.home.records.curves(run_id)
-        rows = curves[curves["step"] > seen.step] if len(curves) else curves
+        """Returns the new rows of a run's curves: the last step (0 for none), the metrics, and the tag of the last step."""
+        rows = self.home.records.curves(run_id)
+        if len(rows):
+            rows = rows[rows["step"] > seen.step]
         if not len(rows):
             return 0, [], {}
         from mlflow.entities import Metric
@@ -200,8 +210,10 @@ class Tracker:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Add numbers, parameters that are not there yet (once written they cannot be changed) and tags, in as few requests
-        as may be; tags go with the last, as they say what is there."""
+        """Uploads metrics, tags and missing parameters (MLflow does not let a parameter change) in as few requests as possible.
+
+        Tags go with the last request, because they say what was uploaded.
+        """
         from mlflow.entities import Param, RunTag
 
         missing = [Param(k, str(v)[:6000]) for k, v in (params or {}).items() if k not in seen.params]
@@ -210,22 +222,28 @@ class Tracker:
         for i in range(count):
             some = metrics[i * METRICS : (i + 1) * METRICS]
             few = missing[i * OTHERS : (i + 1) * OTHERS]
-            self.client.log_batch(seen.run_id, metrics=some, params=few, tags=last if i == count - 1 else [])
+            tagged = list[Any]()
+            if i == count - 1:
+                tagged = last
+            self.client.log_batch(seen.run_id, metrics=some, params=few, tags=tagged)
         seen.params |= {param.key for param in missing}
 
     def _set_status(self, seen: Known, status: str, finished: float | None = None) -> None:
         if seen.status == status:
             return
-        if status == "RUNNING":  # taken up again
+        if status == "RUNNING":  # resumed
             self.client.update_run(seen.run_id, status=status)
+        elif finished:
+            self.client.set_terminated(seen.run_id, status=status, end_time=int(finished * 1000))
         else:
-            when = int(finished * 1000) if finished else None
-            self.client.set_terminated(seen.run_id, status=status, end_time=when)
+            self.client.set_terminated(seen.run_id, status=status)
         seen.status = status
 
     def _files(self, run_id: str, entry: Entry, record: RunRecord | None, folder: RunFolder) -> None:
-        """The entry; the record itself, its curves, its layers; weights for finals only."""
-        names = ["record.json", "curves.parquet"] if record is not None else []
+        """Uploads the entry, the record, its curves and layers; weights of finals only."""
+        names = list[str]()
+        if record is not None:
+            names += ["record.json", "curves.parquet"]
         if record is not None and entry.kind in (FINAL, BASELINE, LOOSE_RUN):
             names += ["plan.json", "model.safetensors"]
         with tempfile.TemporaryDirectory() as temporary:
@@ -239,7 +257,7 @@ class Tracker:
             self.client.log_artifacts(run_id, temporary)
 
     def _sync_speed(self, seen: Known, run_id: str) -> bool:
-        """What was measured of the model's speed, once for each time that it was measured."""
+        """Uploads the measured speed of the model if it is new; returns whether it was."""
         found = self.home.records.speed(run_id)
         if found is None:
             return False
@@ -266,5 +284,5 @@ class Tracker:
             self.client.log_artifacts(run_id, temporary)
 
     def report(self, folder: Path) -> None:
-        """The study's report among the parent's artifacts."""
+        """Uploads the study's report to the artifacts of the parent run."""
         self.client.log_artifacts(self.parent, str(folder), artifact_path="report")

@@ -1,4 +1,4 @@
-"""Records as MLflow's values: parameters, metrics and tags."""
+"""MLflow's parameters, metrics and tags of a record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.records.run_record import RunRecord
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, with dots between the names: MLflow's parameters."""
+    """Flattens nested settings to MLflow's parameters, with dots between the names."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -25,12 +25,12 @@ def _numbers(prefix: str, values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def finite(value: Any) -> bool:
-    """Whether a value is a number that MLflow takes."""
+    """Returns whether a value is a finite number; MLflow accepts no other."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def results(record: RunRecord) -> list[Any]:
-    """What a run came to, as MLflow's numbers."""
+    """Returns the metrics and the cost of a run as MLflow's metrics."""
     from mlflow.entities import Metric
 
     when, step = int((record.provenance.finished or 0) * 1000), record.cost.steps
@@ -40,7 +40,7 @@ def results(record: RunRecord) -> list[Any]:
 
 
 def tags_of(record: RunRecord) -> dict[str, str]:
-    """How a run ended and where it was computed, as tags."""
+    """Returns a run's status, versions and hardware as tags."""
     where = record.provenance
     tags = {"bench.status": record.status, "bench.commit": where.commit or ""}
     tags |= {f"bench.version.{name}": str(version) for name, version in where.versions.items()}

@@ -1,10 +1,10 @@
-"""Axes: where the positions of a tensor's dimension come from, told apart as far as a model's operations tell them apart.
+"""Axes: the structure of tensor dimensions, as far as a model's operations reveal it.
 
-A dimension is a concatenation of segments, and a segment is a product of factors, the outermost first. The 2304 outputs of
-a fused projection of 12 heads are one segment [3, heads, 64]; the input of a layer of a DenseNet is many segments, one
-to each layer before. A factor is an `Axis`, whose positions may leave together wherever it appears, or a number that is
-`Fixed` by something outside of the weights. While a model is followed, axes are found to be equal (`unify`), to be
-products or sums of others, or to be fixed; whoever holds the axis learns of it through `resolve`.
+A dimension is a concatenation of segments, and a segment is a product of factors, the outermost first. The 2304 outputs of a
+fused projection of 12 heads are one segment [3, heads, 64]; the input of a layer in a DenseNet is many segments, one for each
+layer before it. A factor is an `Axis`, whose positions can be removed together wherever it occurs, or `Fixed`. During the
+trace, axes turn out to be equal (`unify`), to be products or sums of other axes, or to be fixed; `resolve` returns a
+dimension with what is known of its axes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GRID = "the image's grid"
 
 @dataclass(frozen=True)
 class Fixed:
-    """``size`` positions that must stay, and why."""
+    """``size`` positions that cannot be removed, and why."""
 
     size: int
     why: str = GRID
@@ -27,10 +27,10 @@ class Fixed:
 
 @dataclass(eq=False)
 class Axis:
-    """``size`` positions that may leave one by one, until ``value`` says what they are instead.
+    """``size`` positions that can be removed one by one, unless ``value`` says that they are something else.
 
-    ``mixed`` tells that something (a layer norm, a softmax) looks at all of them at once, so that a position that is
-    masked by zeros is not the same as one that is gone.
+    ``mixed``: an operation (a layer norm, a softmax) reads all of them at once, so that a position masked by zeros and a
+    removed one have different effects.
     """
 
     size: int
@@ -40,13 +40,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Sum:
-    """A concatenation inside of a product, such as the query and the key of each head."""
+    """A concatenation inside a product, such as the query and the key of each head."""
 
     parts: Dim
 
     @property
     def size(self) -> int:
-        """Its positions."""
+        """The number of positions."""
         return extent(self.parts)
 
 
@@ -58,27 +58,31 @@ ONE: Dim = ((),)
 
 
 def fixed(size: int, why: str = GRID) -> Dim:
-    """A dimension that cannot lose anything."""
-    return ((Fixed(size, why),),) if size != 1 else ONE
+    """Returns a dimension without removable positions."""
+    if size == 1:
+        return ONE
+    return ((Fixed(size, why),),)
 
 
 def fresh(size: int) -> Dim:
-    """A dimension of which nothing is known yet."""
-    return ((Axis(size),),) if size != 1 else ONE
+    """Returns a dimension of one new axis."""
+    if size == 1:
+        return ONE
+    return ((Axis(size),),)
 
 
 def length(segment: Sequence[Factor]) -> int:
-    """The positions of a segment."""
+    """Returns the number of positions of a segment."""
     return math.prod(f.size for f in segment)
 
 
 def extent(dim: Dim) -> int:
-    """The positions of a dimension."""
+    """Returns the number of positions of a dimension."""
     return sum(length(s) for s in dim)
 
 
 def resolve(dim: Dim) -> Dim:
-    """A dimension in terms of what its axes are known to be, with neighbouring fixed numbers made one."""
+    """Returns a dimension with the known values of its axes, and with neighbouring fixed factors merged."""
     found = list[Segment]()
     for segment in dim:
         product = ONE
@@ -100,10 +104,16 @@ def _known(factor: Factor) -> Dim:
 
 
 def times(outer: Dim, inner: Dim) -> Dim:
-    """The product of two dimensions."""
+    """Returns the product of two dimensions."""
     if len(inner) == 1:
         return tuple(segment + inner[0] for segment in outer)
-    return tuple(s for segment in outer for s in (((*segment, Sum(inner)),) if segment else inner))
+    found = list[Segment]()
+    for segment in outer:
+        if segment:
+            found.append((*segment, Sum(inner)))
+        else:
+            found += inner
+    return tuple(found)
 
 
 def _merged(segments: list[Segment]) -> Dim:
@@ -131,7 +141,7 @@ def _why(segment: Sequence[Factor]) -> str:
 
 
 def free(dim: Dim) -> Iterator[Axis]:
-    """The axes of a dimension that may still lose positions."""
+    """Yields the axes of a dimension whose positions can still be removed."""
     for segment in resolve(dim):
         for factor in segment:
             if isinstance(factor, Axis):
@@ -141,13 +151,13 @@ def free(dim: Dim) -> Iterator[Axis]:
 
 
 def freeze(dim: Dim, why: str) -> None:
-    """Nothing of this dimension can leave."""
+    """Marks all axes of a dimension as fixed, with the reason."""
     for axis in free(dim):
         axis.value = fixed(axis.size, why)
 
 
 def mix(dim: Dim) -> None:
-    """All positions of this dimension are looked at together."""
+    """Marks all axes of a dimension as mixed: an operation reads all positions at once."""
     for axis in free(dim):
         axis.mixed = True
 
@@ -159,21 +169,23 @@ def _become(axis: Axis, value: Dim) -> None:
 
 
 def unify(one: Dim, other: Dim) -> None:
-    """Position i of one dimension is position i of the other: whatever leaves one leaves both."""
+    """Records that position i of one dimension is position i of the other: both are removed together."""
     while _refine(list(resolve(one)), list(resolve(other))):
         pass
 
 
 def _refine(left: list[Segment], right: list[Segment]) -> bool:
-    """Learn one thing from two resolved dimensions being the same; False when there is nothing more to learn."""
+    """Records one consequence of the equality of two resolved dimensions; False when there is none left."""
     while left and right:
         sizes = length(left[0]), length(right[0])
         if sizes[0] == sizes[1]:
             if _match(list(left.pop(0)), list(right.pop(0))):
                 return True
         else:
-            longer, cut = (left, sizes[1]) if sizes[0] > sizes[1] else (right, sizes[0])
-            parts = _cut(longer[0], cut)
+            longer = right
+            if sizes[0] > sizes[1]:
+                longer = left
+            parts = _cut(longer[0], min(sizes))
             if parts is None:
                 return True
             longer[:1] = [s for part in parts if length(part) for s in resolve((part,))]  # not merged again
@@ -181,7 +193,7 @@ def _refine(left: list[Segment], right: list[Segment]) -> bool:
 
 
 def _cut(segment: Segment, at: int) -> list[Segment] | None:
-    """The segment in parts that end at ``at``, or None where an axis in it had to be told that it is a sum, or fixed."""
+    """Returns the segment in parts, cut at position ``at``; None where an axis in it was found to be a sum, or fixed."""
     head, rest = segment[0], segment[1:]
     inner = length(rest)
     if isinstance(head, Fixed) and not rest:
@@ -200,7 +212,7 @@ def _cut(segment: Segment, at: int) -> list[Segment] | None:
 
 
 def _match(left: list[Factor], right: list[Factor]) -> bool:
-    """Compare two segments of one size from the innermost factor; True when something was learnt."""
+    """Compares two segments of one size from the innermost factor outwards; True where something new was found."""
     whole: Dim = (tuple(left), tuple(right))
     while left and right:
         a, b = left.pop(), right.pop()
@@ -209,7 +221,9 @@ def _match(left: list[Factor], right: list[Factor]) -> bool:
         if a.size == b.size:
             _equal(a, b)
             return True
-        side, large, small = (left, a, b) if a.size > b.size else (right, b, a)
+        side, other, large, small = left, right, a, b
+        if a.size < b.size:
+            side, other, large, small = right, left, b, a
         if large.size % small.size or isinstance(large, Sum):
             freeze(whole, "its parts do not fit those of what it meets")
             return True
@@ -217,12 +231,12 @@ def _match(left: list[Factor], right: list[Factor]) -> bool:
             _become(large, ((Axis(large.size // small.size), Axis(small.size)),))
             return True
         side += [Fixed(large.size // small.size, large.why), Fixed(small.size, large.why)]
-        (right if side is left else left).append(small)
+        other.append(small)
     return False
 
 
 def _equal(a: Factor, b: Factor) -> None:
-    """Two factors of one size, not both fixed, are the same."""
+    """Records that two factors of one size, not both fixed, are the same."""
     if isinstance(a, Axis):
         _become(a, ((b,),))
     elif isinstance(b, Axis):

@@ -1,9 +1,9 @@
-"""Following a model's channels: which axes its tensors have, learnt from the operations of one forward pass.
+"""The trace of a model: the axes of its tensors, found from the operations of one forward pass.
 
-`follow` runs a model on images and looks at every ATen operation, some eighty of them in all of timm. Each says how the
-dimensions of its output come from those of its inputs, and which of them must be the same (`bench.channels.couplings.axes`): an
-addition, that channel i is channel i; a matrix product, that rows meet columns; a concatenation, that one follows the other.
-An operation without a rule fixes everything that it touches: its channels stay, and nothing is wrong.
+`follow` runs a model on images and applies a rule to each ATen operation (all of timm uses about eighty). A rule gives the
+dimensions of the output from those of the inputs, and which dimensions must be equal (`bench.channels.couplings.axes`): in an
+addition, channel i is channel i; in a matrix product, columns of one factor are rows of the other; in a concatenation, one
+part follows the other. An operation without a rule fixes all dimensions of its inputs: their channels cannot be removed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ RULES: dict[str, Rule] = {}
 
 @dataclass
 class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The dimensions of every tensor that one forward pass has seen."""
+    """The dimensions of each tensor in one forward pass. ``unknown`` counts operations without a rule."""
 
     model: nn.Module
     unknown: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.known: dict[int, tuple[Tensor, Dims]] = {}  # holding the tensor keeps its id from being used again
+        self.known: dict[int, tuple[Tensor, Dims]] = {}  # a reference to the tensor keeps its id unique
         self.read: set[int] = set()
         for tensor in (*self.model.parameters(), *self.model.buffers()):
             self.known[id(tensor)] = (tensor, [fresh(n) for n in tensor.shape])
@@ -58,13 +58,16 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def note(self, out: Any, dims: Any) -> None:
-        """Remember the dimensions of the outputs; those that were written in place had some already."""
-        outs = [out] if isinstance(out, Tensor) else list(out) if isinstance(out, (tuple, list)) else []
-        found = [dims] if isinstance(out, Tensor) else dims
-        for tensor, new in zip(outs, found, strict=False):
+        """Stores the dimensions of the outputs; an output that was written in place has dimensions already."""
+        if isinstance(out, Tensor):
+            out, dims = [out], [dims]
+        if not isinstance(out, (tuple, list)):
+            return
+        for tensor, new in zip(out, dims, strict=False):
             if not isinstance(tensor, Tensor):
                 continue
-            new = new if new is not None else [fixed(n) for n in tensor.shape]
+            if new is None:
+                new = [fixed(n) for n in tensor.shape]
             if [extent(d) for d in new] != list(tensor.shape):
                 raise ValueError(f"a rule gave the sizes {[extent(d) for d in new]} to {tuple(tensor.shape)}")
             if id(tensor) in self.known:
@@ -74,7 +77,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.known[id(tensor)] = (tensor, new)
 
     def of(self, tensor: Tensor) -> Dims:
-        """The dimensions of a tensor; those of one made on the way are fixed."""
+        """Returns the dimensions of a tensor; those of a constant, made during the forward pass, are fixed."""
         self.read.add(id(tensor))
         if id(tensor) not in self.known:
             return [fixed(n, "a constant of this size") for n in tensor.shape]
@@ -82,7 +85,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Scaled(TorchFunctionMode):
-    """Attention takes its scale from the size of its queries where it is told none: no operation below shows that."""
+    """Marks queries as mixed where attention takes its scale from their size; no ATen operation shows that."""
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
@@ -91,12 +94,15 @@ class _Scaled(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention and kwargs.get("scale") is None:
-            mix(self.flow.of(args[0] if args else kwargs["query"])[-1])
+            query = kwargs.get("query")
+            if args:
+                query = args[0]
+            mix(self.flow.of(query)[-1])
         return func(*args, **kwargs)
 
 
 def follow(flow: Flow, images: Tensor) -> None:
-    """Run a model in eval mode on one image (1, C, H, W); its outputs' dimensions are fixed by the classes."""
+    """Traces a model in eval mode on one image (1, C, H, W); the classes fix the dimensions of its outputs."""
     flow.known[id(images)] = (images, [fixed(n) for n in images.shape])
     with torch.no_grad(), flow, _Scaled(flow):
         out = flow.model(images)
@@ -107,8 +113,11 @@ def follow(flow: Flow, images: Tensor) -> None:
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Enter the rule of some ATen operations: told (flow, arguments by name, output), it gives the output's dimensions, or
-    a list of them where there are several outputs, None for those of which nothing is known."""
+    """Registers the rule of some ATen operations.
+
+    A rule takes (flow, arguments by name, output) and returns the output's dimensions, or a list of them for several outputs,
+    with None where nothing is known.
+    """
 
     def enter(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(names, function))
@@ -118,12 +127,36 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 def opaque(flow: Flow, a: dict[str, Any], out: Any) -> Any:
-    """Nothing is known: whatever comes in stays."""
+    """The rule of an unknown operation: fixes all dimensions of its inputs."""
     for tensor in tree_leaves(a):
         if isinstance(tensor, Tensor):
             for dim in flow.of(tensor):
                 freeze(dim, "an operation without a rule")
-    return [None] * len(out) if isinstance(out, (tuple, list)) else None
+    if isinstance(out, (tuple, list)):
+        return [None] * len(out)
+    return None
+
+
+def several(dims: Dims, out: Any) -> Any:
+    """Returns the dimensions of one output, or of the first of several outputs of which no more is known."""
+    if isinstance(out, Tensor):
+        return dims
+    return [dims, *[None] * (len(out) - 1)]
+
+
+def repeated(dims: Dims, out: Any) -> Any:
+    """Returns the dimensions of one output, or of several outputs with the same dimensions."""
+    if isinstance(out, Tensor):
+        return dims
+    return [list(dims) for _ in out]
+
+
+def first(out: Any) -> Tensor:
+    """Returns the output of an operation, or the first of several."""
+    if isinstance(out, Tensor):
+        return out
+    found: Tensor = out[0]
+    return found
 
 
 @rule("clone", "copy", "alias", "detach", "_to_copy", "lift_fresh", "contiguous", "native_dropout", "zeros_like")
@@ -131,22 +164,20 @@ def opaque(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "hardswish", "hardsigmoid", "hardtanh", "prelu"
 )
 def pointwise(flow: Flow, a: dict[str, Any], out: Any) -> Any:
-    """Elementwise with broadcasting: what is not of size 1 is the same."""
+    """The rule of elementwise operations with broadcasting: dimensions of the full size are equal."""
     tensors = [flow.of(t) for t in tree_leaves(a) if isinstance(t, Tensor)]
-    if isinstance(out, Tensor):
-        return broadcast(tensors, out.shape)
-    return [broadcast(tensors, out[0].shape), *[None] * (len(out) - 1)]
+    return several(broadcast(tensors, first(out).shape), out)
 
 
 def broadcast(tensors: Sequence[Dims], shape: Sequence[int]) -> Dims:
-    """The dimensions of what several tensors are broadcast to."""
+    """Returns the dimensions to which several tensors are broadcast."""
     rank = len(shape)
     return [same([t[d - rank] for t in tensors if len(t) >= rank - d], n) for d, n in enumerate(shape)]
 
 
 def same(dims: Sequence[Dim], size: int) -> Dim:
-    """One dimension out of those that are broadcast to it."""
-    full = [d for d in dims if extent(d) == size]
+    """Returns the dimension to which others are broadcast, and records that those of its size are equal."""
+    full = [d for d in dims if extent(d) == size] or [fixed(size)]
     for other in full[1:]:
         unify(full[0], other)
-    return full[0] if full else fixed(size)
+    return full[0]

@@ -1,5 +1,5 @@
-"""Rules of operations that compute: products, convolutions, norms, reductions, pooling (see
-`bench.channels.couplings.flow`)."""
+"""Rules of operations that compute, such as products, convolutions, norms, reductions and pooling
+(`bench.channels.couplings.flow`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from typing import Any
 from torch import Tensor
 
 from bench.channels.couplings.axes import GRID, ONE, extent, fixed, freeze, fresh, mix, times, unify
-from bench.channels.couplings.flow import RULES, Dims, Flow, Rule, broadcast, pointwise, rule, same
+from bench.channels.couplings.flow import (
+    RULES,
+    Dims,
+    Flow,
+    Rule,
+    broadcast,
+    first,
+    pointwise,
+    repeated,
+    rule,
+    same,
+    several,
+)
 
 
 @rule("mm", "bmm", "mv", "dot")
@@ -28,13 +40,15 @@ def _addmm(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
 @rule("linear")
 def _linear(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     dims = _product(flow.of(a["input"]), flow.of(a["weight"])[::-1], out)
-    return dims if a["bias"] is None else broadcast([dims, flow.of(a["bias"])], out.shape)
+    if a["bias"] is None:
+        return dims
+    return broadcast([dims, flow.of(a["bias"])], out.shape)
 
 
 def _product(left: Dims, right: Dims, out: Tensor) -> Dims:
-    """What a row and a column have in common is the same, and gone."""
+    """Returns the dimensions of a matrix product; those that are summed over are equal."""
     unify(left[-1], right[max(0, len(right) - 2)])
-    dims = [*left[:-1], *(right[-1:] if len(right) > 1 else [])]
+    dims = [*left[:-1], *right[1:][-1:]]
     if len(left) == len(right) == 3:
         dims[0] = same([left[0], right[0]], out.shape[0])
     return dims
@@ -45,7 +59,7 @@ def _convolution(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     images, weight, groups = flow.of(a["input"]), flow.of(a["weight"]), a["groups"]
     for d in range(2, len(weight)):
         freeze(weight[d], GRID)
-    outer, inner = fresh(groups), fresh(extent(weight[0]) // groups)  # a grouped one takes and gives (groups, of each)
+    outer, inner = fresh(groups), fresh(extent(weight[0]) // groups)  # channels are (groups, channels of each)
     unify(weight[0], times(outer, inner))
     given, taken = times(outer, weight[1]), weight[0]
     if a["transposed"]:
@@ -73,24 +87,20 @@ def _attention(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     if isinstance(a.get("attn_mask"), Tensor):
         scores = [*lead, query[-2], key[-2]]
         broadcast([scores, flow.of(a["attn_mask"])], [extent(d) for d in scores])
-    return _several([*lead, query[-2], value[-1]], out)
-
-
-def _several(dims: Dims, out: Any) -> Any:
-    """The dimensions of the first output, where there are several."""
-    return dims if isinstance(out, Tensor) else [dims, *[None] * (len(out) - 1)]
+    return several([*lead, query[-2], value[-1]], out)
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "_batch_norm_no_update")
 @rule("batch_norm", "_batch_norm_with_update", "cudnn_batch_norm")
 def _batch_norm(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     dims = flow.of(a["input"])
-    for dim in (dims[0], *dims[2:]) if a.get("training") else ():
-        mix(dim)  # a model in eval mode takes statistics of weights that it standardises
+    if a.get("training"):  # a model in eval mode that standardises its weights
+        for dim in (dims[0], *dims[2:]):
+            mix(dim)
     for name in ("weight", "bias", "running_mean", "running_var"):
         if isinstance(a.get(name), Tensor):
             unify(dims[1], flow.of(a[name])[0])
-    return _several(dims, out)
+    return several(dims, out)
 
 
 @rule("native_layer_norm", "_fused_rms_norm", "rms_norm")
@@ -102,7 +112,7 @@ def _layer_norm(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     for name in ("weight", "bias"):
         if isinstance(a.get(name), Tensor):
             broadcast([last, flow.of(a[name])], [extent(d) for d in last])
-    return _several(dims, out)
+    return several(dims, out)
 
 
 @rule("native_group_norm")
@@ -113,7 +123,7 @@ def _group_norm(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     for name in ("weight", "bias"):
         if isinstance(a.get(name), Tensor):
             unify(dims[1], flow.of(a[name])[0])
-    return _several(dims, out)
+    return several(dims, out)
 
 
 @rule("_softmax", "_log_softmax", "_safe_softmax")
@@ -127,9 +137,8 @@ def _softmax(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
 def _ordered(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     dims = flow.of(a["self"])
     freeze(dims[a["dim"]], "its order matters")
-    result = out if isinstance(out, Tensor) else out[0]
-    dims[a["dim"]] = fixed(result.shape[a["dim"]])
-    return dims if isinstance(out, Tensor) else [list(dims) for _ in out]
+    dims[a["dim"]] = fixed(first(out).shape[a["dim"]])
+    return repeated(dims, out)
 
 
 @rule("sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "norm", "logsumexp")
@@ -137,23 +146,34 @@ def _ordered(flow: Flow, a: dict[str, Any], out: Any) -> Any:
 def _reduce(flow: Flow, a: dict[str, Any], out: Any) -> Any:
     if isinstance(a.get("other"), Tensor):
         return pointwise(flow, a, out)
-    dims, given = flow.of(a["self"]), a.get("dim")
-    chosen = range(len(dims)) if given is None or given == [] else [given] if isinstance(given, int) else given
-    gone = {d % len(dims) for d in chosen} if dims else set()
-    for d in gone:
+    dims = flow.of(a["self"])
+    if not dims:
+        return repeated(dims, out)
+    reduced = _reduced(a.get("dim"), len(dims))
+    for d in reduced:
         mix(dims[d])
-    kept = [ONE if d in gone else dim for d, dim in enumerate(dims) if a.get("keepdim") or d not in gone]
-    return kept if isinstance(out, Tensor) else [list(kept) for _ in out]
+        dims[d] = ONE
+    if not a.get("keepdim"):
+        dims = [dim for d, dim in enumerate(dims) if d not in reduced]
+    return repeated(dims, out)
+
+
+def _reduced(given: Any, rank: int) -> set[int]:
+    """Returns the dimensions that a reduction reduces: all of them where none is given."""
+    if given is None or given == []:
+        return set(range(rank))
+    if isinstance(given, int):
+        given = [given]
+    return {d % rank for d in given}
 
 
 def _spatial(count: int) -> Rule:
     def along(flow: Flow, a: dict[str, Any], out: Any) -> Any:
-        result = out if isinstance(out, Tensor) else out[0]
-        dims = flow.of(a["self"] if "self" in a else a["input"])
+        images: Tensor = a["self"] if "self" in a else a["input"]
+        dims = flow.of(images)
         for dim in dims[-count:]:
             freeze(dim, "it is pooled or resampled along")
-        found = [*dims[:-count], *[fixed(n) for n in result.shape[-count:]]]
-        return found if isinstance(out, Tensor) else [list(found) for _ in out]
+        return repeated([*dims[:-count], *[fixed(n) for n in first(out).shape[-count:]]], out)
 
     return along
 

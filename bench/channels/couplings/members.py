@@ -1,10 +1,9 @@
-"""Couplings: which slices of which tensors, and which numbers in a model's code, must change together.
+"""Channel groups from a trace: which slices of which tensors, and which numbers in a model's code, change together.
 
-A model is followed once (`bench.channels.couplings.flow`); each axis that is left free becomes a group, with a member for every
-tensor that it runs through and for every size that the code spells out (`bench.channels.couplings.sites`). Of axes
-that make up one
-dimension together, such as heads and the channels of a head, or the groups of a grouped convolution and the channels of a
-group, one can leave: the outer one, or the inner one where the outer turns out not to.
+Each axis that the trace (`bench.channels.couplings.flow`) leaves free becomes a group, with a member for each tensor that has
+the axis and for each size that the code states explicitly (`bench.channels.couplings.sites`). Some dimensions are products of
+axes, such as heads and the channels of a head, or the groups of a grouped convolution and the channels of a group. Only one of
+these axes can lose positions: the outer one, or the inner one where the outer one fails verification.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ class Member:
     """Positions ``index`` (m,) along ``dim`` of the tensor ``name``; position i belongs to channel ``channel[i]``.
 
     ``kind`` is "out" (a layer's output rows and biases), "in" (a layer's input columns), "norm" (scale, shift and running
-    statistics of a normalisation), "other" (a parameter outside of layers, such as a layer scale), or "size": then ``name``
-    is no tensor but a number that a module remembers (``blocks.0.attn.num_heads``) or that its code works out
-    (``blocks.0.attn.@forward:2:1``, a site), which counts ``size`` positions while nothing has left.
+    statistics of a normalisation), "other" (a parameter outside of layers, such as a layer scale), or "size". A "size" is not
+    a tensor but a number: an attribute of a module (``blocks.0.attn.num_heads``) or a site in its code
+    (``blocks.0.attn.@forward:2:1``), which is ``size`` before channels are removed.
     """
 
     name: str
@@ -46,13 +45,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """``channels`` that leave one by one, named after a layer whose outputs they are: ``root``, with "/2" and so on behind
-    it where the layer's outputs are of several kinds.
+    """``channels`` that can be removed one by one. ``root`` is the name of a layer whose outputs they are, followed by "/2"
+    and so on where that layer's outputs form several groups.
 
-    A channel is what can leave: a channel of a convolution, a head of an attention, a group of a grouped convolution.
-    Where ``exact``, a channel masked by zeros is as good as gone; otherwise something that looks at all channels at once,
-    such as a layer norm, sees the difference. What is not ``removable`` can be masked only: the model gets no smaller, and
-    must not be said to be faster.
+    A channel is what is removed as a whole: a channel of a convolution, a head of an attention, a group of a grouped
+    convolution. Where a group is ``exact``, masking a channel by zeros equals its removal; otherwise an operation that reads
+    all channels at once, such as a layer norm, makes a difference. A group that is not ``removable`` can only be masked: the
+    model does not get smaller, and no speed-up may be claimed.
     """
 
     root: str
@@ -64,8 +63,8 @@ class Group:
 
 @dataclass
 class Traced:
-    """The groups of a model, what to try instead of one that fails, and every layer's outputs
-    (`bench.channels.couplings.axes`)."""
+    """The groups of a model, the alternatives to each (``instead``, by root), the output dimension of each weight (``rows``),
+    and how often each operation without a rule occurred (``unknown``)."""
 
     groups: list[Group]
     instead: dict[str, list[Group]]
@@ -78,7 +77,10 @@ _Names: TypeAlias = Mapping[tuple[str, str], list[str]]
 
 
 def trace(model: nn.Module, images: Tensor) -> Traced:
-    """Follow a model in eval mode on one of several images (N, C, H, W), and collect what is coupled."""
+    """Traces a model in eval mode on the first of several images (N, C, H, W), and returns its channel groups.
+
+    A second run on all images finds the sizes that depend on the number of images.
+    """
     calls: _Calls = defaultdict(list)
     names = {id(module): name for name, module in model.named_modules()}
 
@@ -89,9 +91,10 @@ def trace(model: nn.Module, images: Tensor) -> Traced:
 
     def compare(module: sites.Sited, site: str, asked: list[int], got: list[tuple[Tensor, int]]) -> None:
         for place, size in enumerate(asked):
-            key = names[id(module)], f"{site}:{place}"
-            if key in calls:
-                calls[key] = [(size if size == before else -1, dim) for before, dim in calls[key]]
+            seen = calls.get((names[id(module)], f"{site}:{place}"), [])
+            for index, (before, dim) in enumerate(seen):
+                if size != before:
+                    seen[index] = (-1, dim)
 
     flow = Flow(model)
     with sites.watch(model, note):
@@ -113,39 +116,46 @@ def trace(model: nn.Module, images: Tensor) -> Traced:
 
 
 def _above(name: str) -> Iterable[str]:
-    """The modules that a tensor lies in."""
-    while name := name.rpartition(".")[0]:
+    """Yields the names of the modules that contain a tensor, from the inside outwards."""
+    name = name.rpartition(".")[0]
+    while name:
         yield name
+        name = name.rpartition(".")[0]
 
 
 def _count(name: str, dim: Dim, members: dict[Axis, list[Member]], inside: Mapping[Axis, set[str]]) -> None:
-    """Enter a number that the code spells out into the members of its axes. What other axes do must not change it where
-    they run through the same module: ``C // self.num_heads`` is the size of a head even if C is not what it was."""
+    """Adds a size in the code to the members of its axes.
+
+    Other axes in the same module get an empty member for it, because their removal must not change it:
+    ``C // self.num_heads`` is the size of a head even after C has changed.
+    """
     size, along = extent(dim), positions(dim)
     for axis, index, channel in along:
         if axis in members:
             members[axis].append(Member(name, 0, index, channel, "size", size))
     module, site, _ = name.partition("@")
+    if not site:
+        return
     none = torch.zeros(0, dtype=torch.int64)
-    for axis in members.keys() if site else ():
+    for axis in members:
         if all(axis is not other for other, _, _ in along) and module.rstrip(".") in inside[axis]:
             members[axis].append(Member(name, 0, none, none, "size", size))
 
 
 def _tensors(model: nn.Module, flow: Flow) -> list[tuple[str, int, Dim]]:
-    """Every dimension of every parameter and buffer that the model has read, in the model's order."""
+    """Returns each dimension of each parameter and buffer that the trace has read, in the model's order."""
     found, seen = list[tuple[str, int, Dim]](), set[int]()
     for module_name, module in model.named_modules():
         for leaf, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             if id(tensor) in flow.read and id(tensor) not in seen:
                 seen.add(id(tensor))
-                name = f"{module_name}.{leaf}" if module_name else leaf
+                name = f"{module_name}.{leaf}".removeprefix(".")
                 found += [(name, d, dim) for d, dim in enumerate(flow.of(tensor))]
     return found
 
 
 def positions(dim: Dim) -> list[tuple[Axis, Tensor, Tensor]]:
-    """For each axis of a resolved dimension its positions (m,) there, and the position along the axis of each (m,)."""
+    """Returns each axis of a resolved dimension with its positions in it (m,), and the axis's channel at each (m,)."""
     found, start = dict[Axis, list[tuple[Tensor, Tensor]]](), 0
     for segment in dim:
         size, inner = length(segment), length(segment)
@@ -164,46 +174,53 @@ def positions(dim: Dim) -> list[tuple[Axis, Tensor, Tensor]]:
 def _inside(factor: Factor) -> list[tuple[Axis, Tensor, Tensor]]:
     if isinstance(factor, Axis):
         return [(factor, torch.arange(factor.size), torch.arange(factor.size))]
-    return positions(factor.parts) if isinstance(factor, Sum) else []
+    if isinstance(factor, Sum):
+        return positions(factor.parts)
+    return []
 
 
 def _kind(owner: nn.Module, dim: int) -> str:
-    if isinstance(owner, (*masks.LAYERS, nn.modules.conv._ConvTransposeNd)):
-        transposed = isinstance(owner, nn.modules.conv._ConvTransposeNd)
-        return "out" if (dim == 1) == transposed else "in"
-    leaf = not any(True for _ in owner.children())
-    return "norm" if isinstance(owner, NORMS) or (leaf and "Norm" in type(owner).__name__) else "other"
+    """Returns the kind of a member (see `Member`) along one dimension of a tensor of a module."""
+    transposed = isinstance(owner, nn.modules.conv._ConvTransposeNd)
+    if transposed or isinstance(owner, masks.LAYERS):
+        if (dim == 1) == transposed:  # transposed weights are (inputs, outputs, ...)
+            return "out"
+        return "in"
+    is_leaf = not any(True for _ in owner.children())
+    if isinstance(owner, NORMS) or (is_leaf and "Norm" in type(owner).__name__):
+        return "norm"
+    return "other"
 
 
 def _sizes(model: nn.Module, calls: _Calls, named: _Names) -> Iterable[tuple[str, Dim]]:
-    """The sizes that the code spells out: the attributes that stand there, and the sites where none does."""
+    """Yields the sizes in the code with their dimensions: attributes of modules, and sites that use no such attribute."""
     dims = {key: resolve(seen[0][1]) for key, seen in calls.items()}
-    dims = {key: d for key, d in dims.items() if all(resolve(o) == d for _, o in calls[key])}  # else: this and that
+    dims = {key: d for key, d in dims.items() if all(resolve(o) == d for _, o in calls[key])}  # the same in all calls
     claims = defaultdict[str, set[Dim]](set)
     sited = list[tuple[str, Dim, list[str]]]()
     for (name, site), dim in dims.items():
-        prefix, own = f"{name}." if name else "", vars(model.get_submodule(name))
+        prefix, own = f"{name}.".removeprefix("."), vars(model.get_submodule(name))
         used = list[str]()
         for attribute in named.get((name, site), ()):
             meant = next((d for d in _pieces(dim) if extent(d) == own.get(attribute)), None)
             if meant is not None and type(own[attribute]) is int and any(True for _ in free(meant)):
                 claims[prefix + attribute].add(meant)
                 used.append(prefix + attribute)
-        if calls[name, site][0][0] > 0:  # else it grows with the number of images
+        if calls[name, site][0][0] > 0:  # other sizes depend on the number of images
             sited.append((f"{prefix}@{site}", dim, used))
     clear = {name: next(iter(meant)) for name, meant in claims.items() if len(meant) == 1}
     return [*clear.items(), *((site, dim) for site, dim, used in sited if not clear.keys() & set(used))]
 
 
 def _pieces(dim: Dim) -> Iterable[Dim]:
-    """What an attribute in the expression of a size may stand for: all of it, or a single axis."""
+    """Returns the dimensions that an attribute in the expression of a size may mean: the whole one, or a single axis."""
     return [dim, *(((factor,),) for segment in dim for factor in segment if isinstance(factor, Axis))]
 
 
 def _chosen(
     model: nn.Module, flow: Flow, parts: list[tuple[str, int, Dim]], members: dict[Axis, list[Member]]
 ) -> Traced:
-    """Groups of axes no two of which share a segment, the outermost first."""
+    """Chooses axes of which no two share a segment, the outermost first, and returns their groups and the alternatives."""
     neighbours, depth = defaultdict[Axis, dict[Axis, None]](dict), defaultdict[Axis, int](int)
     for _, _, dim in parts:
         for axis, outer, inner in _nested(dim):
@@ -230,7 +247,7 @@ def _chosen(
 
 
 def _nested(dim: Dim, around: tuple[Axis, ...] = ()) -> Iterable[tuple[Axis, tuple[Axis, ...], tuple[Axis, ...]]]:
-    """Each axis of a resolved dimension with those whose product it is a part of: those outside of it and inside."""
+    """Yields each axis of a resolved dimension with the other axes of its product: those outside of it and inside."""
     for segment in dim:
         for place, factor in enumerate(segment):
             outer = (*around, *(a for f in segment[:place] for a in free(((f,),))))
@@ -243,13 +260,13 @@ def _nested(dim: Dim, around: tuple[Axis, ...] = ()) -> Iterable[tuple[Axis, tup
 
 
 def _roots(members: list[Member], order: Mapping[str, int]) -> list[str]:
-    """The layers whose outputs the members are, in the model's order."""
+    """Returns the layers whose outputs are among the members, in the model's order."""
     owners = {m.name.rpartition(".")[0] for m in members if m.kind == "out" and m.name.endswith(".weight")}
     return sorted(owners, key=lambda name: order[name])
 
 
 def _unique(members: list[Member]) -> tuple[Member, ...]:
-    """One member for a number that several sites name."""
+    """Returns the members without repetitions: several sites may use one attribute."""
     found = dict[tuple[str, int], Member]()
     for member in members:
         found.setdefault((member.name, member.dim), member)

@@ -1,4 +1,4 @@
-"""Rules of operations that move, cut and join dimensions (see `bench.channels.couplings.flow`)."""
+"""Rules of operations that move, split and join dimensions (`bench.channels.couplings.flow`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _view(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
 
 
 def reshaped(dims: Dims, sizes: Sequence[int]) -> Dims:
-    """The dimensions after a reshape: runs of dimensions with the same product become products, or are taken apart."""
+    """Returns the dimensions after a reshape: runs of dimensions of equal size are multiplied, then split."""
     sources, targets, found = [d for d in dims if extent(d) != 1], [n for n in sizes if n != 1], list[Dim]()
     while targets:
         product, outs = sources.pop(0), [targets.pop(0)]
@@ -31,7 +31,8 @@ def reshaped(dims: Dims, sizes: Sequence[int]) -> Dims:
         parts = [fresh(n) for n in outs]
         unify(product, functools.reduce(times, parts))
         found += parts
-    return [found.pop(0) if n != 1 else ONE for n in sizes]
+    queue = iter(found)
+    return [ONE if n == 1 else next(queue) for n in sizes]
 
 
 @rule("permute")
@@ -60,23 +61,27 @@ def _ones(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
 
 @rule("as_strided")
 def _strided(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
-    return flow.of(a["self"]) if a["self"].shape == out.shape else opaque(flow, a, out)
+    dims = flow.of(a["self"])
+    if a["self"].shape != out.shape:
+        opaque(flow, a, out)
+        return [fixed(n) for n in out.shape]
+    return dims
 
 
 @rule("expand")
 def _expand(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     dims = [ONE] * (out.dim() - a["self"].dim()) + flow.of(a["self"])
-    return [d if extent(d) == n else fixed(n) for d, n in zip(dims, out.shape, strict=True)]
+    return [same([d], n) for d, n in zip(dims, out.shape, strict=True)]
 
 
 @rule("repeat")
 def _repeat(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     dims = [ONE] * (out.dim() - a["self"].dim()) + flow.of(a["self"])
-    return [times(fixed(n), d) if n > 1 else d for d, n in zip(dims, a["repeats"], strict=True)]
+    return [times(fixed(n), d) for d, n in zip(dims, a["repeats"], strict=True)]
 
 
 def pieces(dim: Dim, sizes: Sequence[int]) -> list[Dim]:
-    """A dimension cut into consecutive parts."""
+    """Returns a dimension split into consecutive parts."""
     parts = [fresh(n) if n else () for n in sizes]
     unify(dim, tuple(s for p in parts for s in p))
     return [resolve(p) for p in parts]
@@ -86,7 +91,7 @@ def pieces(dim: Dim, sizes: Sequence[int]) -> list[Dim]:
 def _slice(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     dims, d = flow.of(a["self"]), a["dim"]
     size, step, left = extent(dims[d]), a["step"] or 1, out.shape[d]
-    start = min(max((a["start"] or 0) + (size if (a["start"] or 0) < 0 else 0), 0), size)
+    start, _, _ = slice(a["start"], None).indices(size)
     if step == 1:
         dims[d] = pieces(dims[d], [start, left, size - start - left])[1]
     elif left * step == size:
@@ -125,9 +130,8 @@ def _split(flow: Flow, a: dict[str, Any], out: Sequence[Tensor]) -> list[Dims]:
 def _cat(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     tensors = [t for t in a["tensors"] if t.numel() or t.dim() == out.dim()]
     found, d = [flow.of(t) for t in tensors], a["dim"] % out.dim()
-    dims = [same([t[i] for t in found], n) if i != d else ONE for i, n in enumerate(out.shape)]
-    dims[d] = tuple(s for t in found for s in t[d] if extent(t[d]))
-    return dims
+    joined = tuple(s for t in found for s in t[d] if extent(t[d]))
+    return [joined if i == d else same([t[i] for t in found], n) for i, n in enumerate(out.shape)]
 
 
 @rule("stack")
@@ -196,7 +200,9 @@ def _index(flow: Flow, a: dict[str, Any], out: Tensor) -> Dims:
     for d in given:
         freeze(dims[d], "it is indexed")
     others = [dim for d, dim in enumerate(dims) if d not in given]
-    first = given[0] if given == list(range(given[0], given[-1] + 1)) else 0
+    first = 0  # the indexed dimensions come first, unless they are neighbours
+    if given == list(range(given[0], given[-1] + 1)):
+        first = given[0]
     count = out.dim() - len(others)
     return [*others[:first], *[fixed(n) for n in out.shape[first : first + count]], *others[first:]]
 

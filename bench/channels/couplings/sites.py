@@ -1,11 +1,10 @@
-"""Sizes that a model's code spells out, found and corrected.
+"""Sites: calls in a model's code that state sizes explicitly, which removal of channels must correct.
 
-Most of a model's code takes its sizes from its tensors, and fits whatever they become. Some does not: attention reshapes to
-``self.num_heads``, or takes the width of its heads to be that of its input (``B, N, C = x.shape; ... .reshape(B, N, C)``),
-and other blocks split at ``self.width``. Such a call is a site. `watch` lets a model run with every site reporting what it
-asked for and what it got. When channels leave, a site that names an attribute has the attribute corrected; any other is
-told its sizes by `told_`: the module's class becomes a subclass with the same code, in which that one call asks
-for what it was told first.
+Most code takes sizes from tensors and works after any removal. Some does not: attention reshapes to ``self.num_heads``, or
+assumes that the width of its heads is that of its input (``B, N, C = x.shape; ... .reshape(B, N, C)``), and other blocks split
+at ``self.width``. Such a call is a site. Under `watch`, each site reports the sizes that the code requested and those that it
+got. When channels are removed, a site that uses an attribute is corrected through the attribute; any other site gets its sizes
+from `overrides_`: the module's class becomes a subclass with the same code, in which this one call looks for them first.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import contextlib
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -25,39 +24,42 @@ SHAPED = ("reshape", "view", "expand")
 SPLIT = ("split", "chunk", "split_with_sizes")
 
 Watcher: TypeAlias = Callable[["Sited", str, list[int], list[tuple[Tensor, int]]], None]
-"""Told (module, site, the sizes that the code asked for, for each of them the tensor and its dimension)."""
+"""Called with (module, site, the sizes that the code requested, for each of them the resulting tensor and its dimension)."""
 
 _watchers: list[Watcher] = []
 _sited: dict[type[nn.Module], type[Sited] | None] = {}
 
 
 class Sited(nn.Module):
-    """What is mixed into the class of a module whose sites are watched or told."""
+    """Base of the subclasses of modules whose sites are watched or overridden."""
 
     _plain: type[nn.Module]
     _attributes: dict[str, list[str]]
-    _told: dict[str, int]
+    _overrides: dict[str, int]
 
     def _shaped(self, site: str, method: str, tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        """``tensor.method(*args)`` with the sizes that this site was told."""
-        asked = list(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else list(args)
+        """Calls ``tensor.method(*args)`` with the overridden sizes of this site."""
+        asked = list(args)
+        if len(args) == 1 and isinstance(args[0], (tuple, list)):
+            asked = list(args[0])
         if not isinstance(tensor, Tensor) or kwargs or any(isinstance(n, torch.dtype) for n in asked):
             return getattr(tensor, method)(*args, **kwargs)
-        out = getattr(tensor, method)([self._told.get(f"{site}:{i}", n) for i, n in enumerate(asked)])
+        out = getattr(tensor, method)([self._overrides.get(f"{site}:{i}", n) for i, n in enumerate(asked)])
         for watcher in _watchers:
             watcher(self, site, asked, [(out, d) for d in range(len(asked))])
         return out
 
     def _cut(self, site: str, method: str, tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        """``tensor.method(*args)``, a split or chunk, with the sizes that this site was told."""
+        """Calls ``tensor.method(*args)``, a split or chunk, with the overridden sizes of this site."""
         if not isinstance(tensor, Tensor):
             return getattr(tensor, method)(*args, **kwargs)
-        dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-        told = {int(k.rpartition(":")[2]): n for k, n in self._told.items() if k.startswith(f"{site}:")}
-        if told:
-            size = args[0] if args else next(v for k, v in kwargs.items() if k != "dim")
-            asked = [size] * (max(told) + 1) if isinstance(size, int) else size
-            out = tensor.split_with_sizes([told.get(i, n) for i, n in enumerate(asked)], dim)
+        (dim, *_) = (*args[1:], kwargs.get("dim", 0))
+        own = {int(k.rpartition(":")[2]): n for k, n in self._overrides.items() if k.startswith(f"{site}:")}
+        if own:
+            (sizes, *_) = (*args, *(value for key, value in kwargs.items() if key != "dim"))
+            if isinstance(sizes, int):
+                sizes = [sizes] * (max(own) + 1)
+            out = tensor.split_with_sizes([own.get(i, n) for i, n in enumerate(sizes)], dim)
         else:
             out = getattr(tensor, method)(*args, **kwargs)
         for watcher in _watchers:
@@ -65,12 +67,12 @@ class Sited(nn.Module):
         return out
 
     def __reduce__(self) -> Any:
-        """The subclass is made anew where it is read."""
+        """Pickles the plain class; the subclass is made again on load."""
         return _empty, (self._plain,), vars(self)
 
 
 def _parts(tensor: Tensor, dim: int, method: str, args: Any, kwargs: Any) -> list[int]:
-    """The sizes that the code itself cuts; none where it would fail."""
+    """Returns the sizes into which the code itself splits; none where it would fail."""
     try:
         return [t.shape[dim] for t in getattr(tensor, method)(*args, **kwargs)]
     except RuntimeError:
@@ -84,7 +86,7 @@ def _empty(plain: type[nn.Module]) -> nn.Module:
 
 
 def sited(cls: type[nn.Module]) -> type[Sited] | None:
-    """The subclass of a module's class whose sites can be told their sizes, or None where it has no site."""
+    """Returns the subclass of a module's class whose sites can be overridden, or None where it has no site."""
     if cls not in _sited:
         _sited[cls] = _subclass(cls)
     return _sited[cls]
@@ -105,7 +107,7 @@ def _subclass(cls: type[nn.Module]) -> type[Sited] | None:
 
 
 def _rewritten(function: types.FunctionType, attributes: dict[str, list[str]]) -> types.FunctionType | None:
-    """A method in which each site asks the module, or None where there is no site, or the code cannot be read."""
+    """Returns a method whose sites call the module, or None where it has no site or its source is not available."""
     code = function.__code__
     if code.co_freevars or not {*SHAPED, *SPLIT} & set(code.co_names) or code.co_varnames[:1] != ("self",):
         return None
@@ -145,63 +147,71 @@ class _Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in (*SHAPED, *SPLIT):
             return node
-        method, holder, args = node.func.attr, node.func.value, node.args
+        method, holder, args, call = node.func.attr, node.func.value, node.args, "_cut"
         if isinstance(holder, ast.Name) and holder.id == "torch":
             if method not in SPLIT or not args:
                 return node
             holder, args = args[0], args[1:]
         site = f"{self.function}:{self.count}"
         self.count += 1
-        sizes = args[0].elts if len(args) == 1 and isinstance(args[0], (ast.Tuple, ast.List)) else args
-        if method in SHAPED and not any(isinstance(s, ast.Starred) for s in sizes):
-            for place, size in enumerate(sizes):
-                self.attributes[f"{site}:{place}"] = [
-                    n.attr
-                    for n in ast.walk(size)
-                    if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "self"
-                ]
+        if method in SHAPED:
+            call = "_shaped"
+            self._note_attributes(site, args)
         return ast.Call(
-            ast.Attribute(ast.Name("self", ast.Load()), "_shaped" if method in SHAPED else "_cut", ast.Load()),
+            ast.Attribute(ast.Name("self", ast.Load()), call, ast.Load()),
             [ast.Constant(site), ast.Constant(method), holder, *args],
             node.keywords,
         )
 
+    def _note_attributes(self, site: str, sizes: Sequence[ast.expr]) -> None:
+        """Stores for each size of a call the attributes of ``self`` in its expression."""
+        if len(sizes) == 1 and isinstance(sizes[0], (ast.Tuple, ast.List)):
+            sizes = sizes[0].elts
+        if any(isinstance(size, ast.Starred) for size in sizes):
+            return
+        for place, size in enumerate(sizes):
+            self.attributes[f"{site}:{place}"] = [
+                n.attr
+                for n in ast.walk(size)
+                if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "self"
+            ]
 
-def told_(module: nn.Module) -> dict[str, int]:
-    """The sizes that a module's sites are told, to be changed in place; its class is changed so that it listens."""
+
+def overrides_(module: nn.Module) -> dict[str, int]:
+    """Returns the overridden sizes of a module's sites, to be changed in place; changes the module's class if needed."""
     if isinstance(module, Sited):
-        return module._told
+        return module._overrides
     cls = sited(type(module))
     if cls is None:
         raise TypeError(f"{type(module).__name__} has no site")
-    told = dict[str, int]()
-    module._told = told  # type: ignore[assignment]
-    _become_(module, cls)
-    return told
+    found = dict[str, int]()
+    module._overrides = found  # type: ignore[assignment]
+    _set_class_(module, cls)
+    return found
 
 
-def _become_(module: nn.Module, cls: type[nn.Module]) -> None:
-    """Change a module's class, also that of its own methods which it holds under other names (``self.forward = self.fast``)."""
+def _set_class_(module: nn.Module, cls: type[nn.Module]) -> None:
+    """Changes a module's class, and updates its methods that are stored under other names (``self.forward = self.fast``)."""
     module.__class__ = cls
     for name, held in list(vars(module).items()):
-        if isinstance(held, types.MethodType) and held.__self__ is module:
-            setattr(module, name, getattr(module, held.__func__.__name__) if held.__func__.__name__ != name else held)
+        if isinstance(held, types.MethodType) and held.__self__ is module and held.__func__.__name__ != name:
+            setattr(module, name, getattr(module, held.__func__.__name__))
 
 
 def plain_(model: nn.Module) -> None:
-    """Give modules that are told nothing their own class back."""
+    """Restores the own class of modules without overridden sizes."""
     for module in model.modules():
-        if isinstance(module, Sited) and not module._told:
-            del module._told
-            _become_(module, module._plain)
+        if isinstance(module, Sited) and not module._overrides:
+            del module._overrides
+            _set_class_(module, module._plain)
 
 
 @contextlib.contextmanager
 def watch(model: nn.Module, watcher: Watcher) -> Iterator[None]:
-    """Within, every site of the model reports to ``watcher`` when it is called."""
+    """Inside the context, each site of the model reports its calls to ``watcher``."""
     for module in model.modules():
         if not isinstance(module, Sited) and sited(type(module)) is not None:
-            told_(module)
+            overrides_(module)
     _watchers.append(watcher)
     try:
         yield

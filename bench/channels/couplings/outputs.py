@@ -1,4 +1,4 @@
-"""The outputs of each layer by itself, as groups that can be masked where nothing can leave."""
+"""Groups for masking only: the outputs of each layer, for models whose channels cannot be removed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from bench.errors import Ineffective
 
 
 def outputs(model: nn.Module, example: Tensor) -> list[Group]:
-    """The outputs of each layer but the classifier, to be masked: a row of its weight, its bias, and where a batch norm reads
-    that and nothing else, scale and shift. No group is removable.
+    """Returns a group for the outputs of each layer but the classifier; none is removable.
+
+    A channel is a row of the layer's weight and its bias; where a batch norm reads only this layer, also its scale and shift.
 
     Args:
-        model: any that runs, on any device; it is left as it was.
+        model: any model, on any device; it does not change.
         example: images (N, C, H, W).
 
     Raises:
-        Ineffective: where there is no convolution or linear layer but the classifier.
+        Ineffective: the model has no convolution or linear layer besides the classifier.
     """
     values, norms, found = dict(model.named_parameters()), _norms_behind(model, example), list[Group]()
     for weight in masks.prunable(model):
@@ -41,26 +42,28 @@ def outputs(model: nn.Module, example: Tensor) -> list[Group]:
 
 
 def _norms_behind(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
-    """Of each layer the batch norms that are fed with its outputs and with nothing else, by module name."""
+    """Returns for each layer the batch norms that read its outputs and nothing else, by module name."""
     replica = copy.deepcopy(model).cpu().eval()
-    seen = dict[int, tuple[Tensor, str]]()  # holding the tensor keeps its id from being used again
-    fed = defaultdict[str, set[str]](set)
+    seen = dict[int, tuple[Tensor, str]]()  # a reference to the tensor keeps its id unique
+    read = defaultdict[str, set[str]](set)
 
-    def given(layer: str, module: nn.Module, out: Any) -> None:
+    def note_output(layer: str, module: nn.Module, out: Any) -> None:
         if isinstance(out, Tensor) and (not isinstance(module, nn.Linear) or out.dim() == 2):  # channels come second
             seen[id(out)] = out, layer
 
+    def note_input(norm: str, images: Tensor) -> None:
+        _, layer = seen.get(id(images), (images, ""))
+        read[norm].add(layer)
+
     for name, module in replica.named_modules():
         if isinstance(module, masks.LAYERS):
-            module.register_forward_hook(lambda m, _, out, name=name: given(name, m, out))
+            module.register_forward_hook(lambda m, _, out, name=name: note_output(name, m, out))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(
-                lambda _, args, name=name: fed[name].add(seen[id(args[0])][1] if id(args[0]) in seen else "")
-            )
+            module.register_forward_pre_hook(lambda _, args, name=name: note_input(name, args[0]))
     with torch.no_grad():
         replica(example[:1].detach().cpu())
     found = defaultdict[str, list[str]](list)
-    for norm, sources in fed.items():
+    for norm, sources in read.items():
         if len(sources) == 1 and "" not in sources:
             found[sources.pop()].append(norm)
     return found
