@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,14 +18,24 @@ PLAN = ("model", "arguments", "classes", "channels", "image_size")
 """The keys of a plan: the architecture's name and arguments (older plans lack them), its number of classes, its input
 channels, and the side of its input in pixels."""
 
+OPTIONAL: Mapping[str, Any] = {"arguments": {}, "kept": {}, "names": []}
+"""Keys that a plan may lack, with what that means: ``names`` are those of the classes, in the order of the outputs."""
+
 
 def plan(
-    built: nn.Module, model: str, *, classes: int, channels: int, image_size: int, kept: Mapping[str, Any] | None = None
+    built: nn.Module,
+    model: str,
+    *,
+    classes: int,
+    channels: int,
+    image_size: int,
+    kept: Mapping[str, Any] | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the plan of a model as JSON values, for `rebuild`.
 
     ``image_size`` is the input size that `create` returned; ``kept`` holds the kept positions where channels were removed (a
-    `bench.channels.groups.Plan`).
+    `bench.channels.groups.Plan`); ``names`` are those of the classes, where they are known.
 
     Raises:
         BenchError: ``built`` does not have the weights of that architecture.
@@ -34,6 +44,8 @@ def plan(
     made = dict(zip(PLAN, (name, arguments, classes, channels, image_size), strict=True))
     if kept:
         made["kept"] = dict(kept)
+    if names:
+        made["names"] = list(names)
     with torch.device("meta"):
         expected = {k: v.shape for k, v in rebuild(made).state_dict().items()}
     differing = [k for k, v in built.state_dict().items() if expected.get(k) != v.shape]
@@ -49,8 +61,8 @@ def rebuild(plan: Mapping[str, Any]) -> nn.Module:
     Raises:
         Corrupt: the plan lacks a key or has an unknown one.
     """
-    whole = {"arguments": {}, "kept": {}, **plan}
-    if sorted(whole) != sorted([*PLAN, "kept"]):
+    whole = {**OPTIONAL, **plan}
+    if sorted(whole) != sorted({*PLAN, *OPTIONAL}):
         raise Corrupt(f"a plan must have the keys {', '.join(PLAN)}, but got {', '.join(plan) or 'none'}")
     check(_text(whole))
     model = _build(whole)

@@ -26,11 +26,13 @@ def refuse_unworkable(run: Run, home: Home) -> None:
 
 
 def decode_once(run: Run, home: Home) -> None:
-    """Decode the data of a run into the cache, so that its processes find it there; warn about emulated bf16."""
+    """Decode the data of a run into the cache, so that its processes find it there, and print what there is;
+    warn about emulated bf16."""
     device = environment.resolve_device(run.device)
     if device.type == "cpu" and run.recipe.precision == "bf16" and not environment.fast_bf16():
         console.print("[yellow]this CPU has no bf16 arithmetic: it is emulated, and fp32 will be many times faster[/]")
-    load_data(run, home, torch.device("cpu"))  # not on the GPU, whose memory is the runs'
+    task = load_data(run, home, torch.device("cpu"))  # not on the GPU, whose memory is the runs'
+    console.print(escape(task.found), soft_wrap=True)
 
 
 def load_data(run: Run, home: Home, device: torch.device, whose: str = "") -> tasks.Task:

@@ -249,7 +249,10 @@ class Provenance(Part):
     command: str | None = part(default=None)
     started: float | None = part(default=None)  # seconds since 1970
     finished: float | None = part(default=None)
-    data: Mapping[str, Any] = part(default=dict)  # task, digest of its content, images by split
+    data: Mapping[str, Any] = part(
+        default=dict
+    )  # task, digest of its content, images by split, names of the classes in order
+    start: tuple[str, ...] = part(default=tuple)  # what was done to the starting weights to make them fit
     imported_from: str | None = part(default=None)  # the file, of another lab's record
 
     @property

@@ -2,5 +2,7 @@
 
 from bench.tasks.base import Batches, Info, Progress, Task
 from bench.tasks.catalog import info, load, names
+from bench.tasks.images import earlier_order
+from bench.tasks.layout import PREFIX
 
-__all__ = ["Batches", "Info", "Progress", "Task", "info", "load", "names"]
+__all__ = ["PREFIX", "Batches", "Info", "Progress", "Task", "earlier_order", "info", "load", "names"]

@@ -60,8 +60,8 @@ class Normalise:
 class ArrayTask(Task):
     """A task in memory. The test split's images are read when the test split is first opened."""
 
-    def __init__(self, info: Info, look: Look, store: Store, device: torch.device) -> None:
-        super().__init__(info, store.counts, store.digest)
+    def __init__(self, info: Info, look: Look, store: Store, device: torch.device, notes: tuple[str, ...] = ()) -> None:
+        super().__init__(info, store.counts, store.digest, present=store.present, notes=notes)
         self._look, self._store, self._device = look, store, device
         self._splits = {split: store.read(split).to(device) for split in ("train", "validation")}
 

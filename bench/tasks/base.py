@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,13 +19,17 @@ Gated = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class Info:
-    """The facts about a task that are known without its images; ``image_size`` is the native height and width in pixels."""
+    """The facts about a task that are known without its images; ``image_size`` is the native height and width in pixels.
+
+    ``names`` are those of the classes, in the order of their numbers; empty where they are not known.
+    """
 
     name: str
     classes: int
     channels: int
     image_size: int
     about: str
+    names: tuple[str, ...] = ()
 
 
 class Batches(abc.ABC):
@@ -45,12 +49,22 @@ class Batches(abc.ABC):
 class Task(abc.ABC):
     """A data set in three splits, which depend on the task only, never on the run.
 
-    ``counts`` is the number of images by split; ``digest`` identifies the data in a run's provenance; ``opened`` has the time
+    ``counts`` is the number of images by split, ``present`` the number of classes that have any; ``digest`` identifies the data
+    in a run's provenance; ``notes`` say what was not read, and what a user should know of the splits; ``opened`` has the time
     (seconds since 1970) and the process id of each opening of the test split, and ``journal`` is called with each time.
     """
 
-    def __init__(self, info: Info, counts: dict[str, int], digest: str) -> None:
-        self.info, self.counts, self.digest = info, counts, digest
+    def __init__(
+        self,
+        info: Info,
+        counts: dict[str, int],
+        digest: str,
+        *,
+        present: Mapping[str, int] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.info, self.counts, self.digest, self.notes = info, counts, digest, notes
+        self.present = dict.fromkeys(counts, info.classes) if present is None else present
         self.opened: list[dict[str, float]] = []
         self.journal: Callable[[float], None] = _nowhere
 
@@ -58,6 +72,12 @@ class Task(abc.ABC):
     def openings(self) -> int:
         """The number of openings of the test split."""
         return len(self.opened)
+
+    @property
+    def found(self) -> str:
+        """One line: how many images of how many classes there are in each split, and what was not read."""
+        parts = [f"{split} {n:,} images of {self.present[split]:,} classes" for split, n in self.counts.items()]
+        return "; ".join([f"{self.info.name}: {', '.join(parts)}", *self.notes])
 
     @abc.abstractmethod
     def train(self, *, seed: int, batch: int, augment: bool, image_size: int, channels_last: bool) -> Batches:

@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.records.files import write_bytes
 
-FORMAT = 1  # increase it when files of older code must not be used any more
+FORMAT = 2  # increase it when files of older code must not be used any more
 SPLITS = ("train", "validation", "test")
 
 
@@ -60,6 +60,7 @@ class Store:
             headers = [self._header(split) for split in SPLITS]
         found = [header for header in headers if header is not None]
         self.counts = {split: int(header["count"]) for split, header in zip(SPLITS, found, strict=True)}
+        self.present = {split: int(header["classes"]) for split, header in zip(SPLITS, found, strict=True)}
         self.digest = hashlib.sha256("".join(header["checksum"] for header in found).encode()).hexdigest()
 
     def read(self, split: str) -> Split:
@@ -83,6 +84,7 @@ class Store:
         splits = self._make()
         for name, split in splits.items():
             metadata = {"key": self._key, "count": str(len(split.labels)), "checksum": split.checksum()}
+            metadata["classes"] = str(len(set(split.labels.tolist())))
             data = save({"images": split.images.contiguous(), "labels": split.labels.contiguous()}, metadata)
             try:
                 write_bytes(self._path(name), data)

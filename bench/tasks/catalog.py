@@ -9,8 +9,9 @@ import torch
 from bench.errors import one_of
 from bench.tasks import sets
 from bench.tasks.base import Info, Progress, Task
-from bench.tasks.folder import PREFIX, FolderTask, folder_info
+from bench.tasks.folder import FolderTask, folder_info
 from bench.tasks.image_set import ImageSet
+from bench.tasks.layout import PREFIX
 
 
 def names() -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,27 +23,39 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from bench.errors import BenchError, Corrupt
+from bench.tasks.pixels import eight_bits
 
 CHUNK = 256  # images per call of a thread
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN = {"L": b"\x08\x00\x00\x00\x00", "RGB": b"\x08\x02\x00\x00\x00"}  # IHDR: 8 bits, grey or colour, not interlaced
 
 
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)  # such an image is refused, in one line
+
+
 def read_image(path: str, mode: str) -> Image.Image:
-    """One image as Pillow's ``mode`` ("L" or "RGB").
+    """One image upright and as Pillow's ``mode`` ("L" or "RGB"), see `bench.tasks.pixels`.
 
     Raises:
-        Corrupt: the file cannot be decoded; the message names it.
+        Corrupt: the file cannot be decoded, or not without clipping, or is very large; the message names it.
     """
     try:
         image = Image.open(io.BytesIO(Path(path).read_bytes()))  # from memory: a third less work than from the file
         image.load()
-        return image if image.mode == mode else image.convert(mode)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise Corrupt(
+            f"image {path} must have at most {Image.MAX_IMAGE_PIXELS or 0:,} pixels, but has more; scale it down, as training "
+            "does anyway"
+        ) from None
     except Exception as error:  # Pillow's decoders raise almost anything on arbitrary bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "no image format that Pillow knows"
         raise Corrupt(f"image {path} cannot be decoded ({reason}); restore it from its source, or delete it") from None
+    try:
+        return eight_bits(image, mode)
+    except ValueError as error:
+        raise Corrupt(f"image {path} must be one whose pixels become 8 bits, but {error}") from None
 
 
 def decode(paths: Sequence[str], mode: str, size: int, progress: Callable[[int, int], None]) -> Tensor:
@@ -87,11 +100,12 @@ def _one(path: str, mode: str, size: int) -> Tensor:
 
 
 def _plain_png(path: str, mode: str) -> Tensor | None:
-    """The pixels of a PNG of 8 bits in ``mode``'s channels, not interlaced; None for any other file and a corrupt one."""
+    """The pixels of a PNG of 8 bits in ``mode``'s channels, not interlaced; None for any
+    other file, for one with an orientation, and for a corrupt one."""
     try:
         with open(path, "rb") as file:
             data = bytearray(file.read())
-        if data[:8] != _PNG or data[24:29] != _PLAIN[mode] or b"tRNS" in data:
+        if data[:8] != _PNG or data[24:29] != _PLAIN[mode] or b"tRNS" in data or b"eXIf" in data:
             return None
         pixels: Tensor = torch.ops.image.decode_png(torch.frombuffer(data, dtype=torch.uint8), 0, False)
         return pixels

@@ -16,15 +16,16 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.errors import Corrupt, MissingData
+from bench.errors import Corrupt
 from bench.seeds import address, generator
 from bench.tasks.arrays import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from bench.tasks.base import Batches, Gated, Info, Task
+from bench.tasks.cache import SPLITS
 from bench.tasks.decode import read_image
-from bench.tasks.images import class_names, scan
+from bench.tasks.images import class_names, not_read, scan
+from bench.tasks.layout import Layout, folder_of, layout, require_two
 from bench.tasks.split import stratified
 
-PREFIX = "folder:"
 IMAGE_SIZE = 224
 VALIDATION = 0.1
 CROP = 0.875  # of the shorter side, in evaluation
@@ -34,40 +35,39 @@ Sample = tuple[np.ndarray, int]  # uint8 (3, S, S), label
 Place = tuple[int, int]  # epoch, position in the list of images
 
 
-def folder_of(name: str) -> Path:
-    """The folder of a task named ``folder:PATH``."""
-    return Path(name.removeprefix(PREFIX)).expanduser()
-
-
 def folder_info(name: str) -> Info:
     """The facts about ``folder:PATH``; reads no image."""
-    classes = len(class_names(folder_of(name) / "train"))
-    return Info(name, classes, 3, IMAGE_SIZE, "image folder with {train,test} or {train,val}, timm's transforms")
+    names = class_names(layout(name).train)
+    return Info(name, len(names), 3, IMAGE_SIZE, "image folder with {train,val,test} or {train,test}", names)
 
 
 class FolderTask(Task):
-    """``PATH/{train,test}/<class>/<image>``, or ``{train,val}``, where val is used as the test split.
+    """``PATH/{train,val,test}/<class>/<image>``; see `bench.tasks.layout`.
 
-    A tenth of the training images, stratified, is the validation split. The digest is computed from names and sizes, since
-    reading all images of a large set takes longer than a short run.
+    Without val a tenth of the training images, stratified, is the validation split. The digest is computed from names and
+    sizes, since reading all images of a large set takes longer than a short run.
     """
 
     def __init__(self, name: str, device: torch.device, workers: int) -> None:
-        folder = folder_of(name)
-        train = scan(folder / "train")
-        held_out = next((folder / part for part in ("test", "val") if (folder / part).is_dir()), None)
-        if held_out is None:
-            raise MissingData(f"{folder.resolve()} has neither test nor val beside train; add one of them")
-        test = scan(held_out, train.classes)
-        validation, rest = stratified(torch.tensor(train.labels), [VALIDATION], "folder")
-        self._files = {
-            "train": [(train.paths[i], train.labels[i]) for i in rest.tolist()],
-            "validation": [(train.paths[i], train.labels[i]) for i in validation.tolist()],
-            "test": list(zip(test.paths, test.labels, strict=True)),
-        }
+        info, folders = folder_info(name), layout(name)
+        train = scan(folders.train)
+        parts = {"train": train, "test": scan(folders.test, train.classes)}
+        if folders.validation is not None:
+            parts["validation"] = scan(folders.validation, train.classes)
+        else:
+            require_two(train, folders.train)
+        files = {part: list(zip(found.paths, found.labels, strict=True)) for part, found in parts.items()}
+        if "validation" not in files:
+            validation, rest = stratified(torch.tensor(train.labels), [VALIDATION], "folder")
+            files["validation"] = [files["train"][i] for i in validation.tolist()]
+            files["train"] = [files["train"][i] for i in rest.tolist()]
+        self._files = {split: files[split] for split in SPLITS}
         self._device, self._workers = device, workers
-        counts = {split: len(files) for split, files in self._files.items()}
-        super().__init__(folder_info(name), counts, hashlib.sha256((train.digest + test.digest).encode()).hexdigest())
+        counts = {split: len(found) for split, found in self._files.items()}
+        present = {split: len({label for _, label in found}) for split, found in self._files.items()}
+        digest = hashlib.sha256("".join(part.digest for part in parts.values()).encode()).hexdigest()
+        notes = (*_unused(folder_of(name), folders), *not_read(parts.values()))
+        super().__init__(info, counts, digest, present=present, notes=notes)
 
     def train(self, *, seed: int, batch: int, augment: bool, image_size: int, channels_last: bool) -> Batches:
         """See `Task.train`."""
@@ -80,6 +80,13 @@ class FolderTask(Task):
         images = _Images(self._files[split], _transform(image_size, augment=False), seed=0)
         plan = _Plan(_cut([(0, i) for i in range(len(images))], batch))
         return _InOrder(images, plan, _Finish(image_size, self._device, channels_last), self._workers)
+
+
+def _unused(folder: Path, used: Layout) -> tuple[str, ...]:
+    """A note on the test folder where another is the test split."""
+    if used.test.name != "test" and (folder / "test").is_dir():
+        return (f"{used.test.name} is the test split, and the images without classes in test are not used",)
+    return ()
 
 
 class FolderBatches(Batches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,7 +34,8 @@ class ImageSet:
         name, source = self.info.name, self.origin.find(self.info, data)
         folder = cache / f"{name}-{hashlib.sha256(source.place.encode()).hexdigest()[:8]}"
         store = Store(folder, source.stamp, lambda: _decode(name, source, progress))
-        return ArrayTask(self.info, self.look, store, device)
+        info = replace(self.info, names=source.names) if source.names else self.info
+        return ArrayTask(info, self.look, store, device, source.notes)
 
 
 def _decode(name: str, source: Source, progress: Progress | None) -> dict[str, Split]:

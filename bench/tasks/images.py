@@ -1,16 +1,26 @@
-"""Image folders: which files belong to which class."""
+"""Image folders: which files belong to which class, in which order the classes are, and what is not read."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import BenchError, MissingData
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
+EXTENSIONS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tga"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff", ".jp2", ".j2k", ".jpx"),
+)
+"""Files that are read; Pillow recognises their format by their content."""
+
+SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "#recycle")
+"""Folders that operating systems, file servers and archivers leave behind, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,7 @@ class Listing:
     """The images below a folder that has one sub-folder per class; ``labels`` has the class of each of ``paths``.
 
     ``digest`` is a hash of relative names and sizes; ``stamp`` of modification times too, so it changes with an edited file.
+    ``skipped`` counts what was not read, by kind: a file's extension, or "hidden files", "hidden folders", "system folders".
     """
 
     classes: tuple[str, ...]
@@ -25,27 +36,55 @@ class Listing:
     labels: list[int]
     digest: str
     stamp: str
+    skipped: Mapping[str, int] = field(default_factory=Counter)
+
+    @property
+    def present(self) -> int:
+        """The number of classes that have images here."""
+        return len(set(self.labels))
 
 
-def class_names(folder: Path) -> tuple[str, ...]:
-    """The names of the class folders in label order: sorted as text, but numbers by value.
+def class_folders(folder: Path, skipped: Counter[str] | None = None) -> dict[str, str]:
+    """The class folders in label order, by the class's name: its normal form (NFC), as file systems write it in several.
+
+    The order is that of torchvision's `ImageFolder`: sorted by characters, so that "10" comes before "9".
 
     Raises:
         MissingData: there is no such folder, or it has no class folders.
+        BenchError: a name is not UTF-8, or two names differ in their normal form only.
     """
-    try:
-        found = [e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingData(f"no folder {folder.resolve()}; it must have one sub-folder of images per class") from None
+    found: dict[str, str] = {}
+    for entry in sorted(_entries(folder), key=lambda entry: entry.name):
+        if not entry.is_dir() or _ignored(entry, Counter() if skipped is None else skipped):
+            continue
+        name = unicodedata.normalize("NFC", entry.name)
+        if name in found:
+            raise BenchError(
+                f"names of classes must differ, but {folder.resolve()} has two folders {name!r} that differ only in Unicode's "
+                f"normal form; merge them"
+            )
+        found[name] = entry.name
     if not found:
         raise MissingData(f"{folder.resolve()} has no sub-folders; it must have one sub-folder of images per class")
-    return tuple(sorted(found, key=_label_order))
+    return found
 
 
-def _label_order(name: str) -> tuple[str, str]:
-    if name.isdecimal():
-        return name.zfill(12), name
-    return name, name
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The names of `class_folders`."""
+    return tuple(class_folders(folder))
+
+
+def earlier_order(names: Iterable[str]) -> tuple[str, ...]:
+    """The label order of the first versions of the suite: sorted as text, but numbers by value."""
+    return tuple(sorted(names, key=lambda name: (name.zfill(12) if name.isdecimal() else name, name)))
+
+
+def loose_images(folder: Path) -> int:
+    """How many images lie in the folder itself, in no class; 0 where there is no folder."""
+    try:
+        return sum(_is_image(entry.name) and entry.is_file() for entry in os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def scan(folder: Path, classes: Sequence[str] | None = None) -> Listing:
@@ -57,33 +96,119 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Listing:
 
     Raises:
         MissingData: there is no folder, or a class without images.
-        BenchError: a class folder is not among ``classes``.
+        BenchError: a class folder is not among ``classes``, a name is not UTF-8, or a link leads to a folder above it.
     """
-    own = class_names(folder)
+    skipped = Counter[str]()
+    own = class_folders(folder, skipped)
     names = tuple(classes or own)
     if extra := sorted(set(own) - set(names)):
-        raise BenchError(f"{folder.resolve()} has a class {extra[0]!r} that the training images do not have; remove it")
+        raise BenchError(
+            f"{folder.resolve()} has a class {extra[0]!r} that the training images do not have; remove it"
+            f"{_nearest(extra[0], names)}"
+        )
     paths: list[str] = []
     labels: list[int] = []
     digest, stamp = hashlib.sha256(), hashlib.sha256()
-    for name in own:
-        files = sorted(_files(os.path.join(folder, name)))
+    for name, directory in own.items():
+        files = sorted(_files(os.path.join(folder, directory), [os.path.realpath(folder)], skipped))
         if not files:
-            raise MissingData(
-                f"no images in {(folder / name).resolve()}; add some ({', '.join(EXTENSIONS)}) or remove it"
-            )
+            raise MissingData(_no_images(folder / directory, skipped))
         for path, status in files:
             line = f"{path[len(str(folder)) :]} {status.st_size}\n"
             digest.update(line.encode())
             stamp.update(f"{status.st_mtime_ns} {line}".encode())
         paths += [path for path, _ in files]
         labels += [names.index(name)] * len(files)
-    return Listing(names, paths, labels, digest.hexdigest(), stamp.hexdigest())
+    loose = loose_images(folder)
+    if loose:
+        skipped["images in no class"] += loose
+    return Listing(names, paths, labels, digest.hexdigest(), stamp.hexdigest(), skipped)
 
 
-def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    for entry in os.scandir(folder):
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in names], n=1, cutoff=0.8)
+    return next((f", or rename it to {one!r}" for one in names if near and one.casefold() == near[0]), "")
+
+
+def _no_images(folder: Path, skipped: Counter[str]) -> str:
+    text = f"no images in {folder.resolve()}; add some ({', '.join(EXTENSIONS)}) or remove it"
+    return f"{text} (not read so far: {told(skipped)})" if skipped else text
+
+
+def not_read(listings: Iterable[Listing]) -> tuple[str, ...]:
+    """One note with all that was not read below several folders; none where everything was."""
+    skipped = sum((Counter(listing.skipped) for listing in listings), Counter[str]())
+    return (f"not read: {told(skipped)}",) if skipped else ()
+
+
+def told(skipped: Mapping[str, int]) -> str:
+    """What was not read, with its counts, the most frequent kinds first."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder; every name is UTF-8."""
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        where = Path(folder).resolve()
+        raise MissingData(f"no folder {where}; it must have one sub-folder of images per class") from None
+    with entries:
+        for entry in entries:
+            if not entry.name.isascii():
+                _require_utf8(entry)
+            yield entry
+
+
+def _require_utf8(entry: os.DirEntry[str]) -> None:
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        path = os.fsencode(entry.path).decode(errors="backslashreplace")
+        raise BenchError(
+            f"names must be UTF-8, but that of {path} is not; rename it (convmv does it for all)"
+        ) from None
+
+
+def _ignored(entry: os.DirEntry[str], skipped: Counter[str]) -> bool:
+    """Whether a folder is hidden or one of a system; it is then counted."""
+    if entry.name.startswith("."):
+        skipped["hidden folders"] += 1
+        return True
+    if entry.name.lower() in SYSTEM:
+        skipped["system folders"] += 1
+        return True
+    return False
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _files(folder: str, above: Sequence[str], skipped: Counter[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """The images in a folder and below; ``above`` are the real paths of the folders that it was reached through."""
+    real = os.path.realpath(folder)
+    if any(_within(one, real) for one in above):
+        raise BenchError(
+            f"a folder of images must not lead back to one above it, but {folder} is a link to {real}; remove it"
+        )
+    for entry in _entries(folder):
         if entry.is_dir():
-            yield from _files(entry.path)
-        elif entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith("."):
+            if not _ignored(entry, skipped):
+                yield from _files(entry.path, [*above, real], skipped)
+        elif _is_image(entry.name) and entry.is_file():
             yield entry.path, entry.stat()
+        else:
+            skipped[_kind(entry)] += 1
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.name.startswith("."):
+        return "hidden files"
+    if not entry.is_file():
+        return "broken links" if entry.is_symlink() else "special files"
+    return os.path.splitext(entry.name)[1].lower() or "files without an extension"

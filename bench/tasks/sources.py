@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from bench.errors import BenchError, MissingData
 from bench.tasks.base import Info, Progress
 from bench.tasks.cache import Split
 from bench.tasks.decode import decode
-from bench.tasks.images import scan
+from bench.tasks.images import class_names, not_read, scan
 
 DOWNLOAD_SECONDS = 20  # without data, after which a download fails
 
@@ -29,12 +29,15 @@ class Source:
     """Images before they are decoded.
 
     ``place`` distinguishes sources of one set, ``stamp`` changes when the content may have changed, and ``read`` decodes the
-    images into the splits that they come in: "train" and "test", or "all".
+    images into the splits that they come in: "train" and "test", or "all". ``names`` are those of the classes where they differ
+    from the set's own, and ``notes`` say what was not read.
     """
 
     place: str
     stamp: str
     read: Callable[[Progress], Mapping[str, Split]]
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Origin(Protocol):
@@ -91,11 +94,13 @@ def digits(size: int) -> Split:
 
 def image_folder(info: Info, folder: Path) -> Source:
     """The source of ``folder/{train,test}/<class>/<image>``; every image has the set's native size."""
-    train = scan(folder / "train")
-    if len(train.classes) != info.classes:
-        got = f"{folder.resolve() / 'train'} has {len(train.classes)} class folders"
+    own = class_names(folder / "train")
+    if len(own) != info.classes:
+        got = f"{folder.resolve() / 'train'} has {len(own)} class folders"
         raise BenchError(f"{info.name} has {info.classes} classes, but {got}; for another set use folder:{folder}")
-    listings = {"train": train, "test": scan(folder / "test", train.classes)}
+    order, names = numbered(info, own)
+    train = scan(folder / "train", order)
+    listings = {"train": train, "test": scan(folder / "test", order)}
     images = sum(len(listing.paths) for listing in listings.values())
 
     def read(progress: Progress) -> dict[str, Split]:
@@ -107,8 +112,28 @@ def image_folder(info: Info, folder: Path) -> Source:
             done += len(listing.paths)
         return splits
 
-    stamp = "".join(listing.stamp for listing in listings.values())
-    return Source(str(folder.resolve()), hashlib.sha256(stamp.encode()).hexdigest(), read)
+    stamp = "".join((*order, *(listing.stamp for listing in listings.values())))
+    digest = hashlib.sha256(stamp.encode()).hexdigest()
+    return Source(str(folder.resolve()), digest, read, names, not_read(listings.values()))
+
+
+def numbered(info: Info, folders: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The class folders of a named set in the order of its numbers, and the names of its classes.
+
+    Folders that are numbers are the set's own numbers, and folders with the set's names (whatever their case and punctuation)
+    have the set's order, so that a folder and the archive of one set are one task. Others are in the order of characters.
+    """
+    if all(name.isdecimal() for name in folders):
+        return tuple(sorted(folders, key=int)), info.names
+    plain = {_plain(name): name for name in folders}
+    wanted = [_plain(name) for name in info.names]
+    if sorted(plain) == sorted(wanted):
+        return tuple(plain[name] for name in wanted), info.names
+    return tuple(folders), tuple(folders)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _report(progress: Progress, before: int, images: int, done: int, _: int) -> None:

@@ -53,7 +53,7 @@ def prepare(run: Run, home: Home) -> tuple[tasks.Info, nn.Module, int, InitialSh
         pretrained=run.start == "timm",
     )
     _fetch_parents(run, home)
-    return info, model, size, begin_(run, model, home.records)
+    return info, model, size, begin_(run, model, home.records, info.names)
 
 
 def _fetch_parents(run: Run, home: Home) -> None:
@@ -113,7 +113,13 @@ def execute(
         built, _ = architecture(run, info)
         reference = outcome.reference(run, info, model, size, initial, built)
         plan = plans.plan(
-            model, built, kept=initial.kept, classes=info.classes, channels=info.channels, image_size=size
+            model,
+            built,
+            kept=initial.kept,
+            names=task.info.names,
+            classes=info.classes,
+            channels=info.channels,
+            image_size=size,
         )
         how = setup(run, task, size, device)
         how = replace(how, dense_weights=reference.whole.weights, held=initial.held, folder=folder, stop=stop)
@@ -122,7 +128,7 @@ def execute(
         finished = train(training)
         joules = meter.joules() if uncut else None  # of a resumed run, only part was metered
         findings = outcome.judge(run, training, finished, task, size, reference)
-        where = recording.provenance(device, started, task)
+        where = recording.provenance(device, started, task, initial.notes)
         cost = recording.cost(run, training, home.records, time.perf_counter() - began, beside, joules, start)
         record = recording.finished(run, folder, training, findings, task, where, cost, start)
         if keep_weights:

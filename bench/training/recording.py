@@ -125,8 +125,9 @@ def _steps(text: str, records: Folder) -> int:
     return record.cost.steps + record.cost.start_steps + record.cost.shape_steps
 
 
-def provenance(device: torch.device, started: float, task: tasks.Task) -> Provenance:
-    """Where the numbers of a finished run come from: code, libraries, machine, data and command."""
+def provenance(device: torch.device, started: float, task: tasks.Task, start: tuple[str, ...] = ()) -> Provenance:
+    """Where the numbers of a finished run come from: code, libraries, machine, data and command, and what was done to the
+    weights that it started from (``start``)."""
     return Provenance(
         **environment.code_version(Path(__file__).parent),
         versions=environment.versions(),
@@ -136,5 +137,6 @@ def provenance(device: torch.device, started: float, task: tasks.Task) -> Proven
         command=environment.command(),
         started=started,
         finished=time.time(),
-        data={"task": task.info.name, "digest": task.digest, **task.counts},
+        data={"task": task.info.name, "digest": task.digest, **task.counts, "classes": list(task.info.names)},
+        start=start,
     )

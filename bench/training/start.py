@@ -16,6 +16,7 @@ architecture is trained from scratch (Liu et al. 2019, arXiv:1810.05270); shuffl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import masks, models
+from bench import masks, models, tasks
 from bench.channels import plan as plans
 from bench.errors import BenchError, MissingData
 from bench.records import starting_weights
@@ -43,28 +44,33 @@ class InitialShape:
     Attributes:
         kept: a plan of the channels that are left; empty where all are.
         held: masks of weights by name, bool, False where a zero is held.
+        notes: what was done to the starting weights to make them fit.
     """
 
     kept: dict[str, Any] = field(default_factory=dict)
     held: dict[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def begin_(run: Run, model: nn.Module, records: Folder) -> InitialShape:
-    """Give a freshly built model the starting weights and the shape of its run, in place.
+def begin_(run: Run, model: nn.Module, records: Folder, names: Sequence[str] = ()) -> InitialShape:
+    """Give a freshly built model the starting weights and the shape of its run, in place; ``names`` are those of the task's
+    classes, in order, which the outputs of a run of the same classes are brought into.
 
     Raises:
         MissingData: there is no such run or file.
         BenchError: the weights or the shape are those of another model.
     """
     kept: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
     if run.start.startswith(START_RUN):
         folder = finished(run.start, records)
         kept = _cut_(model, folder)
         models.load_weights(model, folder / WEIGHTS)
+        notes = _in_order_(model, run, folder, names)
     elif run.start and run.start != "timm":
         models.load_weights(model, Path(run.start).expanduser())
     if not run.shape:
-        return InitialShape(kept)
+        return InitialShape(kept, notes=notes)
     if kept:
         raise BenchError(
             f"a shape is given to a whole model, but start={run.start} has lost channels already; leave out `start` or `shape`"
@@ -77,7 +83,32 @@ def begin_(run: Run, model: nn.Module, records: Folder) -> InitialShape:
     with torch.no_grad():
         for name, mask in held.items():
             model.get_parameter(name).mul_(mask)
-    return InitialShape(kept, held)
+    return InitialShape(kept, held, notes)
+
+
+def _in_order_(model: nn.Module, run: Run, folder: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Bring the outputs of a run's weights into the order of the task's classes, where both have the same ones; a run may
+    start from the weights of other classes, as its training changes what the outputs mean."""
+    have = trained_on(folder, names)
+    if sorted(have) != sorted(names):
+        return ()
+    note = models.match_classes_(model, have, names, what=run.start)
+    return (note,) if note else ()
+
+
+def trained_on(folder: Path, names: Sequence[str]) -> Sequence[str]:
+    """The names of the classes that a finished run was trained on, in the order of its outputs; none where they are not known.
+
+    The plans of earlier versions have no names. The classes of their image folders were in another order, which is that of
+    the task's ``names`` if these are as many.
+    """
+    plan: dict[str, Any] = read_json(folder / "plan.json")
+    if found := plan.get("names"):
+        return tuple(found)
+    record = Folder(folder.parent.parent).record(folder.name)
+    if record is None or not record.run.task.startswith(tasks.PREFIX) or len(names) != plan.get("classes"):
+        return ()
+    return tasks.earlier_order(names)
 
 
 def known(run: Run, records: Folder) -> StartingWeights | None:

@@ -21,6 +21,7 @@ def test_names_and_facts(tmp_path: Path, paint) -> None:
         *((10, 3, 32), (100, 3, 32), (10, 1, 32), (10, 1, 28), (10, 1, 28)),
     ]
     paint(tmp_path / "train", ["cat", "dog"], 1)
+    paint(tmp_path / "test", ["cat", "dog"], 1)
     info = tasks.info(f"folder:{tmp_path}", tmp_path)
     assert (info.name, info.classes, info.channels, info.image_size) == (f"folder:{tmp_path}", 2, 3, 224)
 

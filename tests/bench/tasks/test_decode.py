@@ -53,14 +53,10 @@ def test_an_image_of_another_size_is_named(tmp_path: Path, paint) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "P", "1", "I;16", "LA"])
+@pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "P", "1", "LA"])
 def test_every_kind_of_png_gives_pillows_pixels(tmp_path: Path, kind: str, mode: str) -> None:
     source = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    image = (
-        Image.fromarray(source[..., 0].astype(np.uint16) * 200)
-        if kind == "I;16"
-        else Image.fromarray(source).convert(kind)
-    )
+    image = Image.fromarray(source).convert(kind)
     image.save(tmp_path / "a.png")
     Image.fromarray(source).save(tmp_path / "b.png", transparency=(1, 2, 3))
     Image.fromarray(source).save(tmp_path / "c.jpg")

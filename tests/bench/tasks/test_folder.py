@@ -19,9 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 
 @pytest.fixture
 def folder(tmp_path: Path, paint) -> Path:
-    """Two classes of ten training images and three others, in "val"."""
+    """Two classes of ten training images and three test images each."""
     paint(tmp_path / "set/train", ["cat", "dog"], 10, size=24)
-    paint(tmp_path / "set/val", ["cat", "dog"], 3, size=24)
+    paint(tmp_path / "set/test", ["cat", "dog"], 3, size=24)
     return tmp_path / "set"
 
 
@@ -70,7 +70,7 @@ def test_a_batch_has_the_suites_layout(load, folder: Path) -> None:
 
 def test_evaluation_images_are_those_of_timm(load, folder: Path) -> None:
     transform = create_transform(SIZE, interpolation="bicubic", crop_pct=0.875)
-    expected = [transform(Image.open(path)) for path in sorted(folder.glob("val/*/*.png"))]
+    expected = [transform(Image.open(path)) for path in sorted(folder.glob("test/*/*.png"))]
     task = load(f"folder:{folder}")
     ((images, labels),) = task.evaluation("test", batch=10, image_size=SIZE, channels_last=False)
     torch.testing.assert_close(images, torch.stack(expected), atol=1e-5, rtol=0)
