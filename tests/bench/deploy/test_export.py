@@ -216,7 +216,7 @@ DAMAGE = [
     (written("plan.json", '{"model": "test_resnet"}'), "a plan must have the keys"),
     (written("record.json", "[]"), "a RunRecord must be an object in JSON"),
     (written("record.json", to_text(run_record("a", status="failed", reason="died"))), "failed: died"),
-    (planned(model="test_resnt"), "did you mean 'test_resnet'?"),
+    (planned(model="test_resnt"), "did you mean 'test_resnet'"),
     (planned(model=3), "must describe the model of its weights"),
     (planned(model="test_vit"), "VisionTransformer has no attribute"),
     (planned(arguments=[1]), "must describe the model of its weights"),
