@@ -8,8 +8,9 @@ so that a channel and its shift shrink together (also in a decay, with leave.mem
 between steps the module holds gamma and beta = phi * b. Once the network has learned (`learn`), two kinds of phases
 alternate:
 
-    tick    convolutions are frozen; the learning rate is the least; Theta = sum over steps of |dL/dphi * phi| is summed for
-            each gate, and over the gates of coupled channels; at the end, the channels with the least Theta are removed
+    tick    convolutions are frozen, their biases too; the learning rate is the least; Theta = sum over steps of
+            |dL/dphi * phi| is summed for each gate, and over the gates of coupled channels; at the end, the channels with
+            the least Theta are removed
     tock    all parameters are trained on L + lam * sum |phi|; the learning rate rises to its peak and falls again
 
 The run starts and ends with a tock, has another after every `ticks` ticks, and then fine-tunes. dL/dphi * phi is
@@ -146,7 +147,7 @@ class State(Channels):
     Attributes:
         theta: Theta of all gates in a row, (n,), summed over the newest tick.
         gates: the batch norms of the gates, by module name.
-        convolutions: the weights that are frozen in ticks, by parameter name.
+        convolutions: the weights and biases that are frozen in ticks, by parameter name.
     """
 
     theta: Tensor | None = None
@@ -161,9 +162,9 @@ class State(Channels):
     def freeze_(self, model: nn.Module, frozen: bool) -> None:
         """Freeze the convolutions, or train them again."""
         for name in self.convolutions:
-            weight = model.get_parameter(name)
-            weight.requires_grad_(not frozen)
-            weight.grad = None
+            parameter = model.get_parameter(name)
+            parameter.requires_grad_(not frozen)
+            parameter.grad = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class GateDecorator(Structured[State]):
         state.gates = gates(model, state.groups)
         convolutions = {n for n, m in model.named_modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))}
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
-        state.convolutions = [n for n in trained if n.endswith("weight") and n.rpartition(".")[0] in convolutions]
+        state.convolutions = [n for n in trained if n.rpartition(".")[0] in convolutions]
         return state
 
     def phase(self, state: State, index: int, budget: Budget) -> Phase | None:
