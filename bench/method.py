@@ -31,7 +31,7 @@ What only some methods need is a protocol beside `Method`; a method takes part b
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -41,10 +41,13 @@ from torch.optim import Optimizer
 
 from bench import masks, registry
 from bench.config import Config
+from bench.errors import BenchError
 from bench.recipe import Recipe
 from bench.seeds import generator
 
 State = TypeVar("State")
+Batch = tuple[Tensor, Tensor]
+"""Images (N, C, H, W) and labels (N,)."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,26 @@ class Phase:
     lr: float = 1.0
 
 
+class Scoring(Protocol):
+    """Where a method that scores weights by gradients gets its batches from."""
+
+    def __call__(self, count: int) -> Iterator[Batch]:
+        """``count`` batches of the training split, not augmented where the run has a task, the same whenever asked for."""
+        ...
+
+
+def no_scoring(count: int) -> Iterator[Batch]:
+    """The `Scoring` of a clock that was made without one.
+
+    Raises:
+        BenchError: always.
+    """
+    raise BenchError(f"scores by gradients need batches, but got a clock without any ({count=}); set `Clock.scoring`")
+
+
 @dataclass
 class Clock:
-    """Where the run is: counts of finished optimiser steps, in the run and in the phase."""
+    """Where the run is: counts of finished optimiser steps, in the run and in the phase; ``scoring`` gives batches."""
 
     seed: int
     budget: Budget
@@ -85,6 +105,7 @@ class Clock:
     step: int
     phase_step: int
     optimizer: Optimizer
+    scoring: Scoring = no_scoring
 
     def rng(self, purpose: str) -> torch.Generator:
         """A CPU generator made from (seed, step, purpose): the only randomness that a method may use."""

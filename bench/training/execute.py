@@ -166,13 +166,27 @@ def _has_weights(folder: RunFolder, wanted: bool) -> bool:
 def setup(run: Run, task: tasks.Task, size: int, device: torch.device) -> Setup:
     """The configuration of a run's training; without a folder it leaves nothing on disk."""
     recipe = run.recipe
-    batches = task.train(
-        seed=run.seed, batch=recipe.batch, augment=recipe.augment, image_size=size, channels_last=recipe.channels_last
-    )
+
+    def train(augment: bool) -> tasks.Batches:
+        return task.train(
+            seed=run.seed, batch=recipe.batch, augment=augment, image_size=size, channels_last=recipe.channels_last
+        )
+
+    batches = train(recipe.augment)
     validation = task.evaluation("validation", batch=512, image_size=size, channels_last=recipe.channels_last)
     steps = max(1, round(run.epochs * batches.steps))
     recovery = None if run.recovery == "none" else Recovery(run.recovery, run.recover, run.rewind_to)
-    return Setup(run.method, recipe, run.seed, batches, lambda: validation, device, steps, recovery=recovery)
+    return Setup(
+        run.method,
+        recipe,
+        run.seed,
+        batches,
+        lambda: validation,
+        device,
+        steps,
+        recovery=recovery,
+        scored_on=lambda: train(augment=False),
+    )
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -178,7 +178,9 @@ def _open_phase_(training: Training, phase: Phase) -> Clock:
         group["peak_lr"] = group["lr"] * phase.lr
     training.optimizer = optimizer
     training.resume_phase_()
-    return Clock(training.setup.seed, training.budget, phase, at.index, at.step, at.phase_step, optimizer)
+    return Clock(
+        training.setup.seed, training.budget, phase, at.index, at.step, at.phase_step, optimizer, training.setup.scoring
+    )
 
 
 def _close_phase_(training: Training, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,10 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from bench.method import Method
+from bench.method import Batch, Method
 from bench.recipe import Recipe, Recovery
 from bench.records.run_folder import RunFolder
 from bench.training.recovery import Recover
+
+SCORING = 1_000_000  # the first epoch of batches for scores: more than any training has
 
 
 class Batches(Protocol):
@@ -82,6 +85,7 @@ class Setup:
         folder: where curves and checkpoints are written; None: nothing is written.
         observers: called at each step, epoch and phase.
         checkpoint_seconds: the least time between two checkpoints.
+        scored_on: makes the batches for scores by gradients; None: epochs of `batches` that no training reaches.
         stop: asked at each step; where it returns True, the run saves a checkpoint and raises `Stopped`.
     """
 
@@ -99,6 +103,7 @@ class Setup:
     observers: Sequence[Observer] = ()
     checkpoint_seconds: float = 30.0
     stop: Callable[[], bool] = lambda: False
+    scored_on: Callable[[], Batches] | None = None
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -112,6 +117,12 @@ class Setup:
             Stage(self.method, self.recipe, end, held),
             Stage(recover, self.recovery.recipe(self.recipe), self.steps),
         )
+
+    def scoring(self, count: int) -> Iterator[Batch]:
+        """``count`` batches of the training split in an order of their own (`bench.method.Scoring`)."""
+        batches = self.batches if self.scored_on is None else self.scored_on()
+        epochs = (batches.epoch(SCORING + index) for index in itertools.count())
+        return itertools.islice(itertools.chain.from_iterable(epochs), count)
 
     @property
     def rewinds_to(self) -> int | None:
