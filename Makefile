@@ -15,6 +15,13 @@ MLFLOW  ?=
 RECORDS ?=
 ARGS    ?=
 
+KNOWN   := PYTHON VENV STUDY METHODS METHOD SMOKE HOST TRIALS DEVICE MLFLOW RECORDS ARGS
+PASSED  := BENCH_% MLFLOW_% CUDA_% OMP_% PIP_% AWS_% PYTHON% SHELL# what make hands on to commands, or reads itself
+GIVEN   := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(KNOWN) $(PASSED),$(GIVEN))
+$(if $(UNKNOWN),$(error make knows the variables $(KNOWN), but got $(UNKNOWN); \
+write METHOD=gradual in capitals, and settings of runs as ARGS="epochs=3"))
+
 .DEFAULT_GOAL := help
 .PHONY: help install study compare ui servers report figures gallery docs test test-slow test-faults test-gpu test-cifar check format bench scale doctor clean
 
@@ -36,6 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@-$(BIN)/bench list > /dev/null
 
 study: $(STAMP) ## answer STUDY for METHOD, make the report; SMOKE=1: its small size, a minute or two
+	@echo "STUDY=$(STUDY) $(if $(METHOD),METHOD=$(METHOD))"
 	@$(BIN)/bench study $(METHOD) $(if $(HOST),host=$(HOST)) --study $(STUDY) $(if $(filter-out 0,$(SMOKE)),--smoke) --trials $(TRIALS) --device $(DEVICE) $(ARGS)
 
 compare: $(STAMP) ## the fair comparison of METHODS, with baselines and ledger; SMOKE=1: its small size

@@ -86,7 +86,7 @@ def build(
     known = folder.studies()
     if not known:
         raise MissingData(
-            f"a report is made from a study's records, but {home} has none; make some: make study METHOD=sap"
+            f"a report is made from a study's records, but {home} has {_instead(folder)}; make some: make study METHOD=sap"
         )
     for name in studies:
         if name not in known:
@@ -138,6 +138,12 @@ def listed(study: Study, drawn: Sequence[str]) -> list[columns.Table]:
 
 Every = Callable[..., Iterable[page.Shown]]
 """Calls a function for each tuple of arguments, in order, as `map` does."""
+
+
+def _instead(folder: Folder) -> str:
+    """What a home without studies has."""
+    runs = len(folder.run_ids())
+    return f"single runs only ({runs}, see `bench list runs`)" if runs else "none"
 
 
 @contextlib.contextmanager

@@ -174,7 +174,12 @@ def test_2_attach_keeps_the_function(method: Method[Any]) -> None:
     model, (images, _) = ToyNet().eval(), toy_batch("law 2")
     before = model(images)
     method.attach(model, images)
-    assert torch.equal(model.eval()(images), before) == (not (isinstance(method, AltersFunction) and method.alters()))
+    alters = not torch.equal(model.eval()(images), before)
+    declared = isinstance(method, AltersFunction) and method.alters()
+    assert alters == declared, (
+        f"law 2: attach {'changes' if alters else 'does not change'} what the model computes; a method whose attach does "
+        f"declares it by `alters()` returning True (`bench.method.AltersFunction`), here it declares {declared}"
+    )
 
 
 # Law 3
@@ -192,8 +197,10 @@ def test_3_phases_spend_exactly_the_budget(name: str, steps: int) -> None:
 @pytest.mark.parametrize("method", DEFAULTS)
 def test_4_same_seed_same_weights_whatever_the_global_generators_are(method: Method[Any]) -> None:
     torch.manual_seed(1)
-    assert same(weights(train(toy_training(method, steps=STEPS))), trained(method).weights)
-    assert not same(weights(train(toy_training(method, steps=STEPS, seed=1))), trained(method).weights)
+    again = same(weights(train(toy_training(method, steps=STEPS))), trained(method).weights)
+    assert again, "law 4: randomness comes from `clock.rng(purpose)` alone, but global generators changed the weights"
+    other = same(weights(train(toy_training(method, steps=STEPS, seed=1))), trained(method).weights)
+    assert not other, "law 4: another seed must give other weights, but they are the same"
 
 
 # Law 5, and the first half of law 4 for every variant: both parts begin with global generators of their own
@@ -205,7 +212,8 @@ def test_5_stopped_anywhere_and_resumed_gives_the_same_weights(method: Method[An
         train(toy_training(method, steps=STEPS, folder=tmp_path, stop_at=cut))
     torch.manual_seed(cut + 1)
     resumed = toy_training(method, steps=STEPS, folder=tmp_path)
-    assert same(weights(train(resumed)), expected.weights)
+    equal = same(weights(train(resumed)), expected.weights)
+    assert equal, f"law 5: what changes in a run belongs to the State that `attach` makes; resumed at {cut} it differs"
     assert resumed.at.step == STEPS
     for one, other in zip(resumed.at.phases, expected.phases, strict=True):
         assert {**one, "time": 0} == {**other, "time": 0}
@@ -217,14 +225,16 @@ def test_6_the_masks_are_what_is_counted_after_every_step(method: Method[Any]) -
     found = trained(method)
     assert not found.wrong
     for name, mask in found.masks.items():
-        assert torch.equal(dict(found.model.named_parameters())[name] != 0, mask), f"{name} at the end"
+        equal = torch.equal(dict(found.model.named_parameters())[name] != 0, mask)
+        assert equal, f"law 6: `masks(state)` must name the weights that are zero, but {name} differs at the end"
 
 
 # Law 7
 @pytest.mark.parametrize("method", ALL)
 def test_7_finish_leaves_a_plain_model_with_the_same_outputs(method: Method[Any]) -> None:
     finished, fresh = trained(method).model, ToyNet()
-    assert torch.allclose(finished(IMAGES), trained(method).outputs[-1], atol=1e-6)
+    kept = torch.allclose(finished(IMAGES), trained(method).outputs[-1], atol=1e-6)
+    assert kept, "law 7: `finish` changes the form of the model, not its outputs; change weights in `end_phase`"
     assert [type(m) for m in finished.modules()] == [type(m) for m in fresh.modules()]
     assert finished.state_dict().keys() == fresh.state_dict().keys()
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -235,7 +245,8 @@ def test_7_finish_leaves_a_plain_model_with_the_same_outputs(method: Method[Any]
 # Law 8
 @pytest.mark.parametrize("name", TARGETED)
 def test_8_target_zero_is_dense_training_bit_for_bit(name: str) -> None:
-    assert same(weights(train(toy_training(aimed(name, 0.0), steps=STEPS))), trained(default("dense")).weights)
+    dense = same(weights(train(toy_training(aimed(name, 0.0), steps=STEPS))), trained(default("dense")).weights)
+    assert dense, f"law 8: with `{default(name).target}` 0 a method trains densely; `target` must name the field that says so"
 
 
 # Law 9
@@ -326,7 +337,8 @@ def test_masks_hold_under_every_optimiser(name: str, recipe: Recipe) -> None:
     method, training = default(name), toy_training(default(name), steps=STEPS, recipe=recipe)
     model = train(training)
     for key, mask in method.masks(training.state).items():
-        assert torch.equal(dict(model.named_parameters())[key] != 0, mask)
+        equal = torch.equal(dict(model.named_parameters())[key] != 0, mask)
+        assert equal, f"`masks(state)` must name the weights that are zero under every optimizer, but {key} differs"
 
 
 def test_the_hooks_are_called_in_the_documented_order() -> None:

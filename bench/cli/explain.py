@@ -16,20 +16,23 @@ from bench.claims import Claim
 from bench.cli import catalog
 from bench.cli.facts import FieldFacts
 from bench.cli.terminal import console
-from bench.errors import BenchError, one_of
+from bench.errors import BenchError, MissingData, one_of
+from bench.records.files import read_json
 from bench.records.home import Home
+from bench.records.run_folder import RunFolder
+from bench.records.run_record import RunSpec
 
-KINDS = ("methods", "models", "tasks", "studies", "begun")
+KINDS = ("methods", "models", "tasks", "studies", "begun", "runs")
 
 
 def list_command(
-    what: Annotated[str, typer.Argument(help="methods, models, tasks, studies, or begun (studies)")] = "methods",
-    pattern: Annotated[str, typer.Argument(help="for models: a pattern such as '*resnet*'")] = "*",
+    what: Annotated[str, typer.Argument(help="methods, models, tasks, studies, begun (studies), or runs (of this home)")] = "methods",
+    pattern: Annotated[str, typer.Argument(help="for models and runs: a pattern such as '*resnet*'")] = "*",
 ) -> None:
-    """List methods, models, tasks, studies, or the studies that were begun in this home."""
+    """List methods, models, tasks, studies, or the studies that were begun in this home, or its runs."""
     if what not in KINDS:
         raise one_of("list", what, KINDS)
-    rows = _begun() if what == "begun" else _installed(what, pattern)
+    rows = OF_THIS_HOME[what](pattern) if what in OF_THIS_HOME else _installed(what, pattern)
     if not rows:
         raise BenchError(f"no {what} match {pattern!r}; try `bench list models '*resnet*'`")
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -38,11 +41,58 @@ def list_command(
     console.print(table)
 
 
-def _begun() -> list[tuple[str, str]]:
-    """Studies of this home, with their states and questions."""
-    records = Home().records
-    declared = {name: records.study(name) for name in records.studies()}
-    return [(name, f"{study.state}: {study.question}") for name, study in declared.items()]
+def _begun(pattern: str) -> list[tuple[str, str]]:
+    """Studies of this home, with their states and questions.
+
+    Raises:
+        MissingData: none was begun, or none has such a name.
+    """
+    home = Home()
+    declared = {name: home.records.study(name) for name in home.records.studies()}
+    if not declared:
+        raise MissingData(f"no study was begun in {home.path}; `make study METHOD=sap` begins one")
+    found = [(name, f"{study.state}: {study.question}") for name, study in declared.items() if fnmatch(name, pattern)]
+    if not found:
+        raise MissingData(f"no study in {home.path} matches {pattern!r}; there are: {', '.join(declared)}")
+    return found
+
+
+def _runs(pattern: str) -> list[tuple[str, str]]:
+    """Runs of this home by id: method, model and task, the state, and the validation accuracy of those that finished.
+
+    The pattern is compared with the id and with "METHOD/MODEL/TASK".
+
+    Raises:
+        MissingData: there are none, or none that match.
+    """
+    home = Home()
+    folders = {run: RunFolder(home.records.run(run)) for run in home.records.run_ids()}
+    rows = [(run, *_described(folder)) for run, folder in folders.items()]
+    if not rows:
+        raise MissingData(f"no runs in {home.path}; `bench run gradual` computes one")
+    found = [(run, f"{what}  {state}") for run, what, state in rows if fnmatch(run, pattern) or fnmatch(what, pattern)]
+    if not found:
+        raise MissingData(f"no run in {home.path} matches {pattern!r}; `bench list runs` shows all {len(rows)}")
+    return found
+
+
+def _described(folder: RunFolder) -> tuple[str, str]:
+    """What a run computes, and how far it is."""
+    try:
+        record = folder.record()
+        run = RunSpec.from_json(read_json(folder.path / "run.json")["run"]) if record is None else record.run
+    except BenchError as error:
+        return "?", str(error)
+    what = f"{run.method_name}/{run.model}/{run.task}"
+    if record is None:
+        return what, "is being computed" if folder.busy else "was stopped; the same command resumes it"
+    if not record.finished:
+        return what, f"{record.status}: {record.reason}"
+    return what, f"{record.metrics.val_top1:.2f} % validation"
+
+
+OF_THIS_HOME = {"begun": _begun, "runs": _runs}
+"""What is listed from the home's records, not from the catalogue."""
 
 
 def _installed(what: str, pattern: str) -> list[tuple[str, str]]:

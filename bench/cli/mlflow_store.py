@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,8 @@ from bench.environment import mask_secrets
 from bench.errors import BenchError, MissingData
 from bench.records.home import Home
 from bench.records.watcher import LOOSE
+
+PATIENCE = 5.0  # seconds that MLflow's server may take to end
 
 
 def sync(records: Path | None) -> None:
@@ -61,7 +64,28 @@ def serve(host: str, port: int) -> None:
     if home.artifacts:
         command += ["--default-artifact-root", str(home.artifacts)]
     store = {**os.environ, "MLFLOW_BACKEND_STORE_URI": home.tracking_uri}  # not an argument: others can read those
-    with contextlib.suppress(KeyboardInterrupt):
-        ended = subprocess.run(command, env=store, check=False)
-        if ended.returncode > 0:
-            raise BenchError(f"the UI needs a free port, but it ended at once on {host}:{port}; try --port")
+    if _serve_until_stopped(command, store) > 0:
+        raise BenchError(f"the UI needs a free port, but it ended at once on {host}:{port}; try --port")
+
+
+def _serve_until_stopped(command: list[str], environment: dict[str, str]) -> int:
+    """Run a server until it ends, or until Ctrl-C, SIGTERM or SIGHUP ends this process; returns its exit code, 0 if it was
+    stopped. The server has a process group of its own, so that its workers end with it and leave the port."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with subprocess.Popen(command, env=environment, start_new_session=True) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    """Ask all processes of a server to end; those that do not within `PATIENCE` seconds are killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(PATIENCE)

@@ -10,6 +10,7 @@ import typer
 from bench.cli import remote
 from bench.cli.options import Records
 from bench.cli.terminal import console
+from bench.errors import BenchError
 
 Studies = Annotated[list[str] | None, typer.Argument(help="names of studies; none: all")]
 
@@ -56,9 +57,14 @@ def export_data_command(
     studies: Annotated[
         list[str] | None, typer.Argument(help="names of studies; none: all studies and all single runs")
     ] = None,
-    out: Annotated[str, typer.Option(help="output file")] = "data.parquet",
+    out: Annotated[str, typer.Option(help="output file, which ends in .parquet")] = "data.parquet",
 ) -> None:
     """Write records as one parquet file for other people to read, without local paths and names."""
+    if not out.endswith(".parquet"):
+        raise BenchError(
+            f"records are exported as parquet, but --out is {out!r}; end it in .parquet (`bench report` writes the CSV behind "
+            "each figure and table)"
+        )
     from bench.records import exchange  # here, because pandas takes seconds to import
     from bench.records.home import Home
 

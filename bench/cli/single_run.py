@@ -13,7 +13,7 @@ from bench.cli.options import Machine
 from bench.cli.terminal import console
 from bench.errors import BenchError
 from bench.records.home import Home
-from bench.records.run_record import RunRecord
+from bench.records.run_record import Metrics, RunRecord
 from bench.records.watcher import LOOSE
 from bench.run import new_run
 from bench.scheduler.pool import Pool
@@ -74,6 +74,15 @@ def _identity_rows(record: RunRecord) -> list[tuple[str, str]]:
     return rows
 
 
+def _sparsity(metrics: Metrics, weights: float, *, smaller: bool) -> str:
+    """The shares of zeros; a model that lost whole channels is compared with the one before, as it may hold no zero at all."""
+    zeros = f"{metrics.sparsity_prunable:.4f} of the prunable, {metrics.sparsity_all:.4f} of all"
+    if not smaller:
+        return zeros
+    removed = 1 - metrics.weights_nonzero / weights
+    return f"{removed:.4f} of the weights of the model before; of the smaller model {zeros}"
+
+
 def _metric_rows(record: RunRecord) -> list[tuple[str, str]]:
     metrics, cost = record.metrics, record.cost
     rows = [("validation top-1", f"{metrics.val_top1:.2f} %  (best epoch {metrics.val_best_top1:.2f} %)")]
@@ -83,7 +92,7 @@ def _metric_rows(record: RunRecord) -> list[tuple[str, str]]:
     if not metrics.measured("weights_reference", "params_reference"):  # an older record
         weights, parameters = metrics.weights_all, metrics.params_all
     rows += [
-        ("sparsity", f"{metrics.sparsity_prunable:.4f} of the prunable, {metrics.sparsity_all:.4f} of all"),
+        ("sparsity", _sparsity(metrics, weights, smaller=metrics.params_all < parameters)),
         ("non-zero weights", f"{metrics.weights_nonzero:,.0f} of {weights:,.0f}"),
     ]
     if metrics.params_all < parameters:

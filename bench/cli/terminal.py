@@ -7,8 +7,8 @@ from rich.markup import escape
 
 from bench.environment import mask_secrets
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def plain(text: str) -> str:

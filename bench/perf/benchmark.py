@@ -196,7 +196,7 @@ def benchmark(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
 ) -> None:
     """Measure the suite's speed; prints a table and writes bench.json into the folder of results."""
-    home, console, found = Home(), Console(highlight=False), environment.resolve_device(device)
+    home, console, found = Home(), Console(highlight=False, emoji=False), environment.resolve_device(device)
     bench, rows = Bench(model, home, found, QUICK if quick else FULL), []
     facts = {**environment.hardware(found), "threads": torch.get_num_threads(), **environment.versions()}
     console.print(", ".join(f"{name} {value}" for name, value in facts.items()), soft_wrap=True)

@@ -241,7 +241,7 @@ def scale(
     for store in (named := tuple(stores.split(","))):
         if store not in STORES:
             raise one_of("store", store, STORES)
-    console, home, lines = Console(highlight=False), Home().path, list[Line]()
+    console, home, lines = Console(highlight=False, emoji=False), Home().path, list[Line]()
     hardware = environment.hardware(torch.device("cpu"))
     facts = {**hardware, **environment.versions(), "when": time.strftime("%Y-%m-%d", time.gmtime())}
     many, shown, asked, worker = map(_numbers, (runs, entries, trials, workers))

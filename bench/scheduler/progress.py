@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -76,7 +77,7 @@ class Display:
             self.rows[label] = value["row"]
         row, status = self.rows.get(label), value["phase"]
         if row:
-            status += f" · {row['val/top1']:.1f} % · sparsity {row['sparsity']:.3f}"
+            status += f" · {row['val/top1']:.1f} % · {_left(row)}"
         self._update(label, completed=value["step"], total=value["steps"], status=status)
         if not self.live and value["row"] and time.monotonic() - self.printed.get(label, 0.0) >= LINE_EVERY:
             self.printed[label] = time.monotonic()
@@ -99,10 +100,15 @@ class Display:
         if outcome.state == "failed" and self.failures:
             self.say(f"{label}: {outcome.kind or 'failed'}: {outcome.reason}", style="red")
         elif outcome.state == "finished" and not outcome.cached:
-            what = f"{row['val/top1']:.2f} % validation, sparsity {row['sparsity']:.4f}" if row else "finished"
+            what = f"{row['val/top1']:.2f} % validation, {_left(row)}" if row else "finished"
             count = f"[{self.ended}/{self.total}] " if self.total else ""
             self.say(f"{count}{label}: {what} ({outcome.run.id})")
 
     def say(self, text: str, style: str = "") -> None:
         """Print one line above the bars."""
         self.console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+
+
+def _left(row: Mapping[str, Any]) -> str:
+    """The share of the dense model's weights that is left: a model that lost whole channels may hold no zero."""
+    return f"{100 * row['weights_left']:.1f} % of the weights left"

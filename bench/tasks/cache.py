@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,8 +90,10 @@ class Store:
             try:
                 write_bytes(self._path(name), data)
             except OSError as error:
-                reason = error.strerror or error
-                raise BenchError(f"decoded images cannot be written to {self._folder} ({reason}); make room") from None
+                reason, remedy = error.strerror or error, "free some space there"
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    remedy = "make that folder writable, or name another with BENCH_HOME"
+                raise BenchError(f"decoded images cannot be written to {self._folder} ({reason}); {remedy}") from None
         self._fresh = {name: split for name, split in splits.items() if name != "test"}
 
     def _header(self, split: str) -> dict[str, str] | None:

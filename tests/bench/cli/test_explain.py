@@ -11,7 +11,12 @@ import pytest
 
 from bench import models
 from bench.cli import catalog, main
+from bench.cli.terminal import console
+from bench.records.files import write_json
 from bench.records.home import Home
+from bench.records.reading import write
+from bench.records.run_record import FAILED
+from tests.records import run_record
 
 GOLDEN = Path(__file__).parents[2] / "reports" / "golden"
 
@@ -46,6 +51,45 @@ def test_studies_that_were_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert bench("list", "begun", monkeypatch=monkeypatch) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert out == f"{name} finished: {Home().records.study(name).question}"
+
+
+def test_a_home_without_studies_says_how_one_is_begun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench("list", "begun", monkeypatch=monkeypatch) == 1
+    assert "no study was begun in" in (told := capsys.readouterr().err)
+    assert "`make study METHOD=sap` begins one" in told
+    assert bench("list", "runs", monkeypatch=monkeypatch) == 1
+    assert "`bench run gradual` computes one" in capsys.readouterr().err
+
+
+def test_the_runs_of_a_home(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    home = Home()
+    spec = {"method": {"name": "sap"}, "task": "digits", "model": "toy"}
+    write_json(home.records.run("aaa") / "run.json", {"run": spec, "identity": {}})
+    write(home.records.run("bbb") / "record.json", run_record("bbb", run=spec, metrics={"val/top1": 61.5}))
+    failed = run_record("ccc", run={**spec, "model": "net"}, status=FAILED, reason="diverged")
+    write(home.records.run("ccc") / "record.json", failed)
+    (home.records.run("ddd")).mkdir()
+    (home.records.run("ddd") / "record.json").touch()
+    assert bench("list", "runs", monkeypatch=monkeypatch) == 0
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == "aaa sap/toy/digits was stopped; the same command resumes it"
+    assert rows[1] == "bbb sap/toy/digits 61.50 % validation"
+    assert rows[2] == "ccc sap/net/digits failed: diverged"
+    assert rows[3].startswith("ddd ?")
+    assert bench("list", "runs", "*/toy/*", monkeypatch=monkeypatch) == 0
+    assert [line[:3] for line in capsys.readouterr().out.splitlines()] == ["aaa", "bbb"]
+    assert bench("report", monkeypatch=monkeypatch) == 1
+    assert "single runs only (4, see `bench list runs`)" in capsys.readouterr().err
+
+
+def test_a_text_with_colons_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "width", 400)
+    assert bench("show", "run", monkeypatch=monkeypatch) == 0
+    assert "shuffled:ID" in capsys.readouterr().out
 
 
 def test_a_method_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,7 @@ BAD = [
     (["report"], "make study METHOD=sap"),
     (["report", "nosuch"], "is made from a study's records"),
     (["evaluate", "nosuch"], "neither"),
+    (["export-data", "--out", "x.csv"], "end it in .parquet"),
     (["list", "method"], "did you mean 'methods'"),
     (["show", "sapp"], "did you mean 'sap'"),
     (["sync"], "run something first"),
