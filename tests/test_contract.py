@@ -246,7 +246,9 @@ def test_7_finish_leaves_a_plain_model_with_the_same_outputs(method: Method[Any]
 @pytest.mark.parametrize("name", TARGETED)
 def test_8_target_zero_is_dense_training_bit_for_bit(name: str) -> None:
     dense = same(weights(train(toy_training(aimed(name, 0.0), steps=STEPS))), trained(default("dense")).weights)
-    assert dense, f"law 8: with `{default(name).target}` 0 a method trains densely; `target` must name the field that says so"
+    assert dense, (
+        f"law 8: with `{default(name).target}` 0 a method trains densely; `target` must name the field that says so"
+    )
 
 
 # Law 9

@@ -23,7 +23,9 @@ def test_a_variable_that_make_does_not_know_is_refused(given: str) -> None:
     assert "write METHOD=gradual in capitals" in done.stderr
 
 
-@pytest.mark.parametrize("given", [(), ("METHOD=gradual",), ("METHOD=gradual", "ARGS=--seed 3 epochs=2", "BENCH_HOME=/x")])
+@pytest.mark.parametrize(
+    "given", [(), ("METHOD=gradual",), ("METHOD=gradual", "ARGS=--seed 3 epochs=2", "BENCH_HOME=/x")]
+)
 def test_the_method_of_a_study_is_said(given: tuple[str, ...]) -> None:
     done = make("study", *given)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,9 @@ KINDS = ("methods", "models", "tasks", "studies", "begun", "runs")
 
 
 def list_command(
-    what: Annotated[str, typer.Argument(help="methods, models, tasks, studies, begun (studies), or runs (of this home)")] = "methods",
+    what: Annotated[
+        str, typer.Argument(help="methods, models, tasks, studies, begun (studies), or runs (of this home)")
+    ] = "methods",
     pattern: Annotated[str, typer.Argument(help="for models and runs: a pattern such as '*resnet*'")] = "*",
 ) -> None:
     """List methods, models, tasks, studies, or the studies that were begun in this home, or its runs."""
