@@ -1,6 +1,6 @@
-"""The finished model of a run handed out: a plain `torch.nn.Module`, rebuilt from its plan and its safetensors.
+"""Loads the finished model of a run as a plain `torch.nn.Module`, from its plan and its safetensors.
 
-What is on disk is checked first: weights are those whose SHA-256 the run's record holds, and the plan is one of a model.
+Files are checked first: the weights' SHA-256 must be the one in the run's record, and the plan must describe a model.
 """
 
 from __future__ import annotations
@@ -45,51 +45,56 @@ class Loaded:
 
     @property
     def method(self) -> str:
-        """The name of the run's method, where the record tells it."""
-        return "no record" if self.record is None else self.record.run.method_name
+        """The name of the run's method, or "no record"."""
+        if self.record is None:
+            return "no record"
+        return self.record.run.method_name
 
     @property
     def architecture(self) -> str:
-        """What the plan builds, before channels leave."""
+        """The architecture of the plan, before channels are removed."""
         return spell(self.plan["model"], {k: frozen(v) for k, v in self.plan.get("arguments", {}).items()})
 
     @property
     def dense(self) -> str:
-        """What it is compared with: the architecture that the run names."""
-        return self.architecture if self.record is None else self.record.run.model
+        """The architecture of the dense model that the run names."""
+        if self.record is None:
+            return self.architecture
+        return self.record.run.model
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """One image: (C, H, W)."""
+        """The shape of one image, (C, H, W)."""
         return self.plan["channels"], self.plan["image_size"], self.plan["image_size"]
 
     @property
     def batch(self) -> int:
-        """Images in a batch of the run."""
-        return Recipe().batch if self.record is None else int(self.record.run.recipe["batch"])
+        """The number of images in a batch of the run."""
+        if self.record is None:
+            return Recipe().batch
+        return int(self.record.run.recipe["batch"])
 
     @property
     def parameters(self) -> tuple[int, int]:
-        """How many parameters there are, and how many of them are not zero."""
+        """The number of parameters, and of non-zero parameters."""
         return _count(self.model), sum(int(p.count_nonzero()) for p in self.model.parameters())
 
     @property
     def dense_parameters(self) -> int:
-        """How many parameters the dense model has."""
+        """The number of parameters of the dense model."""
         return _count(self.empty(self.dense))
 
     def empty(self, model: str) -> nn.Module:
-        """An architecture for the same images and classes, on the meta device."""
+        """Returns an architecture for the same images and classes, on the meta device."""
         size, classes = self.plan["image_size"], self.plan["classes"]
         return models.empty(model, classes=classes, channels=self.plan["channels"], image_size=size)
 
     def images(self, count: int) -> Tensor:
-        """Images to try it on, (count, C, H, W), standard normal, always the same."""
+        """Returns random images (count, C, H, W), standard normal, the same in each call."""
         return torch.randn(count, *self.shape, generator=generator("loading", count))
 
     def channels(self) -> tuple[int, int, int, int]:
-        """Output channels that are left and that there were, in how many convolution and linear layers, and how many of
-        these have lost some."""
+        """Returns the numbers of output channels now and in the dense architecture, of layers, and of smaller layers."""
         whole = dict(self.empty(self.architecture).named_parameters())
         sizes = [(len(w), len(whole[name])) for name, w in masks.prunable(self.model, classifier=True).items()]
         return sum(n for n, _ in sizes), sum(n for _, n in sizes), len(sizes), sum(n < of for n, of in sizes)
@@ -100,12 +105,16 @@ def _count(model: nn.Module) -> int:
 
 
 def load(run: str | Path) -> nn.Module:
-    """The finished model of a run, by its id (in `$BENCH_HOME`) or its folder: see `bench.load`."""
+    """Returns the finished model of a run, given by its id (in `$BENCH_HOME`) or its folder; see `bench.load`."""
     return read(find(run)).model
 
 
 def find(run: str | Path) -> Path:
-    """The folder of a run, given as its id or as that folder."""
+    """Returns the folder of a run, given by its id or its folder.
+
+    Raises:
+        MissingData: there is no such run.
+    """
     records = Home().records
     if str(run) in records.run_ids():
         return records.run(str(run))
@@ -118,16 +127,16 @@ def find(run: str | Path) -> Path:
 
 
 def read(folder: Path) -> Loaded:
-    """Load what is in a run's folder.
+    """Loads the model and the record in a run's folder.
 
     Raises:
         MissingData: the run has not finished, or its weights were not kept.
-        Corrupt: the weights are not those that the run wrote, or the plan is none of a model.
+        Corrupt: the weights were changed, or the plan describes no model.
     """
     weights = folder / "model.safetensors"
     record = RunFolder(folder).record()
     _require_weights(folder, record)
-    known = None if record is None else record.weights_sha256
+    known = record is not None and record.weights_sha256
     if known and known != hashlib.sha256(weights.read_bytes()).hexdigest():
         raise Corrupt(
             f"weights must be those that the run wrote, but the SHA-256 of {weights} is another than in its record; "
@@ -138,7 +147,7 @@ def read(folder: Path) -> Loaded:
         model, made = execute.load_model(folder)
     except BenchError:
         raise
-    except Exception as error:  # whatever building a model from nonsense raises
+    except Exception as error:  # a wrong plan may raise any error
         raise _not_a_plan(plan, told(error)) from None
     for key in ("classes", "channels", "image_size"):
         if not isinstance(made[key], int) or made[key] < 1:
@@ -166,16 +175,20 @@ def _not_a_plan(path: Path, got: str) -> Corrupt:
 
 
 def check(loaded: Loaded) -> Tensor:
-    """One forward pass; the outputs, (1, classes)."""
+    """Runs one forward pass; returns the outputs, (1, classes).
+
+    Raises:
+        Corrupt: the model fails.
+    """
     try:
         with torch.inference_mode():
             return loaded.model(loaded.images(1))  # type: ignore[no-any-return]
-    except Exception as error:  # sizes that do not fit together, told by whatever the layer happens to raise
+    except Exception as error:  # layers raise different errors for sizes that do not match
         raise _not_a_plan(loaded.folder / "plan.json", f"a model that fails: {told(error)}") from None
 
 
 def show(console: Console, run: str, *, interactive: bool = False) -> None:
-    """Print what a run's model is and how to have it in Python; or have it now, as ``model`` in a console."""
+    """Prints a summary of a run's model and the lines that load it in Python; if interactive, opens a console with it."""
     loaded = read(find(run))
     outputs = check(loaded)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -183,7 +196,9 @@ def show(console: Console, run: str, *, interactive: bool = False) -> None:
         table.add_row(name, escape(text))
     console.print(f"run [bold]{escape(loaded.name)}[/]", soft_wrap=True)
     console.print(table)
-    name = loaded.name if Home().records.run(loaded.name) == loaded.folder else str(loaded.folder.absolute())
+    name = str(loaded.folder.absolute())
+    if Home().records.run(loaded.name) == loaded.folder:
+        name = loaded.name
     lines = f"from bench import load\nmodel = load({name!r})  # a plain torch.nn.Module, in eval mode, on the CPU"
     console.print(f"\n{escape(lines)}", soft_wrap=True)
     if interactive:
@@ -195,10 +210,13 @@ def show(console: Console, run: str, *, interactive: bool = False) -> None:
 
 def _described(loaded: Loaded, outputs: Tensor) -> list[tuple[str, str]]:
     (parameters, nonzero), dense = loaded.parameters, loaded.dense_parameters
-    built = loaded.architecture + (f", in place of {loaded.dense}" if loaded.dense != loaded.architecture else "")
+    built, task = loaded.architecture, ""
+    if loaded.dense != loaded.architecture:
+        built += f", in place of {loaded.dense}"
+    if loaded.record is not None:
+        task = f", normalised as for {loaded.record.run.task}"
     left, channels, layers, smaller = loaded.channels()
     size = "x".join(map(str, loaded.shape))
-    task = "" if loaded.record is None else f", normalised as {loaded.record.run.task} is"
     return [
         ("model", f"{built} ({loaded.method})"),
         ("parameters", f"{parameters:,} of {dense:,} ({100 * parameters / dense:.1f} %)"),

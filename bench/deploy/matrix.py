@@ -1,8 +1,8 @@
-"""The prunability matrix: the smallest architecture of each timm module, each examined in a process of its own.
+"""The prunability matrix: the smallest architecture of each timm module, each examined in a separate process.
 
-What hangs, crashes or runs out of memory is a row with its reason. Rows are written as they come, to ``prunability.csv``; the
-same command goes on where it stopped, and does what is new to it: other versions, or what a longer limit may bring. The rows
-that are stored beside this file are a matrix made so, from which the manual has its page.
+An architecture that hangs, crashes or runs out of memory gets a row with the reason. Each row is written to ``prunability.csv``
+at once; the same command resumes, and examines again with other versions or a longer time limit. The manual's page is made from
+the matrix stored beside this file.
 """
 
 from __future__ import annotations
@@ -44,9 +44,12 @@ STORED = Path(__file__).with_name(FILE)
 def matrix(
     console: Console, pattern: str, out: Path, *, jobs: int, limit: float, largest: float, image_size: int
 ) -> list[Row]:
-    """Examine the modules (or else the architectures) whose names match ``pattern``, and write what was found to ``out``.
+    """Examines the modules, or else the architectures, whose names match ``pattern``; writes the rows to ``out``.
 
     ``limit`` is in seconds for each architecture, ``largest`` in millions of parameters.
+
+    Raises:
+        BenchError: the pattern matches nothing.
     """
     table = Table(out / FILE, limit)
     wanted = fnmatch.filter(modules(), pattern) or models.names(pattern)
@@ -65,25 +68,27 @@ def matrix(
         for row in _examined(waiting, jobs, limit, largest, image_size):
             table.add(row)
             bars.advance(task)
-            told = f"{row.verdict}, {row.weights_left:.0%} of weights left" if row.groups else f"not: {row.reason}"
-            console.print(escape(f"{_key(row)}: {row.model}: {told} ({row.seconds:.0f} s)"), soft_wrap=True)
+            result = f"not: {row.reason}"
+            if row.groups:
+                result = f"{row.verdict}, {row.weights_left:.0%} of weights left"
+            console.print(escape(f"{_key(row)}: {row.model}: {result} ({row.seconds:.0f} s)"), soft_wrap=True)
     return [r for r in table.rows if r.module in wanted or r.model in wanted]
 
 
 def modules() -> list[str]:
-    """The modules of timm, ours not among them, sorted."""
+    """Returns the modules of timm, without those of this suite, sorted."""
     return sorted(set(timm.list_modules()) - {"family"})
 
 
 def counts(rows: Sequence[Row]) -> dict[str, int]:
-    """How many architectures there are, how many of them work, by the looser rule too, and how many have each verdict."""
+    """Counts the architectures: all, those that work by either rule, and those with each verdict."""
     found = [row for row in rows if row.model != NONE]
     counted = {"all": len(found), "works": sum(r.works for r in found), "loosely": sum(r.loosely for r in found)}
     return counted | {verdict: sum(r.verdict == verdict for r in found) for verdict in VERDICTS}
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The counts in a sentence."""
+    """Returns the counts in a sentence."""
     return (
         "of {all} architectures {works} can be pruned, {loosely} by the looser rule of stock Torch-Pruning's count; "
         "{full} in full, {partly} partly, {not} not".format(**counts(rows))
@@ -91,7 +96,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def stored(own: Path) -> list[Row]:
-    """The rows of a file of one's own, and where it has none, those that come with this package; by module."""
+    """Returns the rows of a user's file, completed by the rows that come with this package, sorted by module."""
     rows = {_key(row): row for path in (STORED, own) for row in Table(path).rows}
     return [rows[key] for key in sorted(rows)]
 
@@ -100,17 +105,18 @@ class Table:
     """The rows in a file of comma-separated values."""
 
     def __init__(self, file: Path, limit: float = 0.0) -> None:
-        self.file, self.limit = file, limit
-        with file.open(newline="") if file.exists() else open(os.devnull) as stream:
-            self.rows = [_row(values) for values in csv.DictReader(stream)]
+        self.file, self.limit, self.rows = file, limit, list[Row]()
+        if file.exists():
+            with file.open(newline="") as stream:
+                self.rows = [_row(values) for values in csv.DictReader(stream)]
 
     def has(self, name: str) -> bool:
-        """Whether a module or architecture was examined already, by the same versions, and not cut short by less time."""
+        """Returns whether a module or architecture was examined with the same versions and at least this time limit."""
         found = [r for r in self.rows if name in (r.module, r.model) and r.versions == versions()]
         return any(not r.reason.startswith(LATE) or r.seconds >= self.limit for r in found)
 
     def add(self, row: Row) -> None:
-        """A row more, on disk at once."""
+        """Adds or replaces a row, and writes the file."""
         self.rows = sorted([r for r in self.rows if _key(r) != _key(row)] + [row], key=_key)
         text = io.StringIO()
         table = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
@@ -138,7 +144,7 @@ class _Child:
 
 
 def _examined(names: Sequence[str], jobs: int, limit: float, largest: float, image_size: int) -> Iterator[Row]:
-    """The rows of modules or architectures, as they come."""
+    """Yields the rows of modules or architectures as they are finished."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.deploy.prunability"])
     waiting, children = list(reversed(names)), list[_Child]()
@@ -155,7 +161,7 @@ def _examined(names: Sequence[str], jobs: int, limit: float, largest: float, ima
                 children.append(_Child(waiting.pop(), process, ours))
             wait([c.pipe for c in children], timeout=0.5)
             for child in list(children):
-                row = _heard(child, limit)
+                row = _received(child, limit)
                 if row is not None:
                     children.remove(child)
                     child.process.kill()
@@ -167,37 +173,46 @@ def _examined(names: Sequence[str], jobs: int, limit: float, largest: float, ima
             child.process.kill()
 
 
-def _heard(child: _Child, limit: float) -> Row | None:
-    """The row that a child has sent, or that stands for its silence."""
+def _received(child: _Child, limit: float) -> Row | None:
+    """Returns the row that a process has sent, or a row with the reason of its failure; None while it works."""
     try:
         while child.pipe.poll():
             kind, value = child.pipe.recv()
-            if kind == "model":  # the clock starts when it is known which one is examined
-                child.model, child.since = value, time.monotonic()
-            else:
-                return Row(**value) if kind == "row" else _silent(child, value)
+            if kind == "row":
+                return Row(**value)
+            if kind == "failed":
+                return _failed(child, value)
+            child.model, child.since = value, time.monotonic()  # the time limit starts with the examination
     except (EOFError, OSError):
         child.process.join(5)
-        return _silent(child, f"its process ended with exit code {child.process.exitcode}")
+        return _failed(child, f"its process ended with exit code {child.process.exitcode}")
     if child.model and time.monotonic() - child.since > limit:
-        return _silent(child, f"{LATE} {limit:.0f} s")
+        return _failed(child, f"{LATE} {limit:.0f} s")
     return None
 
 
-def _silent(child: _Child, reason: str) -> Row:
-    module = child.name if child.name in timm.list_modules() else ""
+def _module(name: str) -> str:
+    """Returns the name if it is a module of timm, else "" (for an architecture)."""
+    if name in timm.list_modules():
+        return name
+    return ""
+
+
+def _failed(child: _Child, reason: str) -> Row:
+    module = _module(child.name)
     took = round(time.monotonic() - child.since, 1)
     return Row(module, child.model or NONE, 0, 0, reason=reason, seconds=took, versions=versions())
 
 
 def _work(name: str, largest: float, image_size: int, threads: int, pipe: Connection) -> None:
-    """The child's main function: a module's smallest architecture, or the one named."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    """The process's main function: examines a module's smallest architecture, or the named one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of the group; the parent ends them
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     torch.set_num_threads(threads)
     try:
-        module = name if name in timm.list_modules() else ""
-        model = smallest(name, largest) if module else name
+        model, module = name, _module(name)
+        if module:
+            model = smallest(name, largest)
         pipe.send(("model", model))
         pipe.send(("row", asdict(examine(model, image_size, module))))
     except Exception as error:  # a row says so
@@ -205,17 +220,17 @@ def _work(name: str, largest: float, image_size: int, threads: int, pipe: Connec
 
 
 def _end_with(parent: Connection) -> None:
-    """End this process as soon as nobody waits for it any more."""
+    """Ends this process as soon as its parent has ended."""
     with contextlib.suppress(EOFError, OSError):
-        parent.recv()  # nothing is ever sent this way
+        parent.recv()  # the parent sends nothing: this returns when its end of the pipe closes
     os._exit(1)
 
 
 def smallest(module: str, largest: float) -> str:
-    """The classification architecture of a module with the fewest parameters.
+    """Returns the classification architecture of a module with the fewest parameters.
 
     Raises:
-        BenchError: where all have more than ``largest`` millions, or there is none.
+        BenchError: there is none, or the smallest has more than ``largest`` million parameters.
     """
     found = dict[str, int]()
     for name in timm.list_models(module=module):

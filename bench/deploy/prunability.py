@@ -1,7 +1,7 @@
-"""Whether an architecture can be pruned by channels, in what share, and if not, why: one row of the matrix.
+"""Examines whether channels of an architecture can be removed, what share of them, and why not: one row of the matrix.
 
-A model with random weights is traced and proved (`bench.channels.groups`); then half of the channels of every group
-leave at once, and what is left is run forward and backward, compared with the masked model, and counted.
+The groups of a model with random weights are traced and verified (`bench.channels.groups`). Then half of the channels of each
+group are removed; the smaller model runs forward and backward, is compared with the masked model, and is counted.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ UNSOUND = "what is coupled was not all found"
 
 @dataclass(frozen=True)
 class Row:
-    """What was found out about one architecture. Shares are 0 to 1.
+    """The findings about one architecture. Shares are 0 to 1.
 
-    ``can_leave`` and ``tied`` are shares of the outputs of all convolutions and linear layers but the classifier: those in
-    a group, and those that are there one for each place of the image or for each class. ``weights_left`` (convolutions
-    and linear layers, the classifier's included), ``params_left`` and ``macs_left`` are what half of each group leaves.
-    ``masked`` tells that removing is the same as masking, for the groups where a masked channel is as good as gone
-    (all but ``inexact`` of ``groups``), and ``trains`` that what is left runs forward and backward in training mode.
+    ``can_leave`` and ``tied`` are shares of the outputs of all convolutions and linear layers but the classifier: outputs in a
+    group, and outputs that belong to a position of the image or to a class and can never be removed. ``weights_left``
+    (convolutions and linear layers, the classifier included), ``params_left`` and ``macs_left`` are the shares left after half
+    of each group is removed. ``masked``: removal equals masking, for all exact groups (``groups`` without ``inexact``).
+    ``trains``: the smaller model runs forward and backward in training mode.
     """
 
     module: str
@@ -60,34 +60,40 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Either "full" (everything can leave but what is tied by nature), "partly" (something can) or "not"."""
+        """One of "full" (all outputs that are not tied can be removed), "partly" (some can) and "not"."""
         if not (self.groups and self.masked and self.trains):
             return "not"
-        return "full" if self.can_leave + self.tied > EVERYTHING else "partly"
+        if self.can_leave + self.tied > EVERYTHING:
+            return "full"
+        return "partly"
 
     @property
     def works(self) -> bool:
-        """Our criterion: halving every group removes a quarter of the convolution and linear weights, all proofs passed."""
+        """Whether halving each group removes a quarter of the convolution and linear weights and all checks pass."""
         return self.verdict != "not" and self.weights_left <= 0.75
 
     @property
     def loosely(self) -> bool:
-        """The criterion that stock Torch-Pruning was counted by: less than 90 % of the parameters are left, and it runs."""
+        """Whether less than 90 % of the parameters are left and the model runs: the criterion used for Torch-Pruning."""
         return self.trains and self.params_left < 0.9
 
 
 def versions() -> str:
-    """What a row depends on besides this code."""
+    """Returns the versions of the libraries that a row depends on."""
     return f"timm {timm.__version__}, torch {torch.__version__.partition('+')[0]}"
 
 
 def halved(found: Iterable[Group]) -> dict[str, Tensor]:
-    """Every other channel of each group."""
+    """Returns every other channel of each group."""
     return {g.root: torch.arange(0, g.channels - g.channels % 2, 2) for g in found}
 
 
 def examine(name: str, image_size: int, module: str = "") -> Row:
-    """One row. Whatever goes wrong in making the model is raised, whatever goes wrong in pruning it is the row's reason."""
+    """Examines one architecture; returns its row. Reasons why channels cannot be removed are in the row.
+
+    Raises:
+        Exception: the model cannot be built or traced.
+    """
     begun = time.monotonic()
     model, size = models.create(name, classes=CLASSES, channels=3, image_size=image_size, seed=0)
     example = torch.randn(2, 3, size, size, generator=generator("prunability", name))
@@ -126,7 +132,7 @@ def _count(tensors: Iterable[Tensor]) -> int:
 
 
 def masked_alike(model: nn.Module, images: Tensor, found: Sequence[Group]) -> bool:
-    """Whether the model without half of some groups computes what it does with that half masked by zeros."""
+    """Returns whether removal of half of each group gives the same outputs as masking them by zeros."""
     kept, masked, smaller = halved(found), copy.deepcopy(model), copy.deepcopy(model)
     for group in found:
         gone = torch.ones(group.channels, dtype=torch.bool)
@@ -138,39 +144,42 @@ def masked_alike(model: nn.Module, images: Tensor, found: Sequence[Group]) -> bo
 
 
 def _trains(model: nn.Module, example: Tensor) -> bool:
-    """Whether a model runs forward and backward in training mode, and gives one score per class."""
+    """Returns whether a model runs forward and backward in training mode, and gives one score for each class."""
     try:
-        out = model.train()(example)
-        outs = [out] if isinstance(out, Tensor) else list(out)  # distilled models return two
+        outs = model.train()(example)
+        if isinstance(outs, Tensor):
+            outs = [outs]  # distilled models return two
         total = torch.stack([o.sum() for o in outs if isinstance(o, Tensor)]).sum()
         torch.autograd.backward(total)
         with torch.no_grad():
             return tuple(model.eval()(example).shape) == (len(example), CLASSES)
-    except Exception:  # whatever a layer raises that does not fit
+    except Exception:  # layers raise different errors for sizes that do not match
         return False
 
 
 def _outputs(model: nn.Module, traced: Traced, found: Sequence[Group]) -> Counter[str]:
-    """How many outputs of convolutions and linear layers can leave (""), and of the others why they stay."""
-    leaves = {name: torch.zeros(len(w), dtype=torch.bool) for name, w in masks.prunable(model).items()}
+    """Counts the removable outputs of convolutions and linear layers (""), and the others by reason."""
+    removable = {name: torch.zeros(len(w), dtype=torch.bool) for name, w in masks.prunable(model).items()}
     for group in found:
         for member in group.members:
-            if member.name in leaves and member.dim == 0:
-                leaves[member.name][member.index] = True
+            if member.name in removable and member.dim == 0:
+                removable[member.name][member.index] = True
     count = Counter[str]()
-    for name, gone in leaves.items():
+    for name, outputs in removable.items():
         if name in traced.rows:  # a layer that the model never calls has no outputs
-            count[""] += int(gone.sum())
-            count.update(w for w, leaving in zip(_whys(traced.rows[name]), gone.tolist(), strict=True) if not leaving)
+            count[""] += int(outputs.sum())
+            reasons = zip(_reasons(traced.rows[name]), outputs.tolist(), strict=True)
+            count.update(reason for reason, is_removable in reasons if not is_removable)
     return count
 
 
-def _whys(dim: Dim) -> list[str]:
-    """For each position of a dimension, why it stays."""
+def _reasons(dim: Dim) -> list[str]:
+    """Returns for each position of a dimension the reason why it cannot be removed, if it is in no group."""
     found = list[str]()
     for segment in dim:
-        free = any(isinstance(f, (Axis, Sum)) for f in segment)
-        why = UNSOUND if free else next((f.why for f in segment if isinstance(f, Fixed)), GRID)
+        why = next((f.why for f in segment if isinstance(f, Fixed)), GRID)
+        if any(isinstance(f, (Axis, Sum)) for f in segment):
+            why = UNSOUND
         found += [why] * length(segment)
     return found
 
@@ -178,14 +187,17 @@ def _whys(dim: Dim) -> list[str]:
 def _reason(
     outputs: Mapping[str, int], model: nn.Module, images: Tensor, traced: Traced, found: Sequence[Group]
 ) -> str:
-    """Why not everything can leave, in one line."""
+    """Returns the reasons why some outputs cannot be removed, with their shares, in one line."""
     whole, roots = sum(outputs.values()), {g.root for g in found}
-    parts = []
+    parts = list[str]()
     for why, count in sorted(outputs.items(), key=lambda item: -item[1]):
-        if why and why not in NATURAL:
-            dropped = next((g for g in traced.groups if g.root not in roots), None) if why == UNSOUND else None
-            because = groups.unsound(model, images, [dropped]) if dropped else None
-            parts.append(
-                f"{count / whole:.1%}: {why}" + (f" ({dropped.root}: {because})" if dropped and because else "")
-            )
+        if not why or why in NATURAL:
+            continue
+        part = f"{count / whole:.1%}: {why}"
+        dropped = [g for g in traced.groups if g.root not in roots]
+        if why == UNSOUND and dropped:
+            because = groups.unsound(model, images, dropped[:1])
+            if because:
+                part += f" ({dropped[0].root}: {because})"
+        parts.append(part)
     return "; ".join(parts)

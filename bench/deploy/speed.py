@@ -1,8 +1,8 @@
-"""How much faster finished models really are: `bench speed`, and the end of studies that ask for it.
+"""Measured speed of finished models: `bench speed`, and the end of studies that ask for it.
 
-One run after the other is timed against the dense model that it names, in this process, and what comes of it is written
-beside the run's record after each setting (`speed.json`, see `bench.records.speed_record`). A model with zeros in it but
-all of its shapes is timed as well, but nothing that is measured of it is called a speed-up: its own is theoretical.
+Each run is timed against the dense model that it names, in this process, and each setting is written at once to the run's
+`speed.json` (`bench.records.speed_record`). A masked model, which has the dense model's shapes, is timed too, but its result is
+never called a speed-up.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from bench.records.home import Home
 from bench.records.speed_record import SpeedRecord, SpeedRow
 from bench.records.study_record import FINAL, Entry
 
-BUSY = 0.1  # of the processors: what others use of them, above it, blurs times
+BUSY = 0.1  # share of the processors: when other work uses more, the user is warned
 
 
 def chosen(home: Home, names: Sequence[str]) -> dict[str, str]:
-    """The runs that names stand for, and what they are called: a run's id, or a study, of which it is one final of each
-    configuration."""
+    """Returns the runs of some names, with a label for each. A name is a run's id, or a study: then one final of each
+    configuration.
+
+    Raises:
+        MissingData: a name is neither.
+    """
     found = dict[str, str]()
     for name in names:
         if (home.records.run(name) / "plan.json").exists():
@@ -45,7 +49,7 @@ def chosen(home: Home, names: Sequence[str]) -> dict[str, str]:
 
 
 def of_study(home: Home, study: str) -> dict[str, str]:
-    """The finals of a study with the first of its seeds that finished, one for each configuration, with its cell's name."""
+    """Returns one finished final for each configuration of a study, with the lowest seed, and its cell's name."""
     first = dict[tuple[str, int], Entry]()
     for entry in home.records.entries(study):
         key = entry.cell, entry.number
@@ -55,7 +59,7 @@ def of_study(home: Home, study: str) -> dict[str, str]:
 
 
 def measure(console: Console, home: Home, runs: Mapping[str, str], request: SpeedRequest) -> None:
-    """Measure what is not measured yet of some runs (names by id), one after the other, and print all of it."""
+    """Measures the missing settings of some runs (labels by id), one run after the other, and prints all results."""
     device = environment.resolve_device(request.device)
     _warn_if_busy(console)
     bars = Progress(
@@ -82,23 +86,28 @@ def measure(console: Console, home: Home, runs: Mapping[str, str], request: Spee
     console.print("ratio: time of the dense model over that of the pruned one, median over rounds", soft_wrap=True)
     for made in tables(home, runs):
         console.print(made)
-    found = [speed for run_id in runs if (speed := home.records.speed(run_id)) is not None]
-    for reason in sorted({row.reason for one in found for row in one.missing}):
+    found = [home.records.speed(run_id) for run_id in runs]
+    for reason in sorted({row.reason for one in found if one is not None for row in one.missing}):
         console.print(f"not measured: {escape(reason)}", soft_wrap=True)
 
 
 def _warn_if_busy(console: Console) -> None:
-    if (busy := environment.busy()) > BUSY:
+    busy = environment.busy()
+    if busy > BUSY:
         console.print(
-            f"[yellow]other work uses {busy:.0%} of this machine's processors and blurs what is timed; that share is recorded "
-            "beside each time[/]",
+            f"[yellow]other work uses {busy:.0%} of this machine's processors and makes times less exact; the share is "
+            "recorded beside each time[/]",
             soft_wrap=True,
         )
 
 
 @contextlib.contextmanager
 def timing_lock(home: Home) -> Iterator[None]:
-    """Times are measured by one process at a time: two would slow each other down."""
+    """Holds a lock of the home, because two processes that measure would slow each other down.
+
+    Raises:
+        BenchError: another process holds it.
+    """
     home.path.mkdir(parents=True, exist_ok=True)
     with (home.path / ".speed.lock").open("w") as file:
         try:
@@ -109,7 +118,7 @@ def timing_lock(home: Home) -> Iterator[None]:
 
 
 def tables(home: Home, runs: Mapping[str, str]) -> Iterator[Table]:
-    """All that is measured of each run."""
+    """Yields a table of the measured speeds of each run."""
     for run_id, name in runs.items():
         value = home.records.speed(run_id)
         if value is None:
@@ -121,7 +130,8 @@ def tables(home: Home, runs: Mapping[str, str]) -> Iterator[Table]:
         several = len({row.threads for row in value.rows}) > 1
         for dense, pruned in value.pairs():
             setting = f"{pruned.precision} {pruned.mode} {pruned.batch}"
-            setting += f", {pruned.threads} threads" if several else ""
+            if several:
+                setting += f", {pruned.threads} threads"
             times = [f"{row.median_ms:.3g}" for row in (dense, pruned)]
             ratio = f"{pruned.ratio:.2f} ({pruned.ratio_q1:.2f} to {pruned.ratio_q3:.2f})"
             made.add_row(setting, *times, ratio, verdict(value, pruned))
@@ -129,16 +139,22 @@ def tables(home: Home, runs: Mapping[str, str]) -> Iterator[Table]:
 
 
 def verdict(value: SpeedRecord, row: SpeedRow) -> str:
-    """What a ratio may be called: faster only a smaller model, where at least three quarters of the rounds say so."""
+    """Returns the verdict on a ratio: "faster" or "slower" needs a smaller model and three quarters of the rounds."""
     if not value.smaller:
         return "theoretical only"
     if row.ratio_q1 > 1:
         return "faster"
-    return "slower" if row.ratio_q3 < 1 else "unclear"
+    if row.ratio_q3 < 1:
+        return "slower"
+    return "unclear"
 
 
 def command(console: Console, names: Sequence[str], request: SpeedRequest) -> None:
-    """`bench speed` of runs and studies."""
+    """Runs `bench speed` on runs and studies.
+
+    Raises:
+        BenchError: no run and no study is named.
+    """
     home = Home()
     if not names:
         raise BenchError("speed is measured of finished runs or studies, but none was named; `bench speed STUDY`")

@@ -1,1 +1,1 @@
-"""How fast the suite itself is, side by side with what it is compared to."""
+"""Benchmarks of the suite itself, beside the usual alternatives."""

@@ -1,11 +1,11 @@
-"""How fast the suite is, side by side with what it is compared to, on the machine at hand: `make bench`.
+"""The speed of the suite beside references, on this machine: `make bench`.
 
-1. Our training step against the plainest PyTorch loop: same model, precision, memory format, batches in memory.
-2. A step of each method against our dense step, pruning and rewinding between phases left out.
-3. The first epoch from a folder of CIFAR-10's shape, decoding included, against torchvision's ImageFolder and DataLoader
-   on as many images; once the images alone, once with training. Our cache of decoded images is empty each time.
+1. Our training step against a minimal PyTorch loop: same model, precision, memory format, and batches in memory.
+2. A step of each method against our dense step, without pruning and rewinding between phases.
+3. The first epoch from a folder in CIFAR-10's layout, decoding included, against torchvision's ImageFolder and DataLoader on
+   the same number of images: once without and once with training. Our cache of decoded images is empty each time.
 
-Every figure is a ratio of seconds, ours over the reference's, the median over rounds with its quartiles.
+Each result is a ratio of seconds, ours over the reference's: the median over rounds, with quartiles.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from bench.seeds import generator
 from bench.tasks.arrays import IMAGENET_MEAN, IMAGENET_STD
 
 BATCHES = 8  # kept in memory for the step
-RECIPE = Recipe(lr=0.001, schedule="constant")  # so low that nothing diverges, whatever the model
+RECIPE = Recipe(lr=0.001, schedule="constant")  # a rate so low that no model diverges
 
 
 class Nothing(Method[None]):
-    """Dense training: no method at all."""
+    """Dense training, without pruning."""
 
     def attach(self, model: nn.Module, example: Tensor) -> None:
         """No state."""
@@ -53,7 +53,7 @@ class Nothing(Method[None]):
 
 @dataclass(frozen=True)
 class Scale:
-    """How long to measure: rounds of four blocks, seconds and least steps of a block, images per class made up."""
+    """The length of a measurement: rounds of four blocks, seconds and least steps of a block, made-up images of a class."""
 
     rounds: int
     epoch_rounds: int
@@ -67,7 +67,7 @@ FULL, QUICK = Scale(9, 3, 1.5, 24, 1000), Scale(3, 1, 0.3, 12, 100)
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measurements share."""
+    """The model, home, device and scale of all measurements."""
 
     model: str
     home: Home
@@ -75,18 +75,18 @@ class Bench:
     scale: Scale
 
     def create(self, info: tasks.Info) -> tuple[nn.Module, int]:
-        """The model for a task, and the side in pixels of its images."""
+        """Returns the model for a task, and the side of its images in pixels."""
         return models.create(
             self.model, classes=info.classes, channels=info.channels, image_size=info.image_size, seed=0
         )
 
     def batches(self, task: tasks.Task, size: int) -> tasks.Batches:
-        """The training batches of a task."""
+        """Returns the training batches of a task."""
         return task.train(seed=0, batch=RECIPE.batch, augment=True, image_size=size, channels_last=RECIPE.channels_last)
 
 
 def steps(bench: Bench, task_name: str, tell: Callable[[str], None]) -> Iterator[Comparison]:
-    """Questions 1 and 2; ``tell`` hears of methods that cannot act on the model."""
+    """Measures 1 and 2; ``tell`` gets a line for each method that cannot prune the model."""
     home, device, scale = bench.home, bench.device, bench.scale
     task = tasks.load(task_name, data=home.data, cache=home.cache, device=device)
     model, size = bench.create(task.info)
@@ -105,12 +105,12 @@ def steps(bench: Bench, task_name: str, tell: Callable[[str], None]) -> Iterator
         method = registry.load(registry.METHODS, name).METHOD()
         try:
             yield compare(f"step of {name}", "our dense step", 1.05, step(method), step(Nothing()), scale.rounds)
-        except Ineffective as error:  # a method of batch norms, on a model without
+        except Ineffective as error:  # such as a method of batch norms, on a model without them
             tell(f"step of {name}: left out, {error}")
 
 
 def first_epochs(bench: Bench, folder: Path) -> Iterator[Comparison]:
-    """Question 3, on ``folder/cifar10/{train,test}/<class>/``."""
+    """Measures 3, on ``folder/cifar10/{train,test}/<class>/``."""
     device, rounds = bench.device, bench.scale.epoch_rounds
     model, size = bench.create(tasks.info("cifar10", folder))
 
@@ -122,7 +122,7 @@ def first_epochs(bench: Bench, folder: Path) -> Iterator[Comparison]:
     def our_images() -> float:
         with tempfile.TemporaryDirectory() as cache:
             seconds, batches = load(cache)
-            return seconds + look_at(batches.epoch(0), device)
+            return seconds + read_all(batches.epoch(0), device)
 
     def our_epoch() -> float:
         with tempfile.TemporaryDirectory() as cache:
@@ -137,7 +137,7 @@ def first_epochs(bench: Bench, folder: Path) -> Iterator[Comparison]:
         return image_folder(folder / "cifar10" / "train", count, size, device, workers)
 
     def their_images() -> float:
-        return look_at(their_batches(), device)
+        return read_all(their_batches(), device)
 
     def their_epoch() -> float:
         return plain(model, RECIPE, their_batches(), device)
@@ -146,8 +146,8 @@ def first_epochs(bench: Bench, folder: Path) -> Iterator[Comparison]:
     yield compare("first epoch, training", "torchvision", 0.5, our_epoch, their_epoch, rounds)
 
 
-def look_at(batches: Iterator[Batch], device: torch.device) -> float:
-    """Seconds until all batches are on the device."""
+def read_all(batches: Iterator[Batch], device: torch.device) -> float:
+    """Returns the seconds until all batches are on the device."""
     began = time.perf_counter()
     for _ in batches:
         pass
@@ -156,9 +156,11 @@ def look_at(batches: Iterator[Batch], device: torch.device) -> float:
 
 
 def image_folder(folder: Path, count: int, size: int, device: torch.device, workers: int) -> Iterator[Batch]:
-    """The usual way: ``count`` images through torchvision's folder, transforms and worker processes, pinned memory."""
-    resize = [transforms.Resize(size)] if size != 32 else []
-    pixels = [transforms.RandomCrop(32, 4, padding_mode="reflect"), *resize, transforms.RandomHorizontalFlip()]
+    """Yields batches of ``count`` images from torchvision's folder, transforms and worker processes, with pinned memory."""
+    pixels = [transforms.RandomCrop(32, 4, padding_mode="reflect")]
+    if size != 32:
+        pixels.append(transforms.Resize(size))
+    pixels.append(transforms.RandomHorizontalFlip())
     finish = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
     found = datasets.ImageFolder(str(folder), transforms.Compose([*pixels, *finish]))
     chosen = torch.randperm(len(found), generator=generator("benchmark", "images"))[:count].tolist()
@@ -177,10 +179,12 @@ def image_folder(folder: Path, count: int, size: int, device: torch.device, work
 
 
 def draw_images(folder: Path, per_class: int) -> None:
-    """A folder of CIFAR-10's shape: ten classes of noise as PNG files of 32x32 pixels, a sixth of them to test."""
+    """Writes a folder in CIFAR-10's layout: ten classes of noise as PNG files of 32x32 pixels, a sixth of them for test."""
     rng = np.random.default_rng(0)
     for index in range(6 * per_class // 5 * 10):
-        split = "train" if index % 6 else "test"
+        split = "train"
+        if index % 6 == 0:
+            split = "test"
         path = folder / "cifar10" / split / f"class{index // 6 % 10}" / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
@@ -189,15 +193,16 @@ def draw_images(folder: Path, per_class: int) -> None:
 
 def benchmark(
     model: Annotated[str, typer.Option(help="any timm architecture")] = "test_efficientnet",
-    task: Annotated[str, typer.Option(help="whose images the steps are made on; one that fits in memory")] = "digits",
-    quick: Annotated[
-        bool, typer.Option("--quick", help="fewer and shorter rounds: for a look, not for a claim")
-    ] = False,
+    task: Annotated[str, typer.Option(help="task whose images are used for steps; it must fit in memory")] = "digits",
+    quick: Annotated[bool, typer.Option("--quick", help="fewer and shorter rounds, too few for a claim")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
 ) -> None:
-    """Measure the suite's speed; prints a table and writes bench.json into the folder of results."""
+    """Measure the suite's speed; print a table and write bench.json to the home."""
     home, console, found = Home(), Console(highlight=False, emoji=False), environment.resolve_device(device)
-    bench, rows = Bench(model, home, found, QUICK if quick else FULL), []
+    length = FULL
+    if quick:
+        length = QUICK
+    bench, rows = Bench(model, home, found, length), []
     facts = {**environment.hardware(found), "threads": torch.get_num_threads(), **environment.versions()}
     console.print(", ".join(f"{name} {value}" for name, value in facts.items()), soft_wrap=True)
     with tempfile.TemporaryDirectory() as made:
@@ -216,17 +221,20 @@ def benchmark(
 
 
 def table(rows: list[dict[str, Any]], caption: str) -> Table:
-    """The comparisons, for people: milliseconds of a step or an epoch, and the ratio with its quartiles."""
+    """Returns the printed table: milliseconds of a step or an epoch, and the ratio with its quartiles."""
     found = Table("ours / reference", box=box.SIMPLE, caption=caption)
     for name in ("ms / ms", "ratio", "quartiles", "wanted"):
         found.add_column(name, justify="right", no_wrap=True)
     for row in rows:
+        met = "no"
+        if row["met"]:
+            met = "yes"
         found.add_row(
             f"{row['name']} / {row['reference']}",
             f"{1e3 * row['seconds']:.4g} / {1e3 * row['reference_seconds']:.4g}",
             f"{row['ratio']:.3f}",
             f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}",
-            f"<= {row['wanted']:g} {'yes' if row['met'] else 'no'}",
+            f"<= {row['wanted']:g} {met}",
         )
     return found
 

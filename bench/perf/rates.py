@@ -1,6 +1,6 @@
-"""How fast the suite's own work is: reports, MLflow, a study's job queue, and what a trial costs besides training.
+"""Measurements of the suite's own work: reports, MLflow, a study's job queue, and the overhead of a trial.
 
-Each function measures once; `bench.perf.scale` is the program that calls them and writes the numbers down.
+Each function measures once; the program `bench.perf.scale` calls them and writes the results.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from bench.scheduler.job_queue import JobQueue, worker_name
 from bench.scheduler.storages import open_storage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-MORE = 1_000_000  # jobs: more than can be reported while rates are measured
+MORE = 1_000_000  # jobs: more than workers can report during a measurement
 STARTING = 900  # seconds that many workers may take to start on a small machine
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report: seconds on the clock and of the processor, peak memory (bytes), and the page's size (bytes)."""
+    """The cost of a report: seconds, processor seconds, peak memory (bytes), and the page's size (bytes)."""
 
     seconds: float
     processor: float
@@ -49,7 +49,7 @@ class Report:
 
 
 def report(home: Path, out: Path) -> Report:
-    """Build the report of a home in a fresh process; importing is not counted."""
+    """Builds the report of a home in a new process; imports are not counted."""
     with ProcessPoolExecutor(1, mp_context=mp.get_context("spawn")) as fresh:
         return fresh.submit(_report, home, out).result()
 
@@ -63,8 +63,12 @@ def _report(home: Path, out: Path) -> Report:
 
 
 def page(path: Path) -> float | None:
-    """Seconds that a browser without a window takes from its start until a page is shown and its longest table was sorted;
-    None without a browser."""
+    """Returns the seconds from the start of a headless browser until a page is shown and its longest table is sorted; None
+    without a browser.
+
+    Raises:
+        BenchError: the browser fails.
+    """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         return None
@@ -93,7 +97,7 @@ _SORT = (
 
 
 class Counted:
-    """An MLflow client whose requests, and the numbers in them, are counted."""
+    """Wraps an MLflow client and counts its requests and the metrics in them."""
 
     def __init__(self, client: Any) -> None:
         self._client, self.requests, self.metrics = client, 0, 0
@@ -105,7 +109,8 @@ class Counted:
 
         def counted(*args: Any, **named: Any) -> Any:
             self.requests += 1
-            self.metrics += len(named.get("metrics", ())) if name == "log_batch" else 0
+            if name == "log_batch":
+                self.metrics += len(named.get("metrics", ()))
             return found(*args, **named)
 
         return counted
@@ -113,8 +118,8 @@ class Counted:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """A study shown in MLflow: entries, numbers and calls of the client; seconds of it all, of a look at which nothing was
-    new, of one after a single entry was written, and of a new connection to the store that has it all."""
+    """The sync of a study to MLflow: entries, metrics and calls of the client; seconds of the first sync, of one without
+    changes (``idle``), of one after a single change (``one``), and of a new connection to the full store (``again``)."""
 
     entries: int
     metrics: int
@@ -126,7 +131,7 @@ class Mirrored:
 
 
 def mirror(home: Home, study: str) -> Mirrored:
-    """Show a study in the MLflow store of a place, which must not know it yet."""
+    """Syncs a study to the MLflow store of a home, which must not have it yet."""
     client = Counted(tracking.connect(home))
     tracker = tracking.Tracker(home, study, client)
     seconds = _timed(lambda: tracker.sync(over=True))
@@ -142,7 +147,7 @@ def mirror(home: Home, study: str) -> Mirrored:
 
 
 def flush(folder: Path) -> float:
-    """Milliseconds until a small change of a file is on disk, the median of some: what every journal and database waits for."""
+    """Returns the milliseconds of one flush of a small write to disk (median), for which journals and databases wait."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
 
         def once() -> None:
@@ -161,9 +166,8 @@ def _timed(action: Callable[[], Any]) -> float:
 
 @dataclass(frozen=True)
 class QueueRate:
-    """Empty trials that were leased and reported: how many, how many per second by all workers together, and how many
-    milliseconds of processor time a worker spent on one. ``opening``: seconds until a worker had read the earlier trials, the
-    median."""
+    """Empty trials that were leased and reported: their number, the rate of all workers together (1/s), and a worker's
+    processor time for one (``work``, ms). ``opening``: seconds in which a worker reads the earlier trials, the median."""
 
     trials: int
     rate: float
@@ -172,7 +176,7 @@ class QueueRate:
 
 
 def fill(url: str | None, journal: Path, trials: int) -> int:
-    """Make a job queue, named after ``journal``, with at least so many reported trials; returns how many it has."""
+    """Creates a job queue, named after ``journal``, with at least ``trials`` reported trials; returns their number."""
     queue = JobQueue(open_storage(url, journal), journal.stem, MORE)
     attributes = {"owner": worker_name(), "run": "empty", "reason": ""}
     reported = create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs=attributes)
@@ -183,13 +187,13 @@ def fill(url: str | None, journal: Path, trials: int) -> int:
 
 
 def queue_rate(url: str | None, journal: Path, workers: int, seconds: float) -> QueueRate:
-    """Let workers, each a process of its own, lease and report empty trials for some seconds.
+    """Measures the rate at which workers, in separate processes, lease and report empty trials.
 
     Args:
         url: of the storage, see `bench.scheduler.storages.open_storage`; None: the file ``journal``.
         journal: the queue is named after it, see `fill`.
-        workers: how many processes.
-        seconds: that they work.
+        workers: number of processes.
+        seconds: length of the measurement.
     """
     context = mp.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -207,7 +211,7 @@ def queue_rate(url: str | None, journal: Path, workers: int, seconds: float) -> 
 
 
 def _work(url: str | None, journal: Path, seconds: float, begin: Any, found: Any) -> None:
-    """Puts the number of reported trials, the seconds of the processor and of the clock, and those of opening."""
+    """A worker's main function: puts its reported trials, processor seconds, seconds, and opening seconds into ``found``."""
     opened = time.monotonic()
     queue, owner, reported = JobQueue(open_storage(url, journal), journal.stem, MORE), worker_name(), 0
     queue.trials()
@@ -223,8 +227,8 @@ def _work(url: str | None, journal: Path, seconds: float, begin: Any, found: Any
 
 @dataclass(frozen=True)
 class Overhead:
-    """What trials of a step or two took besides training, from the end of one to the end of the next: the median and the
-    quartiles in seconds, and of how many."""
+    """The time of short trials besides training, from the end of one to the end of the next: median and quartiles in seconds,
+    and the number of trials."""
 
     median: float
     low: float
@@ -233,23 +237,26 @@ class Overhead:
 
 
 def overhead(words: Sequence[str], environment: dict[str, str]) -> Overhead:
-    """Carry out ``bench`` with these words, a study of one worker, and see how far apart its runs ended.
+    """Runs ``bench`` with some words, a study with one worker, and returns the overhead of its trials.
 
-    It includes leasing, starting a process, data, the model, the first step, evaluations, measuring, records and reporting, on
-    every engine; it excludes what happens before the first run and after the last.
+    The overhead includes the lease, the start of a process, data, the model, the first step, evaluation, measurement, records
+    and the report to the queue; it excludes the time before the first run and after the last.
+
+    Raises:
+        BenchError: the command fails, or fewer than three runs finish.
     """
     home = Path(environment["BENCH_HOME"])
     done = subprocess.run([sys.executable, "-m", "bench", *words], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise BenchError(
-            f"`bench {' '.join(words)}` must end well, but said: {(done.stderr or done.stdout).strip()[-300:]}"
+            f"`bench {' '.join(words)}` must succeed, but printed: {(done.stderr or done.stdout).strip()[-300:]}"
         )
     records = [record for run in Folder(home).run_ids() if (record := Folder(home).record(run)) is not None]
     return besides(records)
 
 
 def besides(records: Sequence[RunRecord]) -> Overhead:
-    """The time between the ends of runs of one worker, less the training of each, from their records."""
+    """Returns the time between the ends of one worker's runs without their training, from their records."""
     ended = sorted((r.provenance.finished or 0.0, r.cost.train_seconds) for r in records if r.finished)
     found = [after[0] - before[0] - after[1] for before, after in pairwise(ended)]
     if len(found) < 2:

@@ -1,14 +1,13 @@
-"""How the suite holds up with thousands of runs and tens of workers, on the machine at hand: `make scale`.
+"""The suite with thousands of runs and tens of workers, measured on this machine: `make scale`.
 
-1. The report of many runs: time, memory, the page's size, and how long a browser takes to show it.
-2. MLflow: runs and numbers a second into a new store, and what a look costs at which there is nothing to do.
-3. The job queue of a study: empty trials leased and reported per second, by more and more workers, beside more and more that
-   were reported before, on each kind of storage.
-4. What a trial costs besides training, started by each engine.
+1. The report of many runs: time, memory, the page's size, and the time in which a browser shows it.
+2. MLflow: runs and metrics per second into a new store, and the time of a sync without changes.
+3. The job queue of a study: empty trials leased and reported per second, for several numbers of workers and of earlier trials,
+   on each kind of storage.
+4. The overhead of a trial besides training, on each engine.
 
-Runs are made up after real ones, for timing only (`bench.perf.synthetic`). The servers of 2 and 3 are started for it
-and stopped
-again (`bench.scheduler.servers.lab`). Each line says how busy the machine was: that of a busy one is no more than a bound.
+Runs are made up from real ones, for timing only (`bench.perf.synthetic`). The servers of 2 and 3 are started and stopped here
+(`bench.scheduler.servers.lab`). Each line has the load of the machine: on a busy machine, its number is only a bound.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from bench.records.home import Home
 
 PARTS, STORES = ("report", "mlflow", "asking", "overhead"), ("file", "postgresql", "proxy")
 GOLDEN = Path(__file__).parents[2] / "tests" / "reports" / "golden"
-TRIAL = 300.0  # seconds: the trial that an overhead is a share of
+TRIAL = 300.0  # seconds of the trial to which an overhead is compared
 MIRRORED = synthetic.Shape("synthetic-mirror", 1.0, ("gradual", "oneshot"), ("model_a",), (0.8, 0.95))
 EMPTY = ("study", "gradual", "--models", "test_resnet", "--no-track", "--no-report", "--final-seeds", "1000")
 SHORT = ("epochs=0.02", "threads=1")
@@ -48,7 +47,7 @@ SHORT = ("epochs=0.02", "threads=1")
 
 @dataclass(frozen=True)
 class Line:
-    """One number: what was measured, where, of how much, and the load of the machine for each of its processors meanwhile."""
+    """One measured number: what, where, of which size, and the machine's load for each processor."""
 
     what: str
     where: str
@@ -60,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ScaleRequest:
-    """What to measure; see the options of the program."""
+    """The measurements to make; see the options of the program."""
 
     runs: tuple[int, ...]
     entries: tuple[int, ...]
@@ -75,7 +74,7 @@ class ScaleRequest:
 
 
 def reports(request: ScaleRequest) -> Iterator[Line]:
-    """Part 1."""
+    """Measures part 1."""
     for runs in request.runs:
         home = request.own / f"report-{runs}"
         size = f"{synthetic.make(home, request.records, runs):,} runs"
@@ -90,7 +89,7 @@ def reports(request: ScaleRequest) -> Iterator[Line]:
 
 
 def mirrors(request: ScaleRequest) -> Iterator[Line]:
-    """Part 2: a SQLite file, and where servers are wanted MLflow's server on PostgreSQL."""
+    """Measures part 2: a SQLite file, and with servers also MLflow's server on PostgreSQL."""
     for entries in request.entries:
         home = request.own / f"mirror-{entries}"
         study = synthetic.Maker(Folder(request.records), home).study(MIRRORED, entries)
@@ -112,25 +111,29 @@ def _mirrored(home: Home, study: str, where: str) -> Iterator[Line]:
 
 
 def asking(request: ScaleRequest) -> Iterator[Line]:
-    """Part 3."""
+    """Measures part 3."""
     for store in request.stores:
         where = {"file": "journal file", "postgresql": "PostgreSQL", "proxy": "proxy, PostgreSQL"}[store]
         with _storage(store, request.own / f"servers-{store}") as url:
             for trials, workers in itertools.product(request.trials, request.workers):
                 journal = request.own / f"{store}-{trials}.journal"
-                before = rates.fill(url, journal, trials)  # more than that, from the second round on
+                before = rates.fill(url, journal, trials)  # earlier rounds have added trials
                 found = rates.queue_rate(url, journal, workers, request.seconds)
-                size = f"{before:,} reported before, {workers} worker{'s' if workers > 1 else ''}"
+                size = f"{before:,} reported before, {workers} worker"
+                if workers > 1:
+                    size += "s"
                 yield _line("lease and report", where, size, found.rate, "/s")
                 yield _line("lease and report, a worker's processor", where, size, found.work, "ms")
                 yield _line("a worker's first look", where, size, found.opening, "s")
 
 
 def overheads(request: ScaleRequest) -> Iterator[Line]:
-    """Part 4: each engine is asked for one worker; more is up to ``bench study --on``."""
+    """Measures part 4, with one worker on each engine."""
     for engine in request.engines:
-        words = [*EMPTY, "--trials", str(request.empty), "--on", engine, *SHORT]
-        words[-2:-2] = ["--jobs", "1"] if engine == "local" else ["--workers", "1"]
+        count = "--workers"
+        if engine == "local":
+            count = "--jobs"
+        words = [*EMPTY, "--trials", str(request.empty), "--on", engine, count, "1", *SHORT]
         found = rates.overhead(words, {**os.environ, "BENCH_HOME": str(request.own / f"overhead-{engine}")})
         size = f"{found.trials} trials"
         yield _line("a trial besides training", engine, size, found.median, "s")
@@ -152,7 +155,7 @@ def _line(what: str, where: str, size: str, value: float, unit: str) -> Line:
 
 @contextmanager
 def _storage(store: str, folder: Path) -> Iterator[str | None]:
-    """The URL of a storage while its servers are up; None for a file."""
+    """Yields the URL of a storage while its servers run; None for a file."""
     if store == "file":
         yield None
         return
@@ -162,11 +165,11 @@ def _storage(store: str, folder: Path) -> Iterator[str | None]:
 
 @contextmanager
 def _servers(folder: Path, *, proxy: bool = False) -> Iterator[None]:
-    """Private servers on free ports, with this process's environment set for them meanwhile."""
+    """Runs private servers on free ports, with this process's environment set for them."""
     from bench.scheduler.servers.lab import Servers  # here, because it needs an extra
 
-    ports = _free_ports(3)
-    servers = Servers(folder, ports[0], ports[1], ports[2] if proxy else 0)
+    database, mlflow, last = _free_ports(3)
+    servers = Servers(folder, database, mlflow, last * proxy)  # port 0: no proxy
     before = dict(os.environ)
     try:
         servers.start()
@@ -190,28 +193,27 @@ def _free_ports(count: int) -> list[int]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """The numbers as a table in Markdown, its columns aligned, so that it can be read as it stands."""
-    heads = ("what", "where", "of", "number", "load")
-    rows = [(li.what, li.where, li.size, f"{li.value:,.3g} {li.unit}".strip(), f"{li.load:.1f}") for li in lines]
-    rows = [
-        (*row[:3], _plain(line) if line.value >= 1000 else row[3], row[4])
-        for row, line in zip(rows, lines, strict=True)
-    ]
-    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    rule = [("-" * (w - 1) + ":") if i > 2 else "-" * w for i, w in enumerate(widths)]
-    shown = [
-        [c.rjust(w) if i > 2 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        for row in (heads, *rows)
-    ]
+    """Returns the numbers as a table in Markdown with aligned columns; the last two are numbers."""
+    rows = [("what", "where", "of", "number", "load")]
+    rows += [(line.what, line.where, line.size, _number(line), f"{line.load:.1f}") for line in lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * width for width in widths[:3]] + ["-" * (width - 1) + ":" for width in widths[3:]]
+    shown = list[list[str]]()
+    for row in rows:
+        texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
+        texts += [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
+        shown.append(texts)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (shown[0], rule, *shown[1:]))
 
 
-def _plain(line: Line) -> str:
-    return f"{line.value:,.0f} {line.unit}".strip()
+def _number(line: Line) -> str:
+    if line.value >= 1000:
+        return f"{line.value:,.0f} {line.unit}".strip()
+    return f"{line.value:,.3g} {line.unit}".strip()
 
 
 def as_csv(lines: Sequence[Line], facts: dict[str, Any]) -> str:
-    """The numbers with every digit, and the machine and its software in each row."""
+    """Returns the numbers with all digits as comma-separated values, with the machine and its software in each row."""
     file = io.StringIO()
     writer = csv.DictWriter(file, [*Line.__dataclass_fields__, *facts], lineterminator="\n")
     writer.writeheader()
@@ -220,25 +222,26 @@ def as_csv(lines: Sequence[Line], facts: dict[str, Any]) -> str:
 
 
 def scale(
-    parts: Annotated[str, typer.Option(help=f"with commas: {', '.join(PARTS)}")] = ",".join(PARTS),
-    runs: Annotated[str, typer.Option(help="of a report, with commas")] = "100,1000,10000",
-    entries: Annotated[str, typer.Option(help="of a study that MLflow is to show, with commas")] = "1000",
+    parts: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(PARTS)}")] = ",".join(PARTS),
+    runs: Annotated[str, typer.Option(help="numbers of runs in a report, comma-separated")] = "100,1000,10000",
+    entries: Annotated[str, typer.Option(help="numbers of entries of a study in MLflow, comma-separated")] = "1000",
     trials: Annotated[
-        str, typer.Option(help="reported before, of a study of empty ones; with commas")
+        str, typer.Option(help="numbers of earlier trials in a queue, comma-separated")
     ] = "100,1000,10000",
-    workers: Annotated[str, typer.Option(help="that lease and report more of them, with commas")] = "1,8,64",
-    stores: Annotated[str, typer.Option(help=f"with commas: {', '.join(STORES)}; two need a PostgreSQL")] = "file",
-    engines: Annotated[str, typer.Option(help="with commas: local, ray, slurm")] = "local",
-    empty: Annotated[int, typer.Option(min=4, help="trials that an engine is measured by")] = 12,
-    seconds: Annotated[float, typer.Option(min=1, help="of each measurement of a queue")] = 10.0,
-    records: Annotated[Path, typer.Option(help="real runs to make others after")] = GOLDEN,
+    workers: Annotated[str, typer.Option(help="numbers of workers of a queue, comma-separated")] = "1,8,64",
+    stores: Annotated[str, typer.Option(help=f"comma-separated: {', '.join(STORES)}; two need PostgreSQL")] = "file",
+    engines: Annotated[str, typer.Option(help="comma-separated: local, ray, slurm")] = "local",
+    empty: Annotated[int, typer.Option(min=4, help="trials for the overhead of an engine")] = 12,
+    seconds: Annotated[float, typer.Option(min=1, help="length of each measurement of a queue")] = 10.0,
+    records: Annotated[Path, typer.Option(help="folder of real runs from which others are made up")] = GOLDEN,
 ) -> None:
-    """Measure; prints a table and writes scale.csv, scale.md and scale.json into the folder of results."""
+    """Measure the suite at scale; print a table and write scale.csv, scale.md and scale.json to the home."""
     chosen = [part.strip() for part in parts.split(",")]
     for part in chosen:
         if part not in PARTS:
             raise one_of("part", part, PARTS)
-    for store in (named := tuple(stores.split(","))):
+    named = tuple(stores.split(","))
+    for store in named:
         if store not in STORES:
             raise one_of("store", store, STORES)
     console, home, lines = Console(highlight=False, emoji=False), Home().path, list[Line]()
@@ -246,7 +249,7 @@ def scale(
     facts = {**hardware, **environment.versions(), "when": time.strftime("%Y-%m-%d", time.gmtime())}
     many, shown, asked, worker = map(_numbers, (runs, entries, trials, workers))
     with tempfile.TemporaryDirectory() as own:
-        Path(own).chmod(0o711)  # the account of a database that root starts must pass
+        Path(own).chmod(0o711)  # a database started by root runs under another account, which must enter this folder
         facts["flush_ms"] = round(rates.flush(Path(own)), 2)
         request = ScaleRequest(
             many, shown, asked, worker, named, tuple(engines.split(",")), empty, seconds, records, Path(own)
@@ -264,7 +267,11 @@ def scale(
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
+    """Returns comma-separated positive whole numbers.
+
+    Raises:
+        BenchError: the text is something else.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise BenchError(f"sizes are whole numbers above zero with commas between them, but got {text!r}; 100,1000")

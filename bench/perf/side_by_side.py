@@ -1,4 +1,4 @@
-"""Two ways to do the same work, timed in turns on one machine: the loop of this suite, and the plainest loop there is."""
+"""Times the suite's training loop and a minimal PyTorch loop in turns, on one machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of ours and of a reference, per unit of work, in blocks that were timed in turns.
+    """Seconds of our work and of a reference, for a unit of work, in blocks that were timed in turns.
 
     The blocks of round r are ``2 * r`` and ``2 * r + 1``; ``wanted`` is the largest ratio that is good enough.
     """
@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours over the reference, one per round: below 1 where ours is faster."""
+        """Our seconds over the reference's, one for each round: below 1 where ours is faster."""
         ours, theirs = (np.reshape(blocks, (-1, 2)).sum(axis=1) for blocks in (self.ours, self.theirs))
         return [float(ratio) for ratio in ours / theirs]
 
@@ -46,7 +46,7 @@ class Comparison:
         return float(low), float(middle), float(high)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values; seconds are medians over the blocks."""
+        """Returns the row of bench.json; seconds are medians over the blocks."""
         low, middle, high = self.quartiles
         return {
             "name": self.name,
@@ -65,8 +65,8 @@ class Comparison:
 def compare(
     name: str, reference: str, wanted: float, ours: Callable[[], float], theirs: Callable[[], float], rounds: int
 ) -> Comparison:
-    """Time blocks of work, each of which returns its seconds, in the order A B B A, so that a drift of the machine's
-    speed falls on both alike; the first block of either warms up and is not counted."""
+    """Times blocks of work, which return their seconds, in the order A B B A, so that a drift of the machine's speed affects
+    both alike. The first block of each is a warm-up and is not counted."""
     found: tuple[list[float], list[float]] = ([], [])
     theirs(), ours()
     for _ in range(rounds):
@@ -78,13 +78,13 @@ def compare(
 
 @dataclass(frozen=True)
 class Repeated:
-    """An epoch of ``steps`` batches that are there already, handed out over and over."""
+    """An epoch of ``steps`` batches that repeats some batches in memory."""
 
     batches: Sequence[Batch]
     steps: int
 
     def epoch(self, index: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches from ``skip`` on."""
+        """Yields the batches from ``skip`` on."""
         for step in range(skip, self.steps):
             yield self.batches[step % len(self.batches)]
 
@@ -93,7 +93,7 @@ class Repeated:
 
 
 def ours(method: Method[Any], model: nn.Module, recipe: Recipe, batches: Batches, device: torch.device) -> float:
-    """Seconds that our loop trains for one epoch: evaluating, pruning between phases and checkpoints are not in it."""
+    """Returns the seconds of one epoch in our loop, without evaluation, pruning between phases, and checkpoints."""
     example = next(iter(batches.epoch(0)))
     setup = Setup(method, recipe, 0, batches, lambda: [example], device, batches.steps)
     training = Training(setup, copy.deepcopy(model))
@@ -102,7 +102,7 @@ def ours(method: Method[Any], model: nn.Module, recipe: Recipe, batches: Batches
 
 
 def plain(model: nn.Module, recipe: Recipe, batches: Iterable[Batch], device: torch.device) -> float:
-    """Seconds that the plainest loop trains on the same batches, in the same precision and memory format."""
+    """Returns the seconds of a minimal loop on the same batches, in the same precision and memory format."""
     model = copy.deepcopy(model).to(device).to(memory_format=recipe.memory_format).train()
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
@@ -120,6 +120,6 @@ def plain(model: nn.Module, recipe: Recipe, batches: Iterable[Batch], device: to
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all that it was asked for."""
+    """Waits until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,7 +1,7 @@
-"""A home of made-up runs, to time what reads and shows records: real records multiplied, with numbers changed at random.
+"""A home of made-up runs, to time what reads and shows records: copies of real records with random numbers.
 
-What a record holds, and how long it is, is real; what it says is not, and every name in such a home says so. Nothing but
-timing may be done with it.
+The fields and the sizes of the records are realistic, their numbers are not, and each study's name says "synthetic". Use such
+a home for timing only.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from bench.seeds import generator
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)
 EPOCHS = 60
-FAILS = 0.02  # of the trials
+FAILS = 0.02  # share of the trials that fail
 CONTROL = "dense"
-WEIGHTS_LEFT = (0.02, 0.6)  # the sizes that trials of a Pareto study come to
+WEIGHTS_LEFT = (0.02, 0.6)  # the range of weights left in the trials of a Pareto study
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A study to be: its ``share`` of all runs, and what it asks of which methods and models."""
+    """A study to make up: its ``share`` of all runs, its methods, models and targets."""
 
     name: str
     share: float
@@ -62,7 +62,7 @@ SHAPES = (
         "compare",
     ),
 )
-"""Thousands of trials in two studies, and a comparison in which most runs are finals."""
+"""Two studies with many trials, and a comparison in which most runs are finals."""
 
 Cell = tuple[str, str, float | None]
 """Method, model and target."""
@@ -70,7 +70,7 @@ Cell = tuple[str, str, float | None]
 
 @dataclass
 class Maker:
-    """Writes made-up runs into ``home``, after the finished runs of ``templates``, whose methods' names they share."""
+    """Writes made-up runs to ``home``, from the finished runs in ``templates``."""
 
     templates: Folder
     home: Path
@@ -78,19 +78,18 @@ class Maker:
     curves: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read the templates.
+        """Reads the templates.
 
         Raises:
             MissingData: there is no study among them, or no finished run of a method and of a dense control.
         """
         names = self.templates.studies()
-        for run in self.templates.run_ids() if names else ():
+        for run in self.templates.run_ids():
             record = self.templates.record(run)
             if record is not None and record.finished:
-                pruned = record.run.method_name != CONTROL
-                self.records.setdefault("pruned" if pruned else CONTROL, []).append(record)
+                self.records.setdefault(_role(record.run.method_name), []).append(record)
                 self.curves[run] = _longer(self.templates.curves(run))
-        if len(self.records) < 2:
+        if not names or len(self.records) < 2:
             raise MissingData(
                 f"made-up runs are made of real ones, but {self.templates.path} has no study with finished runs of a method "
                 "and of its dense control; give a folder of results that has"
@@ -98,7 +97,7 @@ class Maker:
         self.declared = self.templates.study(names[0])
 
     def study(self, shape: Shape, runs: int) -> str:
-        """Write a study of about as many runs; returns its name."""
+        """Writes a study of about ``runs`` runs; returns its name."""
         cells, numbers = _fitting(shape, runs), generator(0, "synthetic", shape.name)
         models = sorted({model for _, model, _ in cells})
         for model in models:
@@ -118,7 +117,9 @@ class Maker:
         kind, (method, model, target), number, seed = whose
         drawn = torch.rand(8, generator=numbers).tolist()
         run = hashlib.sha256(repr((shape.name, whose)).encode()).hexdigest()[:12]
-        params = {} if method == CONTROL else _params(self._space, drawn[3:])
+        params = dict[str, Any]()
+        if method != CONTROL:
+            params = _params(self._space, drawn[3:])
         entry = Entry(kind, _named((method, model, target)), number, seed, run, params)
         record = self._record(method, model, target, seed, drawn, test=kind != TRIAL)
         curves = self.curves[record.id]
@@ -127,31 +128,33 @@ class Maker:
             entry = replace(entry, state=FAILED, reason=reason)
             record = replace(record, status=FAILED, reason=reason, metrics=Metrics(), layers=(), phases=(), cost=Cost())
         elif kind == TRIAL:
-            told = record.metrics.val_top1, record.metrics.weights_left
-            entry = replace(entry, values=told[: 1 if shape.targets else 2])
+            values: tuple[float, ...] = (record.metrics.val_top1, record.metrics.weights_left)
+            if shape.targets:
+                values = values[:1]
+            entry = replace(entry, values=values)
         self._write(shape.name, entry, replace(record, id=run), curves)
 
     def _record(
         self, method: str, model: str, target: float | None, seed: int, drawn: Sequence[float], *, test: bool
     ) -> RunRecord:
-        """A template's record under another name, with other numbers."""
-        known = self.records[CONTROL if method == CONTROL else "pruned"]
+        """Returns a copy of a template's record with another method, model and seed, and other numbers."""
+        known = self.records[_role(method)]
         template = known[int(drawn[1] * len(known))]
-        low, high = (math.log(left) for left in WEIGHTS_LEFT)
-        left = 1 - target if target is not None else math.exp(low + drawn[2] * (high - low))
-        left = 1.0 if method == CONTROL else left
+        left = _weights_left(method, target, drawn[2])
         better = 4 * drawn[4] - 0.3 / left**0.7 - 3
         metrics = {k: v for k, v in template.metrics.numbers().items() if test or not k.startswith("test/")}
         for key in ("val/top1", "test/top1", "val_best/top1"):
-            metrics |= {key: min(100.0, 96 + better + drawn[5] * (key == "test/top1"))} if key in metrics else {}
+            if key in metrics:
+                metrics[key] = min(100.0, 96 + better + drawn[5] * (key == "test/top1"))
         metrics |= {"weights_left": left, "sparsity/prunable": 1 - left, "macs/fraction": left**0.8}
         how = {**template.run.method, "name": method}
-        how |= {"final": target} if target is not None and "final" in how else {}
+        if target is not None and "final" in how:
+            how["final"] = target
         run = RunSpec({**template.run.to_json(), "method": how, "model": model, "seed": seed})
         return replace(template, run=run, metrics=Metrics.from_numbers(metrics))
 
     def _write(self, study: str, entry: Entry, record: RunRecord, curves: bytes) -> None:
-        """Plainly, without the care that real records are written with: nobody would miss these."""
+        """Writes files directly, not atomically: these records may be lost."""
         folder, entries = self.home / "runs" / entry.run, self.home / "studies" / study / "entries"
         folder.mkdir(parents=True, exist_ok=True)
         entries.mkdir(parents=True, exist_ok=True)
@@ -167,16 +170,18 @@ class Maker:
 
     def _declaration(self, shape: Shape, cells: Sequence[Cell], trials: int) -> StudyRecord:
         space = self._space
-        objectives = ("accuracy",) if shape.targets else ("accuracy", "weights_left")
+        kind, objectives = PARETO, ["accuracy", "weights_left"]
+        if shape.targets:
+            kind, objectives = LADDER, ["accuracy"]
         shares = {objective: {name: 1 / len(space) for name in space} for objective in objectives}
         methods = sorted({method for method, *_ in cells})
         return replace(
             self.declared,
             name=shape.name,
-            kind=LADDER if shape.targets else PARETO,
+            kind=kind,
             topic=shape.topic,
             question="None: these runs are made up, to time what shows them.",
-            objectives=objectives,
+            objectives=tuple(objectives),
             models=tuple(sorted({model for _, model, _ in cells})),
             methods=tuple(methods),
             targets=shape.targets or None,
@@ -193,7 +198,7 @@ class Maker:
 
 
 def make(home: Path, templates: Path, runs: int, shapes: Sequence[Shape] = SHAPES) -> int:
-    """Write about ``runs`` made-up runs into a new folder, after the real ones in ``templates``; returns how many they are.
+    """Writes about ``runs`` made-up runs to a new folder, from the real runs in ``templates``; returns their number.
 
     Raises:
         MissingData: ``templates`` has no study with finished runs.
@@ -205,32 +210,52 @@ def make(home: Path, templates: Path, runs: int, shapes: Sequence[Shape] = SHAPE
 
 
 def _fitting(shape: Shape, runs: int) -> list[Cell]:
-    """As many of the study's cells as leave each a trial or more for each of its finals; one at least."""
+    """Returns as many of the study's cells as have at least one trial for each final; at least one cell."""
     targets: Sequence[float | None] = shape.targets or (None,)
     cells = list[Cell](itertools.product(shape.methods, shape.models, targets))
     return cells[: max(1, (runs - len(SEEDS) * len(shape.models)) // (2 * shape.finals * len(SEEDS)))]
 
 
+def _role(method: str) -> str:
+    """Returns the key of a method's templates."""
+    if method == CONTROL:
+        return CONTROL
+    return "pruned"
+
+
+def _weights_left(method: str, target: float | None, drawn: float) -> float:
+    """Returns the share of weights left in a run; without a target it is log-uniform over `WEIGHTS_LEFT`."""
+    if method == CONTROL:
+        return 1.0
+    if target is not None:
+        return 1 - target
+    low, high = (math.log(left) for left in WEIGHTS_LEFT)
+    return math.exp(low + drawn * (high - low))
+
+
 def _named(cell: Cell) -> str:
     method, model, target = cell
-    return f"{method}/{model}" + ("" if target is None else f"@{target:g}")
+    if target is None:
+        return f"{method}/{model}"
+    return f"{method}/{model}@{target:g}"
 
 
 def _params(space: Mapping[str, str], drawn: Sequence[float]) -> dict[str, Any]:
-    """A value of each tuned parameter."""
+    """Returns a value for each tuned parameter."""
     found: dict[str, Any] = {}
     for (name, text), share in zip(space.items(), itertools.cycle(drawn), strict=False):
         about = json.loads(text)["attributes"]
         if "choices" in about:
             found[name] = about["choices"][int(share * len(about["choices"]))]
         else:
-            value = about["low"] + share * (about["high"] - about["low"])
-            found[name] = round(value) if isinstance(about["low"], int) else value
+            found[name] = about["low"] + share * (about["high"] - about["low"])
+            if isinstance(about["low"], int):
+                found[name] = round(found[name])
     return found
 
 
 def _longer(curves: pd.DataFrame) -> bytes:
-    """Curves as a file, stretched to as many epochs as runs on real images have."""
+    """Returns the bytes of a parquet file with curves stretched to 60 epochs, as of runs on real images."""
     places, wanted = np.linspace(0, 1, len(curves)), np.linspace(0, 1, EPOCHS)
     made = {name: curves[name].iloc[(wanted * (len(curves) - 1)).astype(int)].to_numpy() for name in curves}
     for name in curves.select_dtypes("number"):

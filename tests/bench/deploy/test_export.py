@@ -51,7 +51,9 @@ def run_of(home: Path, method: str, *settings: str) -> tuple[Path, nn.Module]:
     finished = list[nn.Module]()
     with pytest.MonkeyPatch.context() as patch:
         save = models.save_weights
-        patch.setattr(models, "save_weights", lambda model, path: finished.append(model) or save(model, path))
+        patch.setattr(
+            models, "save_weights", lambda model, path, *more: finished.append(model) or save(model, path, *more)
+        )
         home = Home(home, home / "data")
         record = execute(new_run(method, [*settings, *TINY]), home)
     (model,) = finished

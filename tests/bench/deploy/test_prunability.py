@@ -153,14 +153,14 @@ class Child:
     ],
 )
 def test_whatever_ends_an_examination_is_a_row(child: Any, reason: str) -> None:
-    row = matrix._heard(child, 0.0)
+    row = matrix._received(child, 0.0)
     assert row is not None
     assert (row.module, row.model, row.verdict, row.reason) == ("levit", "levit_128s", "not", reason)
 
 
 def test_a_child_that_works_is_left_alone() -> None:
     child: Any = Child(("model", "levit_128s"))
-    assert matrix._heard(child, 60.0) is None
+    assert matrix._received(child, 60.0) is None
     assert child.model == "levit_128s"
 
 
