@@ -13,8 +13,9 @@ shuffled,reinit,scratch`` adds new weights in the same shape, and training from 
     bench compare                                              # the embedded default, in minutes, without tuning
     bench compare gradual,sap --trials 20 --task cifar10 --models cifar_resnet20 epochs=60 dense.epochs=60 lr=0.1
 
-Without ``--trials`` nothing is tuned: methods run at their defaults, but for what a trained start and few steps need
-(`OWN`). The setting of one method has its name in front, as in ``sap.rounds=3``; that of the dense training is
+With ``--trials`` everything in the table is tuned: methods and baselines, with as many trials of the same sampler, each its
+own fields and the learning rate. Without it nothing is: methods run at their defaults, but for what a trained start and few
+steps need (`OWN`). The setting of one method has its name in front, as in ``sap.rounds=3``; that of the dense training is
 ``dense.epochs=20``; other settings are for all runs. ``--smoke``: two methods, one architecture, one budget, one seed.
 """
 
@@ -50,11 +51,14 @@ its steps in addition to their own."""
 
 BASELINES = (
     Baseline("dense_on", "dense"),
-    Baseline("random", "oneshot", ("criterion=random", "when=0")),
-    Baseline("magnitude_uniform", "oneshot", ("allocation=uniform", "when=0")),
-    Baseline("magnitude_global", "oneshot", ("allocation=global", "when=0")),
+    Baseline("random", "oneshot", ("criterion=random", "allocation=uniform", "when=0")),
+    Baseline("magnitude_uniform", "oneshot", ("criterion=magnitude", "allocation=uniform", "when=0")),
+    Baseline("magnitude_global", "oneshot", ("criterion=magnitude", "allocation=global", "when=0")),
     Baseline("smaller_dense", "small_dense", ("start=",)),
 )
+TUNED = ("lr",)
+"""Of the recipe, where there are trials: for methods and baselines alike, so that each has something to tune."""
+
 FIGURES = (
     "comparison",
     "overall",
@@ -93,6 +97,8 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "figures": FIGURES,
         "frozen": True,
     }
+    if changes.get("trials"):
+        declared["tuned_recipe"] = TUNED
     if smoke:
         small = {"models": MODELS[1:], "targets": (0.8,), "final_seeds": ONE_SEED}
         declared |= {**small, "settings": ("epochs=2", "batch=64", "lr=0.05"), "dense": ("epochs=3", *dense)}

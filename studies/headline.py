@@ -2,11 +2,11 @@
 
 CIFAR-10 with ResNet-20. The same for all methods: the epochs (dense training and fine-tuning included), the recipe, the
 trials at each sparsity, the sampler, and the three seeds of the finals. `small_dense` is a smaller model with as many
-parameters; dense training of the whole model is the control. Each method's own fields are tuned.
+parameters; dense training of the whole model is the control. Each method's own fields and the learning rate are tuned.
 
     bench study --study headline --gpus 0 --jobs 8
 
-Full size: 8 methods x 4 sparsities x (20 trials + 3 finals) of 60 epochs; `small_dense` has nothing to tune.
+Full size: 8 methods x 4 sparsities x (20 trials + 3 finals) of 60 epochs; `small_dense` tunes the learning rate alone.
 ``--dry-run`` prints the cost on this machine, and ``bench study gradual,rigl --study headline`` compares fewer methods.
 ``--smoke``: one trial of each at 80 % on the digits, as a test of the installation; six epochs are too few for methods
 that rewind.
@@ -35,6 +35,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "targets": (0.8, 0.9, 0.95, 0.98),
         "settings": ("epochs=60", "lr=0.1", "batch=128", "precision=bf16"),
         "trials": 20,
+        "tuned_recipe": ("lr",),
         "controls": ("dense",),
     }
     if smoke:

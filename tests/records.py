@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from bench.protocol import PROTOCOL
 from bench.records.run_record import FINISHED, SCHEMA, Metrics, RunRecord, RunSpec
 from bench.records.study_record import StudyRecord
 
@@ -21,7 +22,7 @@ def run_record(
     spec = RunSpec({"method": {"name": "dense"}, "task": "digits", "model": "net", "seed": 0, **(run or {})})
     made = RunRecord(
         schema=SCHEMA,
-        protocol="1",
+        protocol=PROTOCOL,
         id=run_id,
         status=FINISHED,
         reason=None,
@@ -37,7 +38,7 @@ def study_record(name: str, **changes: Any) -> StudyRecord:
     """The declaration of a Pareto study of `sap` on `digits` that goes on."""
     made = StudyRecord(
         schema=SCHEMA,
-        protocol="1",
+        protocol=PROTOCOL,
         name=name,
         kind="pareto",
         topic="",

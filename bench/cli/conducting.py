@@ -95,7 +95,7 @@ def compute(study: Study, execution: Execution, engine: Engine | None = None) ->
     console.print(f"study [bold]{escape(study.name)}[/]: {escape(study.question)}", soft_wrap=True)
     cells = study.cells()
     preparing.decode_once(replace(cells[0].run({}, study.seed), device=device or "auto"), home)
-    trials = sum(cell.trials for cell in cells)
+    trials = sum(cell.trials for cell in study.tuned_cells())
     following = preparing.mirror(home, study.name, track=execution.track)
     with following as mirror, Display(console, total=trials) as display:
         pool = Pool(

@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from bench.errors import BenchError
+from bench.protocol import PROTOCOL
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
 from bench.records.run_record import Attempt
@@ -166,6 +167,11 @@ class Pool:
         record = folder.record()
         if record is None or not record.finished:
             return None
+        if record.protocol != PROTOCOL:
+            raise BenchError(
+                f"results of different versions of the protocol are not mixed, but run {run.id} was computed by version "
+                f"{record.protocol} and this is {PROTOCOL}; set BENCH_HOME to a new folder"
+            )
         if keep_weights and not (folder.path / "model.safetensors").exists():
             return None
         return Outcome(run, "finished", cached=True)

@@ -144,9 +144,10 @@ class TrialStage:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.cells = {cell.key: cell for cell in context.study.cells()}
+        study = context.study
+        self.cells = {cell.key: cell for cell in (*study.cells(), *study.baseline_cells())}
         self.tuners: dict[str, Tuner] = {}
-        if context.study.tuned:
+        if study.tuned:
             self.tuners = {key: _tuner(context, cell) for key, cell in self.cells.items()}
 
     def open(self) -> int:
@@ -281,7 +282,7 @@ def _tuner(context: Context, cell: Cell) -> Tuner:
         f"{study.name}/{cell.key}",
         cell.space,
         study.directions,
-        default=cell.base.to_dict(),
+        default=cell.default,
         sampler=study.sampler,
         seed=study.seed,
         trials=cell.trials,

@@ -11,7 +11,7 @@ from bench import registry
 from bench.errors import BenchError
 from bench.method import Method
 from bench.run import Run
-from bench.study.space import Space, check_space
+from bench.study.space import RECIPE, Space, check_space, recipe_space
 from bench.study.template import RunTemplate
 from bench.study.variant import Baseline, Variant, key_of
 
@@ -87,7 +87,8 @@ class Cell:
 
     @property
     def space(self) -> Space:
-        """What is tuned: the method's SPACE without the fields that the target or the settings fix."""
+        """What is tuned: the method's SPACE without the fields that the target or the settings fix, and the study's fields of
+        the recipe."""
         module = registry.load(registry.METHODS, self.method)
         check_space(module.METHOD, module.SPACE)
         if not self.most_trials:
@@ -95,7 +96,15 @@ class Cell:
         fixed = self._fixed
         if self.target is not None and self.base.target:
             fixed.add(self.base.target)
-        return {k: v for k, v in module.SPACE.items() if k not in fixed}
+        own = {k: v for k, v in module.SPACE.items() if k not in fixed}
+        return {**own, **recipe_space(self.template.tuned_recipe, self._run(self.base, self.template.seed).recipe)}
+
+    @property
+    def default(self) -> dict[str, Any]:
+        """The configuration of the first trial: what is tuned, as it is set."""
+        recipe = self._run(self.base, self.template.seed).recipe.to_dict()
+        values = {**self.base.to_dict(), **{f"{RECIPE}{name}": value for name, value in recipe.items()}}
+        return {name: values[name] for name in self.space}
 
     @property
     def trials(self) -> int:
@@ -121,7 +130,10 @@ class Cell:
 
         A cell with a start of its own cannot use the dense model: its run gets the epochs of that model besides its own.
         """
-        run = self._run(replace(self.base, **params), seed, test=test)
+        own = {name: value for name, value in params.items() if not name.startswith(RECIPE)}
+        shared = {name.removeprefix(RECIPE): value for name, value in params.items() if name.startswith(RECIPE)}
+        run = self._run(replace(self.base, **own), seed, test=test)
+        run = replace(run, recipe=replace(run.recipe, **shared))
         if not self.own_start:
             return replace(run, start=start) if start else run
         if self.template.dense is None:

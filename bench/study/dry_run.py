@@ -151,7 +151,7 @@ def cost_plan(console: Console, study: Study, device: str, jobs: int) -> CostPla
     made, listed, repetitions = CostPlan(study, jobs, device, console), set[str](), len(study.pairs)
     cells = study.cells()
     if study.dense is not None:
-        tuned = any(cell.trials for cell in cells)
+        tuned = bool(study.tuned_cells())
         dense_seeds = len({dense for dense, _ in study.pairs})
         for model in study.models:
             name, run = f"{study.controls[0]}/{model}, to start from", study.dense_run(model, study.seed)
@@ -164,7 +164,7 @@ def cost_plan(console: Console, study: Study, device: str, jobs: int) -> CostPla
         listed.add(run.id)
         made.add(cell.key, run, cell.trials, repetitions * study.kind.finals(study.finals))
     for cell in study.baseline_cells():
-        made.add(cell.key, cell.run({}, study.seed), 0, repetitions)
+        made.add(cell.key, cell.run({}, study.seed), cell.trials, repetitions)
     return made
 
 

@@ -103,7 +103,10 @@ def finals(study: Study, chosen: Chosen) -> Iterator[PlannedRun]:
         for trial in chosen[cell.key] if cell.trials else ():
             yield from _repeated(study, "final", cell, trial.number, trial.params)
     for cell in study.baseline_cells():
-        yield from _repeated(study, "baseline", cell, 0, {})
+        if not cell.trials:
+            yield from _repeated(study, "baseline", cell, 0, {})
+        for trial in chosen[cell.key] if cell.trials else ():
+            yield from _repeated(study, "baseline", cell, trial.number, trial.params)
     if study.dense is None:
         yield from _controls(study)
 

@@ -20,11 +20,35 @@ from scipy.stats.qmc import Halton
 from bench.config import inside, rule
 from bench.errors import BenchError, one_of
 from bench.method import Method
+from bench.recipe import Recipe
 
 Space = Mapping[str, BaseDistribution]
 """The distribution of each field that is tuned."""
 
 SAMPLERS = ("tpe", "random", "qmc")
+
+RECIPE = "recipe."
+"""What a tuned field of the recipe has before its name, as a method may have a field of that name."""
+
+AROUND: Mapping[str, float] = {"lr": 5.0, "weight_decay": 5.0}
+"""The fields of a recipe that can be tuned, and the factor by which each may leave the study's value, up and down."""
+
+
+def recipe_space(names: Sequence[str], recipe: Recipe) -> Space:
+    """Returns the space of some fields of a recipe: ranges on a log scale around its own values, which are the first trial's.
+
+    Raises:
+        BenchError: a field cannot be tuned.
+    """
+    found = dict[str, BaseDistribution]()
+    for name in names:
+        if name not in AROUND:
+            raise one_of("tuned field of the recipe", name, AROUND)
+        value, factor = float(getattr(recipe, name)), AROUND[name]
+        if value <= 0:
+            raise BenchError(f"a tuned field of the recipe is above 0, but {name}={value}; set it, or do not tune it")
+        found[f"{RECIPE}{name}"] = FloatDistribution(value / factor, value * factor, log=True)
+    return found
 
 
 def check_space(method: type[Method[Any]], space: Space) -> None:

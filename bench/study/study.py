@@ -60,6 +60,7 @@ class Study:
         trials, sampler, seed: of each cell. No trials: the methods run as they are set.
         generation: how many trials do not know each other's results.
         cost: the size that a Pareto study trades for accuracy.
+        tuned_recipe: fields of the recipe that every cell tunes besides its method's own, baselines too (`bench.study.space`).
         finals: how many configurations of a cell go to the finals of a Pareto study.
 
     What it is repeated with, and compared with:
@@ -108,6 +109,7 @@ class Study:
     baseline: str = ""
     recoveries: tuple[str, ...] = ()
     frozen: bool = False
+    tuned_recipe: tuple[str, ...] = ()
     unsafe_start: bool = field(default=False, metadata={"identity": False})
 
     def __post_init__(self) -> None:
@@ -265,7 +267,7 @@ class Study:
     def template(self) -> RunTemplate:
         """What all of its runs have in common."""
         control = self.controls[0] if self.controls else ""
-        return RunTemplate(self.task, self.seed, self.settings, self.own, self.dense, control)
+        return RunTemplate(self.task, self.seed, self.settings, self.own, self.dense, control, self.tuned_recipe)
 
     def dense_run(self, model: str, seed: int, *, test: bool = False) -> Run:
         """Returns the run that trains the dense model of a seed, from which the other runs on ``model`` start."""
@@ -275,13 +277,18 @@ class Study:
         """Returns all cells of the methods, in the order in which they are shown."""
         return self.kind.cells(self.axes, self.template, self.trials)
 
+    def tuned_cells(self) -> list[Cell]:
+        """Returns the cells of the methods and of the baselines that have trials."""
+        return [cell for cell in (*self.cells(), *self.baseline_cells()) if cell.trials]
+
     def baseline_cells(self) -> list[Cell]:
-        """Returns the cells of the baselines: one at each target where the method has a target, without trials."""
-        template, found = self.template, list[Cell]()
+        """Returns the cells of the baselines: one at each target where the method has a target, with as many trials as a
+        method's."""
+        template, found, most = self.template, list[Cell](), self.trials if self.tuned else 0
         for baseline in self.baselines:
             aimed = registry.load(registry.METHODS, baseline.method).METHOD.target is not None
             targets: tuple[float | None, ...] = self.targets if aimed and self.targets else (None,)
             recoveries = self.recoveries if aimed and self.recoveries else ("",)
             points = [(m, t, r) for m in self.models for t in targets for r in recoveries]
-            found += [Cell(template, baseline.method, m, t, baseline=baseline, recovery=r) for m, t, r in points]
+            found += [Cell(template, baseline.method, m, t, None, 0, baseline, r, most) for m, t, r in points]
         return found

@@ -23,6 +23,7 @@ class RunTemplate:
         own: settings of single methods, by the method's name.
         dense: settings of the dense models that other runs start from; None: there are none.
         control: the method that trains these dense models, without pruning.
+        tuned_recipe: fields of the recipe that every cell with trials tunes.
     """
 
     task: str
@@ -31,6 +32,7 @@ class RunTemplate:
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     dense: tuple[str, ...] | None = None
     control: str = ""
+    tuned_recipe: tuple[str, ...] = ()
 
     def run(
         self,

@@ -59,7 +59,7 @@ class Variant:
 @dataclass(frozen=True)
 class Baseline:
     """What a comparison runs besides its methods, under a name of its own: a method with key=value settings, which win over the
-    study's. It is not tuned. A method with a target runs at each of the study's targets."""
+    study's. What they leave free is tuned as a method's fields are. One with a target runs at each of the study's targets."""
 
     label: str
     method: str

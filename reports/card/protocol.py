@@ -133,7 +133,7 @@ def same_recipe(found: Evidence) -> Verdict:
     tuned = [set(cell.space) for cell in found.study.declared.cells.values()]
     free, different = set[str](), set[str]()
     if tuned:
-        free = set.intersection(*tuned)
+        free = {name.removeprefix("recipe.") for name in set.intersection(*tuned)}
     for own in found.compared().values():
         recipes = [found.run(e).recipe for e in own]
         for field in {key for recipe in recipes for key in recipe} - free:
@@ -171,21 +171,33 @@ def equal_cost(found: Evidence) -> Verdict:
 
 
 def equal_tuning(found: Evidence) -> Verdict:
-    """Rule 9: the same number of trials in every cell with parameters to tune."""
+    """Rule 9: the same number of trials in every cell of the table with something to tune, baselines included."""
     said, trials = found.study.declared, found.study.entries
     if found.study.grid or not said.trials:
         return Verdict(NONE, "nothing is tuned: all configurations are declared", found.link("configurations"))
-    spaces = {name: cell.space for name, cell in said.cells.items()}
     counts = trials[trials["kind"] == "trial"].groupby("cell").size().to_dict()
-    tuned = {name: counts.get(name, 0) for name, space in spaces.items() if space}
+    tuned = {name: counts.get(name, 0) for name, cell in said.cells.items() if cell.space}
+    tuned |= {name: counts.get(name, 0) for name, cell in said.baselines.items() if cell.space or name not in counts}
     if not tuned:
         return Verdict(NONE, "no cell has parameters to tune", found.link("configurations"))
     least, most = min(tuned.values()), max(tuned.values())
     told = f"{least} to {most} trials"
     if least == most:
         told = counted(least, "trial")
-    text = f"{told} in each of {counted(len(tuned), 'cell')}, sampler {said.sampler}"
+    text = f"{told} in each of {counted(len(tuned), 'cell')}, sampler {said.sampler}; {_knobs(found)}"
+    untuned = sorted({name.partition("/")[0] for name, count in tuned.items() if not count})
+    if untuned:
+        text += f"; not tuned: {listed(untuned, 5)}"
     return judged(least == most > 0, text, found.link("history"))
+
+
+def _knobs(found: Evidence) -> str:
+    """How many fields each method and baseline tunes, which equal trials do not make equal."""
+    said, knobs = found.study.declared, dict[str, int]()
+    for cell in (*said.cells.values(), *said.baselines.values()):
+        knobs[cell.method] = max(knobs.get(cell.method, 0), len(cell.space))
+    several = sorted(knobs.items(), key=lambda one: (-one[1], one[0]))
+    return "tuned fields: " + listed([f"{name} {count}" for name, count in several], 20)
 
 
 def test_once(found: Evidence) -> Verdict:

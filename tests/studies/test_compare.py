@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.records.files import read_json, write_json
 from bench.records.home import Home
 from bench.records.run_record import Cost, LayerRow
+from bench.records.study_record import Entry
 from bench.run import new_run
 from bench.scheduler.coordinator import Coordinator
 from bench.scheduler.pool import Pool
@@ -194,3 +195,28 @@ def test_recovery_is_an_axis_of_its_own() -> None:
     assert "gradual/test_resnet@0.5:recovery=lr" in {c.key for c in study.cells()}
     with pytest.raises(BenchError, match="use --recoveries"):
         compared("gradual", recoveries=("lr",), settings=("recovery=lr",))
+
+
+def test_baselines_are_tuned_like_methods() -> None:
+    """`oneshot` and `magnitude_uniform` are one method: a table in which only one is tuned compares the tuning."""
+    study = compared("oneshot", trials=6)
+    cells = study.tuned_cells()
+    assert {c.key for c in cells} == {c.key for c in (*study.cells(), *study.baseline_cells())}
+    assert {c.trials for c in cells} == {6}
+    for cell in cells:
+        assert "recipe.lr" in cell.space
+        assert cell.run(cell.default, 0) == cell.run({}, 0)
+        assert cell.run({"recipe.lr": 0.02}, 0).recipe.lr == 0.02
+    uniform = next(c for c in cells if c.key.startswith("magnitude_uniform"))
+    assert set(uniform.space) == {"recipe.lr"}  # what its name says is not tuned
+    assert not compared("oneshot").tuned_cells()
+    trial = Entry("trial", uniform.key, 4, 0, "", {"recipe.lr": 0.02})
+    planned_runs = planned.finals(study, {c.key: [trial] if c == uniform else [] for c in cells})
+    assert [(n.kind, n.number, n.run.recipe.lr) for n in planned_runs] == [("baseline", 4, 0.02)] * 3
+
+
+def test_the_range_of_a_tuned_recipe_is_that_of_all_methods() -> None:
+    study = compared(trials=2)
+    assert len({str(c.space["recipe.lr"]) for c in study.tuned_cells()}) == 1
+    with pytest.raises(BenchError, match="did you mean 'lr'"):
+        _ = replace(study, tuned_recipe=("lrr",)).cells()[0].space

@@ -22,6 +22,7 @@ from bench.records.run_folder import RunFolder
 from bench.run import Run, new_run
 from bench.scheduler.failures import CRASHED, DIVERGED, HUNG
 from bench.scheduler.pool import Outcome, Pool
+from tests.records import run_record
 from tests.toys import same
 
 
@@ -148,3 +149,10 @@ def test_a_full_disk_ends_with_a_clear_line_and_nothing_corrupted(tiny_disk: Pat
 def test_a_gpu_is_dealt_out() -> None:
     outcome = Pool(Home(), gpus=("0",)).run([("one", replace(small(), device="cuda"))])["one"]
     assert outcome.state == "finished"
+
+
+def test_results_of_different_versions_of_the_protocol_are_not_mixed() -> None:
+    home, run = Home(), small()
+    RunFolder(home.records.run(run.id)).close(run_record(run.id, run=run.to_dict(), protocol="1"))
+    with pytest.raises(BenchError, match=r"run \w+ was computed by version 1 and this is .*; set BENCH_HOME"):
+        Pool(home).run([("one", run)])

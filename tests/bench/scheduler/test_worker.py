@@ -218,7 +218,7 @@ def test_a_whole_study_is_worked_through_by_two_workers() -> None:
                 one.pool.ends[held.label] = finished(held.leased.planned.run)  # type: ignore[attr-defined]
         if all(one._is_done() for one in both):
             break
-    assert sum(one.reported for one in both) == 2 + 2 + 6 + 1
+    assert sum(one.reported for one in both) == 2 + 12 + 6 + 1
     kinds = [job.planned.kind for job in both[0].stages.ended() if job.finished]
     assert len(kinds) == 11
     assert both[0].reported

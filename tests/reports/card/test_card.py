@@ -48,7 +48,7 @@ def test_a_study_by_hand(tmp_path: Path) -> None:
     by_state = {state: {number for number, (verdict, _) in found.items() if verdict == state} for state in (MET, NONE)}
     assert by_state[NONE] == {15, 23}
     assert by_state[MET] == {8, 9, 10, 17, 19, 22, 28, 29, 30, 31, 32, 33}
-    assert found[9][1] == "8 trials in each of 2 cells, sampler tpe"
+    assert found[9][1] == "8 trials in each of 2 cells, sampler tpe; tuned fields: sap 2"
     assert found[10][1] == "opened once by 18 runs, more than once by 0, by 0 of 14 trials"
     assert found[17][1].startswith("n = 3 at least, enough to screen, a headline needs 5")
     assert found[22][1] == "tuning: seed 0; finals: 1000, 1001, 1002"
@@ -206,3 +206,29 @@ def test_a_dense_model_that_knows_the_validation_split_is_found(tmp_path: Path) 
     assert verdict == UNMET
     assert "3 dense models are far better on validation than on test" in evidence
     assert any("exceeds 91.50 % on test by 19.4 binomial" in text for text in warnings(load(Folder(home), NAME)))
+
+
+@pytest.mark.parametrize("trials", [0, 8])
+def test_a_baseline_that_is_not_tuned_is_found(tmp_path: Path, trials: int) -> None:
+    """Equal trials are those of everything in the table; the number of tuned fields stands beside them."""
+    home = homes.full(tmp_path)
+    cell = {
+        "method": "magnitude_uniform",
+        "model": "test_vit",
+        "runs": "oneshot",
+        "space": {"recipe.lr": "{}"} if trials else {},
+    }
+    homes.declare(
+        home, models=["test_vit"], baselines={"magnitude_uniform/test_vit": cell}, baseline="magnitude_uniform"
+    )
+    for number in range(trials):
+        homes.write_entry(home, NAME, "trial", "magnitude_uniform/test_vit", number, state="failed", reason="diverged")
+    verdict, evidence = made(home)[9]
+    if trials:
+        assert (verdict, evidence) == (
+            MET,
+            "8 trials in each of 3 cells, sampler tpe; tuned fields: sap 2, magnitude_uniform 1",
+        )
+    else:
+        assert verdict == UNMET
+        assert evidence.endswith("not tuned: magnitude_uniform")
