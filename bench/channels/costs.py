@@ -127,13 +127,7 @@ def choose(
         raise one_of("scope", scope, SCOPES)
     dense = costs.total([0] * len(costs.groups))
     wanted = (1 - share) * dense
-    ranked, least = dict[str, Tensor](), list[int]()
-    for group in costs.groups:
-        out = torch.zeros(group.channels, dtype=torch.bool)
-        if gone is not None:
-            out = gone[group.root].cpu()
-        ranked[group.root] = scores[group.root].cpu().double().masked_fill(out, -FIRST)
-        least.append(int(out.sum()))
+    ranked, least = _ranked(costs.groups, scores, gone)
     search = _global
     if scope == "uniform":
         search = _uniform
@@ -150,6 +144,20 @@ def choose(
             f"choice misses by {error:.1%}; ask for less"
         )
     return {group.root: _lowest(ranked[group.root], count) for group, count in zip(costs.groups, removed, strict=True)}
+
+
+def _ranked(
+    groups: Sequence[Group], scores: Mapping[str, Tensor], gone: Mapping[str, Tensor] | None
+) -> tuple[dict[str, Tensor], list[int]]:
+    """Returns scores by group in which removed channels rank first, and the number of removed channels of each group."""
+    ranked, least = dict[str, Tensor](), list[int]()
+    for group in groups:
+        out = torch.zeros(group.channels, dtype=torch.bool)
+        if gone is not None:
+            out = gone[group.root].cpu()
+        ranked[group.root] = scores[group.root].cpu().double().masked_fill(out, -FIRST)
+        least.append(int(out.sum()))
+    return ranked, least
 
 
 def _closer(
