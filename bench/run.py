@@ -45,6 +45,7 @@ class Run(Config):
     )
     image_size: int = hp(0, low=0, help="pixels at the model's input; 0: the task's, or what the model needs")
     test: bool = hp(False, help="open the test split once, for the finished model")
+    data: str = hp("", help="digest of the images of folder:PATH, which the command line fills in")
     device: str = hp("auto", help="auto, cpu, cuda or cuda:N", identity=False)
     threads: int = hp(0, low=0, help="CPU threads; 0: all cores, shared by runs side by side", identity=False)
     workers: int = hp(4, low=0, help="processes that decode images of folder: tasks", identity=False)
@@ -53,6 +54,8 @@ class Run(Config):
         """Checks that a shape names a run, and that fields of a recovery are set only with one."""
         if self.shape and not self.shape.startswith((START_RUN, SHUFFLED)):
             raise BenchError(f"`shape` names a finished run, but got {self.shape!r}; write shape=run:ID or shuffled:ID")
+        if self.data and not self.task.startswith("folder:"):
+            raise BenchError(f"`data` is the digest of a folder's images, but got task={self.task}; leave it out")
         needs = {"recover": KINDS, "rewind_to": ("weights",)}
         for one in fields(self):
             kinds = needs.get(one.name)
@@ -63,11 +66,19 @@ class Run(Config):
                 )
 
     def identity(self) -> dict[str, Any]:
-        """Returns what is hashed and shown; of a file of starting weights the digest of its content."""
+        """Returns what is hashed and shown; of a file of starting weights, and of a folder of images whose digest is known, the
+        digest of the content: where they lie does not matter."""
         found = super().identity()
+        if found.pop("data", ""):
+            found["task"] = f"folder:sha256:{self.data}"
         if self.start and self.start != "timm" and not self.start.startswith(START_RUN):
             found["start"] = f"sha256:{file_digest(self.start)[:16]}"
         return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as JSON values; without ``data`` where it is not known, as in records of earlier versions."""
+        found = super().to_dict()
+        return found if self.data else {key: value for key, value in found.items() if key != "data"}
 
     @property
     def id(self) -> str:
@@ -95,6 +106,8 @@ class Run(Config):
                 raise BenchError(f"settings are written key=value, but got {setting!r}; write for example epochs=5")
             part, name = owner(key, known)
             changes[part][name] = value
+        if "task" in changes["run"]:
+            changes["run"].setdefault("data", "")  # that of another task
         return replace(
             self,
             method=_changed(self.method, changes["method"]),

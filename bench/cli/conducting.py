@@ -50,7 +50,7 @@ def declare(name: str, methods: tuple[str, ...], changes: dict[str, Any], *, smo
     if declared.compares and not declared.unsafe_start:
         _refuse_unsafe_starts(declared, home)
     _refuse_unworkable(declared, home)
-    return declared
+    return replace(declared, data=preparing.images_of(declared.task, home))
 
 
 def begun(study: Study) -> bool:
@@ -94,7 +94,7 @@ def compute(study: Study, execution: Execution, engine: Engine | None = None) ->
     home, device = Home(), execution.device
     console.print(f"study [bold]{escape(study.name)}[/]: {escape(study.question)}", soft_wrap=True)
     cells = study.cells()
-    preparing.decode_once(replace(cells[0].run({}, study.seed), device=device or "auto"), home)
+    digest = preparing.decode_once(replace(cells[0].run({}, study.seed), device=device or "auto"), home)
     trials = sum(cell.trials for cell in study.tuned_cells())
     following = preparing.mirror(home, study.name, track=execution.track)
     with following as mirror, Display(console, total=trials) as display:
@@ -106,6 +106,7 @@ def compute(study: Study, execution: Execution, engine: Engine | None = None) ->
             execution.checkpoint_every,
             watch=display,
             device=device,
+            digest=digest,
         )
         result = Coordinator(study, home, pool, display.expect, display.say, engine).run()
     if study.speed:  # only now, because other runs would disturb the timing

@@ -25,14 +25,26 @@ def refuse_unworkable(run: Run, home: Home) -> None:
     run.method.attach(model, images)
 
 
-def decode_once(run: Run, home: Home) -> None:
+def images_of(task: str, home: Home) -> str:
+    """The digest of a folder's images that is part of what is computed with them, "" for a named set; says where they have
+    changed since they were last used."""
+    with Display(console) as display:
+        display("images", "started", "")
+        found = tasks.folder_images(task, home.cache, lambda done, total: display("images", "decoding", (done, total)))
+    if found.note:
+        console.print(f"[yellow]{escape(found.note)}[/]", soft_wrap=True)
+    return found.digest
+
+
+def decode_once(run: Run, home: Home) -> str:
     """Decode the data of a run into the cache, so that its processes find it there, and print what there is;
-    warn about emulated bf16."""
+    warn about emulated bf16. Returns the digest of the data."""
     device = environment.resolve_device(run.device)
     if device.type == "cpu" and run.recipe.precision == "bf16" and not environment.fast_bf16():
         console.print("[yellow]this CPU has no bf16 arithmetic: it is emulated, and fp32 will be many times faster[/]")
     task = load_data(run, home, torch.device("cpu"))  # not on the GPU, whose memory is the runs'
     console.print(escape(task.found), soft_wrap=True)
+    return task.digest
 
 
 def load_data(run: Run, home: Home, device: torch.device, whose: str = "") -> tasks.Task:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.markup import escape
@@ -28,11 +29,14 @@ def compute(method: str, settings: Sequence[str], machine: Machine, *, track: bo
     """
     home, run = Home(), new_run(method, settings)
     preparing.refuse_unworkable(run, home)
-    preparing.decode_once(run, home)
+    run = replace(run, data=preparing.images_of(run.task, home))
+    digest = preparing.decode_once(run, home)
     console.print(f"run [bold]{run.id}[/]  {escape(_shown(run.identity()))}", soft_wrap=True)
     name = f"{method}/{run.model}"
     with preparing.mirror(home, LOOSE, track=track), Display(console, total=1, failures=False) as display:
-        pool = Pool(home, 1, machine.gpu_ids, machine.hang_after, machine.checkpoint_every, watch=display)
+        pool = Pool(
+            home, 1, machine.gpu_ids, machine.hang_after, machine.checkpoint_every, watch=display, digest=digest
+        )
         outcome = pool.run([(name, run)], keep_weights=True)[name]
     if outcome.state != "finished":
         raise BenchError(outcome.reason)

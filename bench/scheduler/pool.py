@@ -24,6 +24,7 @@ from bench.records.run_record import Attempt
 from bench.run import Run
 from bench.scheduler.failures import CRASHED, DISK_FULL, ELSEWHERE, HUNG, REFUSED, describe_exit, retry
 from bench.scheduler.trial_process import Options, work
+from bench.training.data import require_same_data
 from bench.training.recording import failed
 
 LISTEN = 0.5  # seconds that `Pool.poll` waits for messages
@@ -71,6 +72,7 @@ class Pool:
     watch: Watcher = lambda *_: None
     device: str = ""
     threads: int = 0  # of each run; 0: its share of the cores
+    digest: str = ""  # of the data, which the records of runs on it have; "" is not compared
 
     def __post_init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
@@ -174,6 +176,7 @@ class Pool:
             )
         if keep_weights and not (folder.path / "model.safetensors").exists():
             return None
+        require_same_data(record, run, self.digest)
         return Outcome(run, "finished", cached=True)
 
     def _begin(self, label: str, run: Run, slot: int, keep_weights: bool) -> _Child:

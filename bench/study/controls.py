@@ -71,7 +71,9 @@ def derive(name: str, run: Run, record: RunRecord, training: Method[Any], scratc
     if not (zeros or smaller) or (name == "random_ratios" and not zeros) or record.architecture != run.model:
         return None
     whose = "shuffled" if name == "random_ratios" else "run"
-    same: dict[str, Any] = {key: getattr(run, key) for key in ("task", "model", "recipe", "seed", "test", "image_size")}
+    same: dict[str, Any] = {
+        key: getattr(run, key) for key in ("task", "data", "model", "recipe", "seed", "test", "image_size")
+    }
     made = Run(method=training, epochs=run.epochs, start=run.start, shape=f"{whose}:{run.id}", **same)
     if name in ("rewound", "random_ratios"):
         return made

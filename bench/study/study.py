@@ -30,6 +30,7 @@ __all__ = ["Baseline", "Cell", "Study", "Variant", "key_of"]
 
 RESERVED = {
     "task": "use --task",
+    "data": "it is the digest of the images in the task's folder",
     "model": "use --models",
     "seed": "use --seed and --final-seeds",
     "test": "only finals open the test split",
@@ -78,6 +79,7 @@ class Study:
         speed: modes ("eager", "compiled") in which a final of each configuration is timed when all runs are done.
         frozen: with any other count of seeds or trials it is another study.
         unsafe_start: runs may start from weights that do not declare their images; every number that follows is marked.
+        data: the digest of the images of folder:PATH; other images are another study.
     """
 
     kind: Kind
@@ -111,6 +113,7 @@ class Study:
     frozen: bool = False
     tuned_recipe: tuple[str, ...] = ()
     unsafe_start: bool = field(default=False, metadata={"identity": False})
+    data: str = ""
 
     def __post_init__(self) -> None:
         """Raises `BenchError` for a declaration that cannot be carried out, or of which a part has no effect."""
@@ -267,7 +270,9 @@ class Study:
     def template(self) -> RunTemplate:
         """What all of its runs have in common."""
         control = self.controls[0] if self.controls else ""
-        return RunTemplate(self.task, self.seed, self.settings, self.own, self.dense, control, self.tuned_recipe)
+        return RunTemplate(
+            self.task, self.seed, self.settings, self.own, self.dense, control, self.tuned_recipe, self.data
+        )
 
     def dense_run(self, model: str, seed: int, *, test: bool = False) -> Run:
         """Returns the run that trains the dense model of a seed, from which the other runs on ``model`` start."""

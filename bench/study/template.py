@@ -24,6 +24,7 @@ class RunTemplate:
         dense: settings of the dense models that other runs start from; None: there are none.
         control: the method that trains these dense models, without pruning.
         tuned_recipe: fields of the recipe that every cell with trials tunes.
+        data: the digest of the images of folder:PATH.
     """
 
     task: str
@@ -33,6 +34,7 @@ class RunTemplate:
     dense: tuple[str, ...] | None = None
     control: str = ""
     tuned_recipe: tuple[str, ...] = ()
+    data: str = ""
 
     def run(
         self,
@@ -48,7 +50,7 @@ class RunTemplate:
 
         ``known``: leaves out those of the study's settings that the method does not have, where others refuse them.
         """
-        base = Run(method=method, task=self.task, model=model, seed=seed, test=test)
+        base = Run(method=method, task=self.task, data=self.data, model=model, seed=seed, test=test)
         fields = base.keys()
         shared = [s for s in self.settings if not known or key_of(s) in fields]
         return base.with_values((*shared, *settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from bench.errors import Corrupt
 from bench.seeds import address, generator
 from bench.tasks.arrays import IMAGENET_MEAN, IMAGENET_STD, Normalise
-from bench.tasks.base import Batches, Gated, Info, Task
+from bench.tasks.base import Batches, Gated, Info, Progress, Task
 from bench.tasks.cache import SPLITS
+from bench.tasks.content import content
 from bench.tasks.decode import read_image
-from bench.tasks.images import class_names, not_read, scan
+from bench.tasks.images import Listing, class_names, not_read, scan
 from bench.tasks.layout import Layout, folder_of, layout, require_two
 from bench.tasks.split import stratified
 
@@ -41,32 +41,45 @@ def folder_info(name: str) -> Info:
     return Info(name, len(names), 3, IMAGE_SIZE, "image folder with {train,val,test} or {train,test}", names)
 
 
+def listings(name: str) -> dict[str, Listing]:
+    """The images of each folder of ``folder:PATH`` by the split that it is: "train", "test", and "validation" where there is
+    one.
+
+    Raises:
+        BenchError: a folder that is not as it should be.
+    """
+    folders = layout(name)
+    train = scan(folders.train)
+    found = {"train": train, "test": scan(folders.test, train.classes)}
+    if folders.validation is not None:
+        found["validation"] = scan(folders.validation, train.classes)
+    else:
+        require_two(train, folders.train)
+    return found
+
+
 class FolderTask(Task):
     """``PATH/{train,val,test}/<class>/<image>``; see `bench.tasks.layout`.
 
-    Without val a tenth of the training images, stratified, is the validation split. The digest is computed from names and
-    sizes, since reading all images of a large set takes longer than a short run.
+    Without val a tenth of the training images, stratified, is the validation split. The digest is of all names and images
+    (`bench.tasks.content`).
     """
 
-    def __init__(self, name: str, device: torch.device, workers: int) -> None:
-        info, folders = folder_info(name), layout(name)
-        train = scan(folders.train)
-        parts = {"train": train, "test": scan(folders.test, train.classes)}
-        if folders.validation is not None:
-            parts["validation"] = scan(folders.validation, train.classes)
-        else:
-            require_two(train, folders.train)
+    def __init__(
+        self, name: str, device: torch.device, workers: int, cache: Path, progress: Progress | None = None
+    ) -> None:
+        info, parts = folder_info(name), listings(name)
         files = {part: list(zip(found.paths, found.labels, strict=True)) for part, found in parts.items()}
         if "validation" not in files:
-            validation, rest = stratified(torch.tensor(train.labels), [VALIDATION], "folder")
+            validation, rest = stratified(torch.tensor(parts["train"].labels), [VALIDATION], "folder")
             files["validation"] = [files["train"][i] for i in validation.tolist()]
             files["train"] = [files["train"][i] for i in rest.tolist()]
         self._files = {split: files[split] for split in SPLITS}
         self._device, self._workers = device, workers
         counts = {split: len(found) for split, found in self._files.items()}
         present = {split: len({label for _, label in found}) for split, found in self._files.items()}
-        digest = hashlib.sha256("".join(part.digest for part in parts.values()).encode()).hexdigest()
-        notes = (*_unused(folder_of(name), folders), *not_read(parts.values()))
+        digest = content(folder_of(name), parts, cache, progress).digest
+        notes = (*_unused(folder_of(name), layout(name)), *not_read(parts.values()))
         super().__init__(info, counts, digest, present=present, notes=notes)
 
     def train(self, *, seed: int, batch: int, augment: bool, image_size: int, channels_last: bool) -> Batches:

@@ -27,16 +27,29 @@ SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lo
 class Listing:
     """The images below a folder that has one sub-folder per class; ``labels`` has the class of each of ``paths``.
 
-    ``digest`` is a hash of relative names and sizes; ``stamp`` of modification times too, so it changes with an edited file.
+    ``stamps`` has a hash of the names, sizes and times of each class's files, which changes with an edited file.
     ``skipped`` counts what was not read, by kind: a file's extension, or "hidden files", "hidden folders", "system folders".
     """
 
     classes: tuple[str, ...]
     paths: list[str]
     labels: list[int]
-    digest: str
-    stamp: str
+    stamps: Mapping[str, str]
+    folder: str
     skipped: Mapping[str, int] = field(default_factory=Counter)
+
+    @property
+    def stamp(self) -> str:
+        """All stamps as one."""
+        return hashlib.sha256(repr(sorted(self.stamps.items())).encode()).hexdigest()
+
+    def by_class(self) -> dict[str, list[tuple[str, str]]]:
+        """The files of each class that has some, in label order: path, and name below the class's folder."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for path, label in zip(self.paths, self.labels, strict=True):
+            inner = path[len(self.folder) :].lstrip(os.sep).partition(os.sep)[2]
+            found.setdefault(self.classes[label], []).append((path, inner))
+        return found
 
     @property
     def present(self) -> int:
@@ -108,21 +121,22 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Listing:
         )
     paths: list[str] = []
     labels: list[int] = []
-    digest, stamp = hashlib.sha256(), hashlib.sha256()
+    stamps = dict[str, str]()
     for name, directory in own.items():
         files = sorted(_files(os.path.join(folder, directory), [os.path.realpath(folder)], skipped))
         if not files:
             raise MissingData(_no_images(folder / directory, skipped))
+        stamp = hashlib.sha256()
         for path, status in files:
-            line = f"{path[len(str(folder)) :]} {status.st_size}\n"
-            digest.update(line.encode())
-            stamp.update(f"{status.st_mtime_ns} {line}".encode())
+            line = f"{path[len(str(folder)) :]} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+            stamp.update(line.encode())
+        stamps[name] = stamp.hexdigest()
         paths += [path for path, _ in files]
         labels += [names.index(name)] * len(files)
     loose = loose_images(folder)
     if loose:
         skipped["images in no class"] += loose
-    return Listing(names, paths, labels, digest.hexdigest(), stamp.hexdigest(), skipped)
+    return Listing(names, paths, labels, stamps, str(folder), skipped)
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

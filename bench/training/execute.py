@@ -102,7 +102,9 @@ def execute(
         done = folder.record()
         if done is not None and done.finished and _has_weights(folder, keep_weights):
             return done
-        write_json(folder.path / "run.json", {"run": run.to_dict(), "identity": run.identity()})
+        facts = {"run": run.to_dict(), "identity": run.identity()}
+        began_with = _data_of(folder)
+        write_json(folder.path / "run.json", {**facts, "data": began_with})
         began, started = time.perf_counter(), time.time()
         device = environment.resolve_device(run.device)
         if run.threads:
@@ -110,6 +112,9 @@ def execute(
         info, model, size, initial = prepare(run, home)
         start = known(run, home.records)
         task = data.load(run, home, device, whose=run.id, progress=decoding)
+        data.require_unchanged(run, home, task, began_with)
+        data.require_parents(run, home, task)
+        write_json(folder.path / "run.json", {**facts, "data": task.digest})
         built, _ = architecture(run, info)
         reference = outcome.reference(run, info, model, size, initial, built)
         plan = plans.plan(
@@ -139,6 +144,15 @@ def execute(
             write_json(folder.path / "plan.json", _whole_plan(plan, training.kept))
         folder.close(record)
         return record
+
+
+def _data_of(folder: RunFolder) -> str:
+    """The digest of the data that an interrupted run began with; "" where it has no checkpoint, or does not say."""
+    file = folder.path / "run.json"
+    if not folder.checkpoints() or not file.exists():
+        return ""
+    found = read_json(file)
+    return str(found.get("data") or "") if isinstance(found, dict) else ""
 
 
 def _shared(home: Home, folder: RunFolder, weights: bool) -> contextlib.AbstractContextManager[None]:
