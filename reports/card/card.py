@@ -52,7 +52,7 @@ RULES: tuple[Rule, ...] = (
     Rule("three seeds to screen, five for a headline (CIFAR: ten)", "Blalock; Picard", numbers.seeds),
     Rule("two levels of seeds: dense models, and prunings of each", "torchprune", numbers.two_levels),
     Rule("paired seeds for data order, augmentation, initialisation", "benchopt", numbers.paired),
-    Rule("bootstrap, corrected paired tests, profiles, ranks", "rliable; Demšar", numbers.statistics),
+    Rule("intervals, corrected paired tests, profiles, ranks", "rliable; Demšar", numbers.statistics),
     Rule("smallest detectable difference printed", "Jordan; Picard", numbers.detectable),
     Rule("selected configurations run again with fresh seeds", "powerful-benchmarker", numbers.fresh_seeds),
     Rule("latency measured alternately with dense, conditions recorded", "practice", origin.latency),

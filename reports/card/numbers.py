@@ -6,14 +6,14 @@ import math
 
 from reports.card.evidence import MET, NONE, UNMET, Evidence, Row, Verdict, also, judged, lacking, listed, of_finals
 from reports.load.attained import missed
-from reports.load.records import dicts
+from reports.load.records import DENSE, dicts
+from reports.statistics import ranks
 from reports.tables.columns import counted
 
 PAIRS, LARGE = 3, 10e6  # minimum number of (task, model) pairs, and of parameters of a large model
 SMALL = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 POINTS = 5
 SCREEN, HEADLINE, CIFAR = 3, 5, 10  # seeds
-CELLS = 8  # minimum number of cells from which on ranks are required
 
 
 @of_finals
@@ -104,7 +104,7 @@ def raw_accuracy(found: Evidence) -> Verdict:
 @of_finals
 def seeds(found: Evidence) -> Verdict:
     """Rule 17: enough seeds for the kind of study; means are reported with n and an interval."""
-    least = min(len(own) for own in found.configurations())
+    least = min(len({e[DENSE] for e in own}) for own in found.configurations())
     headline, needed = HEADLINE, SCREEN
     if found.study.declared.task.startswith("cifar"):
         headline = CIFAR
@@ -158,12 +158,13 @@ def paired(found: Evidence) -> Verdict:
 
 @of_finals
 def statistics(found: Evidence) -> Verdict:
-    """Rule 20: intervals, corrected paired tests, profiles; ranks where there are enough cells."""
-    cells, wanted = len(found.compared()), ["comparison", "overall", "profiles", "improvement"]
-    if cells >= CELLS:
+    """Rule 20: intervals, corrected paired tests, profiles; ranks where there are enough pairs of data and architecture."""
+    pairs, wanted = len({model for model, _ in found.compared()}), ["comparison", "overall", "profiles", "improvement"]
+    if pairs >= ranks.PAIRS:
         wanted.append("ranks")
     missing = [name for name in wanted if not found.shown(name)]
-    text = f"{counted(cells, 'cell')}; {lacking(missing, 'not in this report', 'all are in this report')}"
+    text = f"{counted(pairs, 'pair')} of data set and architecture; "
+    text += lacking(missing, "not in this report", "all are in this report")
     return judged(not missing, text, found.link("overall", "comparison"))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.records.speed_record import DENSE, PRUNED, SpeedRow
 from reports.card.evidence import NONE, UNMET, Evidence, Row, Verdict, also, judged, lacking, listed, of_finals
+from reports.load.records import DENSE as DENSE_SEED
 from reports.load.records import Study, dicts
 from reports.tables.columns import counted
 
@@ -152,11 +153,16 @@ def computed(found: Evidence) -> Verdict:
 
 def _same_mean(row: Row, study: Study) -> bool:
     """Whether the mean of a row of the table of finals is that of its runs."""
-    values = [study.records[run].metrics.test_top1 for run in row["runs"]]
-    known = [v for v in values if not math.isnan(v)]
-    if not known:
+    dense = dict(zip(study.entries["run"], study.entries[DENSE_SEED], strict=True))
+    values: dict[int, list[float]] = {}
+    for run in row["runs"]:
+        value = study.records[run].metrics.test_top1
+        if not math.isnan(value):
+            values.setdefault(dense[run], []).append(value)
+    if not values:
         return math.isnan(row["test_top1"])
-    return math.isclose(math.fsum(known) / len(known), row["test_top1"], rel_tol=1e-9)
+    means = [math.fsum(own) / len(own) for own in values.values()]
+    return math.isclose(math.fsum(means) / len(means), row["test_top1"], rel_tol=1e-9)
 
 
 def literature(found: Evidence) -> Verdict:

@@ -15,7 +15,8 @@ from matplotlib.markers import CARETDOWN
 from reports.figures import style
 from reports.figures.style import INK, Look, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
-from reports.statistics.summary import mean, pareto_front
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy, pareto_front
 
 SIZES = {"weights_left": "Weights left (%)", "macs_left": "MACs left (%)"}
 SERIES = ["trial", "front", "final", "control"]
@@ -84,8 +85,8 @@ def top1(rows: pd.DataFrame) -> dict[str, Any]:
     """Top-1 of one configuration: mean over its seeds (``accuracy``, ``low``, ``high``, ``n``) on the ``split`` test, or on
     validation where no run has opened the test split."""
     if rows["test_top1"].notna().any():
-        return {"split": "test", **mean(rows["test_top1"]).columns("accuracy")}
-    return {"split": "validation", **mean(rows["val_top1"]).columns("accuracy")}
+        return {"split": "test", **accuracy(by_dense_model(rows, "test_top1")).columns("accuracy")}
+    return {"split": "validation", **accuracy(by_dense_model(rows, "val_top1")).columns("accuracy")}
 
 
 def series_of(method: str) -> str:

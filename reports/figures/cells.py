@@ -16,8 +16,10 @@ from reports.figures import style
 from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import Looks, ink
 from reports.load.records import CONTROL, Study, dicts
+from reports.load.units import by_dense_model
+from reports.statistics.frame import LEAST
 from reports.statistics.groups import top_groups
-from reports.statistics.summary import mean
+from reports.statistics.summary import accuracy
 from reports.tables.comparison import ALONE, FAILED, comparable, identities, tidy
 
 COLUMNS = ["cell", "model", "method", "reconstruction", "label", "n", "failed", "mean", "low", "high", "letters"]
@@ -35,14 +37,13 @@ def cells(study: Study) -> pd.DataFrame:
     if not comparable(frame):
         return pd.DataFrame(columns=COLUMNS)
     whose, found = identities(frame), top_groups(frame)
-    dense = {model: mean(rows["test_top1"]) for model, rows in _controls(study).groupby("model")}
+    dense = {model: accuracy(by_dense_model(rows, "test_top1")) for model, rows in _controls(study).groupby("model")}
     order = found.groupby("method")["mean"].mean().sort_values(ascending=False, kind="stable")
     rows = []
     for row in dicts(found):
         model = max((m for m in study.entries["model"].unique() if row["cell"].startswith(m)), key=len)
-        half = row["half"] or math.nan  # a width of 0 is not drawn
-        ends = {"low": row["mean"] - half, "high": row["mean"] + half}
-        beside = dense.get(model, mean([])).prefixed("dense")
+        ends = {name: row[name] if row["half"] else math.nan for name in ("low", "high")}  # a width of 0 is not drawn
+        beside = dense.get(model, accuracy([])).prefixed("dense")
         rows.append({**row, **ends, **beside, **whose[row["method"]].columns(), "model": model})
     table = pd.DataFrame(rows, columns=COLUMNS)
     place = table["label"].map(list(order.index).index)
@@ -62,7 +63,8 @@ def figure(study: Study) -> Figure:
     caption = (
         f"Test top-1 of each method {where}, mean over {numbers(table['n'])} seeds with 95 % t intervals (none for one "
         "seed). Methods are ordered by their mean over all cells; added baselines are hollow and grey. Within a cell, methods "
-        "that share a letter are not significantly different (paired t tests, Holm's correction). Dashed and shaded: the dense "
+        "that share a letter are not significantly different (Games-Howell; none below "
+        f"n = {LEAST}). Dashed and shaded: the dense "
         f"control. An arrow: the mean is far below the axis, and the number is printed. {FAILED}"
     )
     missing = if_empty(table, ALONE)
@@ -107,7 +109,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, labels: list[str], looks: Looks) -> N
 
 
 def _row(axes: Axes, row: Mapping[str, Any], place: int, lowest: float, looks: Looks) -> None:
-    look, half = looks[row["method"]], row["mean"] - row["low"]
+    look = looks[row["method"]]
     letters = row["letters"]
     if not letters and not row["n"]:
         letters = "failed"
@@ -117,15 +119,16 @@ def _row(axes: Axes, row: Mapping[str, Any], place: int, lowest: float, looks: L
     if row["mean"] < lowest:
         axes.plot([lowest], [place], marker=CARETLEFT, color=look.colour, markersize=5, clip_on=False)
         where = ink(xytext=(6, 0), textcoords="offset points", va="center", fontsize=6, color="#555555")
-        axes.annotate(_number(row["mean"], half), (lowest, place), **where)
+        axes.annotate(_number(row), (lowest, place), **where)
         return
-    bar = [half] if half > 0 else None
+    bar = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]] if not math.isnan(row["low"]) else None
     mark = ink(**look.mark(), markersize=3.8, elinewidth=0.9, zorder=3)
     axes.errorbar([row["mean"]], [place], xerr=bar, **mark)
 
 
-def _number(mean: float, half: float) -> str:
-    """A mean with the half width of its interval, where it has one."""
-    if math.isnan(half):
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ± {half:.1f}"
+def _number(row: Mapping[str, Any]) -> str:
+    """A mean with the half width of its interval, where it has one and is symmetric."""
+    half = row["high"] - row["mean"]
+    if math.isnan(half) or not math.isclose(half, row["mean"] - row["low"], abs_tol=1e-9):
+        return f"{row['mean']:.1f}"
+    return f"{row['mean']:.1f} ± {half:.1f}"

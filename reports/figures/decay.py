@@ -21,7 +21,8 @@ from reports.figures.hosts import policy
 from reports.figures.style import CONTROL_DASH, INK, LINES, MARKERS, Looks, ink, key
 from reports.load.published import SMOOTH
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
-from reports.statistics.summary import mean
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy, mean
 
 WHOSE = ["model", "method", "reconstruction", "said"]
 COUNTS = ["released", "stayed"]
@@ -42,7 +43,7 @@ def decay(study: Study) -> pd.DataFrame:
     for (cell, *_), own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True):
         first, facts = dicts(own)[0], study.facts(str(cell))
         row = {**{name: first[name] for name in WHOSE}, "label": label(first), "sweep": "", "name": "", "x": math.nan}
-        row |= mean(own["test_top1"]).columns("accuracy") | _counts(study, own)
+        row |= accuracy(by_dense_model(own, "test_top1")).columns("accuracy") | _counts(study, own)
         reading = str(first["params"].get("leave.variant", ""))
         if first["method"] == CONTROL:
             rows.append(row)

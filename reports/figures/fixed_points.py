@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from reports.figures import style
 from reports.figures.style import INK, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
-from reports.statistics.summary import mean
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy, mean
 
 WHOSE = ["model", "method", "reconstruction", "said", "group"]
 COLUMNS = [*WHOSE, "label", "series", "name", "order", "x", "predicted", "value", "low", "high", "n"]
@@ -39,11 +40,11 @@ def fixed_points(study: Study) -> pd.DataFrame:
         first, facts = dicts(own)[0], study.facts(str(cell))
         fields = {**study.records[first["run"]].run.method, **first["params"]}
         if "predicted" in facts:
-            about, values = _settled(fields, facts), own["sparsity"]
+            about, over = _settled(fields, facts), mean(by_dense_model(own, "sparsity"))
         else:
-            about, values = _part(first, fields, facts), own["test_top1"]
+            about, over = _part(first, fields, facts), accuracy(by_dense_model(own, "test_top1"))
         whose = {**{k: first[k] for k in WHOSE}, "label": label(first)}
-        rows.append({**whose, **about, **mean(values).columns("value")})
+        rows.append({**whose, **about, **over.columns("value")})
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.sort_values(["model", "series", "name", "order", "x"], ignore_index=True)
 

@@ -23,7 +23,8 @@ from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import CONTROL_DASH, INK, Looks, ink, key
 from reports.load.published import ALONE, DECAY, DPM, POLICIES, RECTIFIED, SMOOTH, Left
 from reports.load.records import CONFIGURATION, CONTROL, DAGGER, DENSE, Study, dicts
-from reports.statistics.summary import mean
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy, mean
 from reports.tables.columns import RUNS_OR_SOURCE, Column, Row, Table, fixed, interval, percent, text
 from reports.tables.comparison import signed
 
@@ -95,8 +96,9 @@ def before(record: RunRecord) -> float:
 def _row(study: Study, own: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     first, records = dicts(own)[0], [study.records[run] for run in own["run"]]
     alone = runs[(runs["group"] == first["group"]) & (runs["model"] == first["model"]) & (runs["policy"] == ALONE)]
-    pairs = own.set_index(SEEDS)["test_top1"] - alone.set_index(SEEDS)["test_top1"]
-    means = {"top1": mean(own["test_top1"]), "before": mean(own["before"]), "difference": mean(pairs)}
+    pairs = (own.set_index(SEEDS)["test_top1"] - alone.set_index(SEEDS)["test_top1"]).dropna()
+    means = {name: accuracy(by_dense_model(own, key)) for name, key in (("top1", "test_top1"), ("before", "before"))}
+    means["difference"] = mean(pairs.groupby(level=0).mean())
     if first["policy"] == ALONE:
         means["difference"] = mean([])
     found = {"claim": False, "host": first["group"], **{name: first[name] for name in WHOSE if name in first}}

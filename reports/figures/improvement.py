@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 import pandas as pd
@@ -12,46 +13,47 @@ from reports.figures import style
 from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import CONTROL_DASH, INK, Looks, ink
 from reports.load.records import dicts
-from reports.statistics.bootstrap import improvement
-from reports.statistics.frame import strata
+from reports.statistics.frame import LEAST
+from reports.statistics.shares import improvement
 from reports.tables.comparison import ALONE, FAILED, comparable, identities
+from reports.tables.tidy import told
 
 COLUMNS = ["method", "reconstruction", "label", "baseline", "cells", "probability", "low", "high"]
 ROW = 0.155  # inches of paper for one method
 
 
-def improvements(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Returns for every other method the probability (0 to 1) that one of its runs has a higher score than a run of the
-    baseline in the same cell, by decreasing probability.
+def improvements(frame: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
+    """Returns for every method the probability (0 to 1) that one of its runs has a higher score than a run of the baseline of
+    the same cell (``chosen``, by cell), by decreasing probability.
 
-    Ties count one half. It is the mean over the ``cells`` that both have, with its 95 % bootstrap interval (NaN where a cell
-    has one run).
+    Ties count one half. It is the mean over the ``cells`` that both have and of which it is not the baseline, with its 95 %
+    interval (`reports.statistics.shares`; NaN with few dense models).
     """
-    theirs, rows = strata(frame, baseline), []
+    rows, baseline = [], told(chosen)
     for shown, whose in identities(frame).items():
-        if shown != baseline:
-            ours = strata(frame, shown)
-            found = improvement(ours, theirs, shown, baseline)
-            numbers = {"probability": found.value, "low": found.low, "high": found.high}
-            rows.append({**whose.columns(), "baseline": baseline, "cells": len(set(ours) & set(theirs)), **numbers})
+        others = {cell: name for cell, name in chosen.items() if name != shown}
+        found = improvement(frame, shown, others)
+        cells = len(others.keys() & set(frame.loc[frame["method"] == shown, "cell"]))
+        numbers = {"probability": found.value, "low": found.low, "high": found.high}
+        rows.append({**whose.columns(), "baseline": baseline, "cells": cells, **numbers})
     table = pd.DataFrame(rows, columns=COLUMNS).dropna(subset="probability")
     return table.sort_values(["probability", "label"], ascending=[False, True], ignore_index=True)
 
 
-def figure(frame: pd.DataFrame, baseline: str) -> Figure:
-    """The figure of the methods of a frame against a baseline; "" where there is none."""
-    table = pd.DataFrame(columns=COLUMNS)
-    if comparable(frame) and baseline:
-        table = improvements(frame, baseline)
+def figure(frame: pd.DataFrame, chosen: Mapping[str, str]) -> Figure:
+    """The figure of the methods of a frame against the baseline of each cell; empty where there is none."""
+    table, baseline = pd.DataFrame(columns=COLUMNS), told(chosen)
+    if comparable(frame) and chosen:
+        table = improvements(frame, chosen)
     seeds = frame.groupby(["cell", "method"])["seed"].nunique()
     caption = (
         f"Probability that a run of a method has a higher score than a run of {baseline} in the same cell (ties count one "
-        f"half), mean over {numbers(table['cells']).removeprefix('n = ')} cells of {numbers(seeds)} seeds, with 95 % intervals "
-        "of a bootstrap within cells (none where a cell has one run; with few seeds they are too narrow). It does not measure "
-        f"the size of the difference. {FAILED}"
+        f"half), mean over {numbers(table['cells']).removeprefix('n = ')} cells of {numbers(seeds)} dense models, with "
+        f"Newcombe's 95 % score intervals (none below {LEAST} dense models); the budgets of a model count as one sample. "
+        f"It does not measure the size of the difference. {FAILED}"
     )
     missing, title = if_empty(table, ALONE), f"Probability of improvement over {baseline}"
-    if not baseline:
+    if not chosen:
         missing, title = "the baseline has no final, so no method can be compared with it", "Probability of improvement"
     return Figure("improvement", title, caption, table, partial(draw, table), missing)
 

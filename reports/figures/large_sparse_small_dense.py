@@ -18,7 +18,8 @@ from reports.figures import style
 from reports.figures.style import INK, Looks, ink, key
 from reports.load.published import DENSE, MOBILENET, SMALL, SPARSE, Point
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
-from reports.statistics.summary import mean
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy as mean_accuracy
 
 SMALL_DENSE = "small_dense"
 PAPER = "MobileNetV1, ImageNet: the paper's"
@@ -42,7 +43,7 @@ def sizes(study: Study) -> pd.DataFrame:
         series = {SMALL_DENSE: SMALL, CONTROL: DENSE}.get(first["method"], SPARSE)
         whose = {name: first[name] for name in ("model", "method", "reconstruction", "said", "target")}
         size = {"nonzero": own["nonzero"].mean(), "bytes": own[STORED[series]].mean()}
-        accuracy = mean(own["test_top1"]).columns("accuracy")
+        accuracy = mean_accuracy(by_dense_model(own, "test_top1")).columns("accuracy")
         rows.append({"paper": False, **whose, "label": label(first), "series": series, **size, **accuracy})
     if rows:
         rows += [_published(point) for point in MOBILENET]

@@ -17,8 +17,8 @@ from reports.figures import style
 from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import Look, Looks, ink, key
 from reports.load.records import dicts
-from reports.statistics.bootstrap import profile
-from reports.statistics.frame import strata
+from reports.statistics.frame import LEAST
+from reports.statistics.shares import profile
 from reports.tables.columns import counted
 from reports.tables.comparison import ALONE, FAILED, comparable, identities
 
@@ -29,14 +29,14 @@ COLUMNS = ["method", "reconstruction", "label", "tau", "share", "low", "high", "
 
 def profiles(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the share (0 to 1) of each method's runs above ``tau``, up to the highest score, with the ends of its pointwise
-    95 % bootstrap interval (NaN where a cell has one run). Outliers far below the other scores are counted, but tau does not
+    95 % interval (NaN with few dense models). Outliers far below the other scores are counted, but tau does not
     begin at them."""
     scores, rows, taus = frame["score"].dropna(), [], list[float]()
     if len(scores):
         taus = np.linspace(_floor(scores), math.ceil(scores.max()), TAUS).tolist()
     for shown, whose in identities(frame).items():
         runs = int((frame["method"] == shown).sum())
-        for tau, found in zip(taus, profile(strata(frame, shown), taus, "profile", shown), strict=True):
+        for tau, found in zip(taus, profile(frame, shown, taus), strict=True):
             rows.append(
                 {
                     **whose.columns(),
@@ -67,8 +67,9 @@ def figure(frame: pd.DataFrame, score: str = "test top-1 (%)") -> Figure:
         bands = "are in the CSV only, because so many bands would hide each other"
     caption = (
         f"Share of each method's runs with {score} above τ, over {counted(frame['cell'].nunique(), 'cell')} and "
-        f"{numbers(seeds)} seeds in each; higher is better, and runs below the lowest τ are counted. Pointwise 95 % intervals "
-        f"of a bootstrap within cells {bands}; with few seeds they are too narrow. {FAILED}"
+        f"{numbers(seeds)} dense models in each; higher is better, and runs below the lowest τ are counted. Wilson's "
+        f"pointwise 95 % intervals (none below {LEAST} dense models; the budgets of a model count as one sample) {bands}. "
+        f"{FAILED}"
     )
     missing = if_empty(table, ALONE)
     title = "Performance profiles"

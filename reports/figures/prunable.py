@@ -17,7 +17,8 @@ from bench.records.run_record import RunRecord
 from reports.figures import style
 from reports.figures.style import COLUMN, INK, PAGE, Looks, ink, key
 from reports.load.records import CONFIGURATION, CONTROL, Study, called, dicts, label
-from reports.statistics.summary import mean
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy
 
 PARTS = ("pruned", "left", "spared", "other")
 WORDS = {
@@ -68,12 +69,12 @@ def _row(study: Study, own: pd.DataFrame) -> dict[str, Any]:
     first = dicts(own)[0]
     shares = pd.DataFrame([_shares(study.records[run]) for run in done["run"]], columns=[*PARTS, *EXTRA, "parameters"])
     control = study.done("final", "baseline").query("method == @CONTROL and model == @first['model']")
-    dense = mean(control["test_top1"])
+    dense = accuracy(by_dense_model(control, "test_top1"))
     return {
         **{name: first[name] for name in ("model", "method", "reconstruction", "said")},
         "label": label(first),
         **{name: shares[name].mean() for name in (*PARTS, *EXTRA, "parameters")},
-        **mean(done["test_top1"]).columns("top1"),
+        **accuracy(by_dense_model(done, "test_top1")).columns("top1"),
         **dense.prefixed("dense"),
         "dense_n": dense.n,
         **{"failed": len(lost), "reason": "; ".join(sorted(set(lost["reason"].fillna(lost["state"]))))},

@@ -14,7 +14,7 @@ from reports.figures.catalog import Figure
 from reports.figures.style import INK, WIDTHS, Looks, ink
 from reports.load.records import dicts
 from reports.statistics.paired import ALPHA
-from reports.statistics.ranks import CELLS, METHODS, Ranks, ranks
+from reports.statistics.ranks import METHODS, PAIRS, Ranks, ranks
 from reports.tables.columns import Row
 from reports.tables.comparison import FAILED, identities
 
@@ -27,7 +27,7 @@ Bars = Sequence[tuple[float, float]]
 
 
 def ranking(frame: pd.DataFrame, found: Ranks) -> pd.DataFrame:
-    """Returns one row per method, by increasing mean rank over cells (1 is best); ``groups`` are the numbers (from 1) of its
+    """Returns one row per method, by increasing mean rank over pairs (1 is best); ``groups`` are the numbers (from 1) of its
     groups of methods that do not differ significantly."""
     whose = identities(frame)
     inside = {name: [i for i, group in enumerate(found.groups, start=1) if name in group] for name in found.mean}
@@ -36,17 +36,17 @@ def ranking(frame: pd.DataFrame, found: Ranks) -> pd.DataFrame:
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """The figure of the mean ranks of a frame's methods, where cells and methods suffice for a critical difference."""
+    """The figure of the mean ranks of a frame's methods, where pairs and methods suffice for a critical difference."""
     found, table = ranks(frame), pd.DataFrame(columns=COLUMNS)
     missing = (
-        f"a critical difference needs {CELLS} cells with results of all methods and {METHODS} methods, but there are "
-        f"{found.cells} and {len(found.mean)}"
+        f"a critical difference needs {PAIRS} pairs of data set and architecture with results of all methods, and {METHODS} "
+        f"methods, but there are {found.pairs} and {len(found.mean)}"
     )
     if found.enough:
         table, missing = ranking(frame, found), ""
     caption = (
-        f"Mean ranks by mean score over {found.cells} cells{_left_out(found)}; 1 is best. Friedman's test that all methods are "
-        f"equal: p = {found.friedman:.2g}; {_verdict(found)} (Demsar 2006); the critical difference is "
+        f"Mean ranks over {found.pairs} pairs of data set and architecture{_left_out(found)}; 1 is best. Friedman's test "
+        f"that all methods are equal: p = {found.friedman:.2g}; {_verdict(found)} (Demsar 2006); the critical difference is "
         f"CD = {found.critical:.2f}. {FAILED}"
     )
     title = "Mean ranks and their critical difference"
@@ -56,7 +56,7 @@ def figure(frame: pd.DataFrame) -> Figure:
 def _left_out(found: Ranks) -> str:
     if not found.left_out:
         return ""
-    return f" ({found.left_out} more are excluded, because not every method has a run there)"
+    return f" ({found.left_out} more are excluded, because not every method has a run in all cells)"
 
 
 def _verdict(found: Ranks) -> str:

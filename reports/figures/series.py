@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from reports.figures import style
 from reports.figures.style import Look, Looks, ink
 from reports.load.records import CONFIGURATION, CONTROL, Study
-from reports.statistics.summary import mean
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy, mean
 
 Part = tuple[str, pd.DataFrame]
 """A panel's title and rows."""
@@ -34,11 +35,11 @@ BEGUN = f"Epochs include those of the dense model that a run starts from. {LEFT_
 
 
 def averages(rows: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """Returns for each group of ``by`` the mean of a column over seeds, with n and the ends of its 95 % t interval (NaN for
-    one seed)."""
-    found = []
+    """Returns for each group of ``by`` the mean of a column over dense models, with n and the ends of its 95 % interval (NaN
+    for one)."""
+    found, average = [], accuracy if "top1" in value else mean
     for key, group in rows.groupby(list(by), sort=True):
-        found.append({**dict(zip(by, key, strict=True)), **mean(group[value]).columns(value)})
+        found.append({**dict(zip(by, key, strict=True)), **average(by_dense_model(group, value)).columns(value)})
     return pd.DataFrame(found, columns=[*by, value, "low", "high", "n"])
 
 

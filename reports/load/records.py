@@ -121,7 +121,10 @@ class Study:
         found = []
         for entry in dicts(entries):
             rows = self._rows(entry["run"], key)
-            whose = {name: entry[name] for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", "seed", "run")}
+            whose = {
+                name: entry[name]
+                for name in (*CONFIGURATION, *WHOSE, "method", "model", "target", DENSE, "seed", "run")
+            }
             found.append(rows.assign(**whose, label=label(entry), place=range(len(rows))))
         if not any(map(len, found)):
             return pd.DataFrame()

@@ -24,7 +24,7 @@ from reports.figures.catalog import NO_ROUNDS, Figure, if_empty, numbers
 from reports.figures.series import MOST
 from reports.load.published import ZHU_GUPTA
 from reports.load.records import Study
-from reports.tables import comparison, ledger, sanity
+from reports.tables import comparison, ledger, overall, sanity
 from reports.tables.columns import Column, Table, fixed, interval, percent, text
 
 
@@ -139,17 +139,17 @@ def _architectures(study: Study) -> Table:
 
 def _improvement(study: Study) -> Figure:
     frame = comparison.tidy(study)
-    return improvement.figure(frame, comparison.baseline(study, frame))
+    return improvement.figure(frame, comparison.baselines(study, frame))
 
 
 def _comparison(study: Study) -> Table:
     frame = comparison.tidy(study)
-    return comparison.comparison(frame, comparison.baseline(study, frame))
+    return comparison.comparison(frame, comparison.baselines(study, frame))
 
 
 def _overall(study: Study) -> Table:
     frame = comparison.tidy(study)
-    return comparison.overall(frame, comparison.baseline(study, frame))
+    return overall.overall(frame, comparison.baselines(study, frame))
 
 
 FIGURES: Mapping[str, Callable[[Study], Figure]] = {

@@ -1,20 +1,29 @@
 """The statistics of a comparison between methods, as pure functions over one form of data frame.
 
-The frame is tidy, one row per run, with these columns (others are ignored):
+The frame is tidy, one row per dense model (`reports.load.units`), with these columns (others are ignored):
 
     cell    the setting within which methods are compared: task, model and budget, such as "digits/test_vit@0.9"
     method  the compared method
-    seed    runs of one cell with the same seed are paired: same data order, same start
-    score   higher is better; NaN: the run failed
+    seed    that of the dense model; runs of one cell with the same seed are paired
+    score   test accuracy in per cent, higher is better; NaN: a run failed
 
-Each (cell, method, seed) occurs once. A missing run is ignored. A failed run is a result without a score: it is excluded from
-means, but statistics that use only the order (profiles, probabilities, ranks) treat it as worse than every score, so that
-failures are never an advantage. With one seed there are no intervals and no letters.
+and, where they are known,
 
-    frame      checks the frame, and converts runs to pairs and strata
-    bootstrap  interquartile mean, performance profile, probability of improvement, with stratified bootstrap intervals
-    paired     tests of paired differences, Holm's correction, smallest detectable difference
-    ranks      mean ranks over cells, Friedman's test, Nemenyi's critical difference
-    groups     letters for methods that do not differ significantly within a cell
-    summary    means with t intervals, Pareto fronts, hypervolumes
+    pair     the data set and architecture of the cell: only pairs are independent, budgets of one model are not
+    control  whether the method is a control, such as random pruning, which is never the best
+    missed   whether a run missed the requested size
+    dense    test accuracy of the dense model in per cent
+
+Each (cell, method, seed) occurs once. A missing run is ignored. Failing never helps: a method with a failed run, or one off its
+budget, forfeits bold and letters in that cell and has the last rank there, and the run is worse than every score wherever
+runs are ordered. Below `LEAST` dense models there are no verdicts, no bold, and no letters.
+
+    frame     checks the frame, and converts runs to pairs and strata
+    verdicts  each method against a baseline: better, worse, equivalent or unresolved
+    groups    the set of the best of a cell, and letters for methods that do not differ significantly
+    overall   differences to dense and to a baseline over all cells
+    ranks     mean ranks over pairs, Friedman's test, Nemenyi's critical difference
+    shares    performance profile and probability of improvement, with score intervals
+    paired    t test, Holm's correction, smallest detectable difference
+    summary   means with t intervals, Pareto fronts, hypervolumes
 """

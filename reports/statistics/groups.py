@@ -1,10 +1,10 @@
-"""Letters: within a cell, methods that share a letter do not differ significantly, and the top group is not significantly worse
-than the best.
+"""The set of the best of a cell, and letters: methods that share a letter do not differ significantly.
 
-Each pair of methods of a cell is compared by the paired t test on the differences of runs with the same seed, with Holm's
-correction over all pairs of the cell. Wilcoxon's test cannot reach 0.05 with fewer than six seeds; the t test can, but it
-assumes normal differences, which few seeds cannot verify. With few seeds and many methods its power is low, and the top group
-is large.
+The set of the best has at least 95 % confidence to contain the best method: a method leaves it when some other beats it, by a
+one-sided Welch test with its p times (k - 1), Bonferroni's correction over the others of k methods (after Hsu 1981, "multiple
+comparisons with the best", without its assumption of equal variances). Letters are from the test of Games and Howell (1976)
+over all pairs, which allows unequal variances. Controls, methods that forfeit the cell, and methods below `LEAST` dense models
+are never among the best; the last two have no letters either.
 """
 
 from __future__ import annotations
@@ -17,31 +17,40 @@ from typing import Any
 
 import pandas as pd
 
-from reports.statistics.frame import checked
-from reports.statistics.paired import ALPHA, holm, t_test
-from reports.statistics.summary import mean
+from reports.statistics.frame import LEAST, Floats, checked, controls, forfeits
+from reports.statistics.paired import ALPHA
+from reports.statistics.samples import Welch
+from reports.statistics.summary import accuracy
 
-COLUMNS = ["cell", "method", "n", "failed", "mean", "std", "half", "letters", "top"]
+COLUMNS = ["cell", "method", "n", "failed", "missed", "mean", "std", "half", "low", "high", "letters", "top"]
 Pair = tuple[str, str]
 
 
 def top_groups(frame: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
-    """Returns one row per cell and method, by cell and decreasing mean: ``n`` scores and ``failed`` runs, ``mean``, ``std``
-    (ddof 1) and ``half`` (of the 95 % t interval), ``letters``, and ``top``: not significantly worse than the best.
-
-    A method has no letters with fewer than two scores, or where no other method can be compared with it.
-    """
-    rows = []
-    for cell, own in checked(frame).groupby("cell", sort=True):
-        found = list[dict[str, Any]]()
-        for method, runs in own.groupby("method", sort=True):
-            over = mean(runs["score"])
-            row = {"cell": cell, "method": str(method), "n": over.n, "failed": int(runs["score"].isna().sum())}
-            found.append({**row, "mean": over.mean, "std": over.std, "half": over.half})
-        found.sort(key=_best_first)
-        shown, top = _told_apart(own, [row["method"] for row in found if row["n"] > 1], alpha)
+    """Returns one row per cell and method, by cell and decreasing mean, those that forfeit the cell last: ``n`` scores,
+    ``failed`` and ``missed`` runs, ``mean``, ``std`` (ddof 1), ``half``, ``low`` and ``high`` of the 95 % interval, ``letters``
+    ("" for none), and ``top``: whether it is in the set of the best."""
+    known, rows = checked(frame), []
+    lost, kept_apart = forfeits(known), controls(known)
+    for cell, own in known.groupby("cell", sort=True):
+        found = [_row(str(cell), str(method), runs) for method, runs in own.groupby("method", sort=True)]
+        found.sort(key=lambda row: ((row["cell"], row["method"]) in lost, *_best_first(row)))
+        scores = {str(m): runs["score"].dropna().to_numpy() for m, runs in own.groupby("method", sort=True)}
+        valid = {
+            row["method"]: scores[row["method"]]
+            for row in found
+            if row["n"] >= LEAST and (row["cell"], row["method"]) not in lost
+        }
+        shown, top = lettered(valid, alpha), best(valid, kept_apart, alpha)
         rows += [{**row, "letters": shown.get(row["method"], ""), "top": row["method"] in top} for row in found]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(cell: str, method: str, runs: pd.DataFrame) -> dict[str, Any]:
+    over = accuracy(runs["score"])
+    counts = {"n": over.n, "failed": int(runs["score"].isna().sum()), "missed": int(runs["missed"].sum())}
+    numbers = {"mean": over.mean, "std": over.std, "half": over.half, "low": over.low, "high": over.high}
+    return {"cell": cell, "method": method, **counts, **numbers}
 
 
 def _best_first(row: Mapping[str, Any]) -> tuple[float, str]:
@@ -51,21 +60,25 @@ def _best_first(row: Mapping[str, Any]) -> tuple[float, str]:
     return (-row["mean"], row["method"])
 
 
-def _told_apart(own: pd.DataFrame, order: Sequence[str], alpha: float) -> tuple[dict[str, str], set[str]]:
-    """The letters of the methods of one cell, and the methods that are not significantly worse than the best."""
-    values = {pair: p for pair, p in pairwise(own, order).items() if not math.isnan(p)}
-    compared = [method for method in order if any(method in pair for pair in values)]
-    different = {pair for pair, p in values.items() if p < alpha}
-    return letters(compared, different), {m for m in compared if (compared[0], m) not in different}
+def best(scores: Mapping[str, Floats], controls: Collection[str] = (), alpha: float = ALPHA) -> set[str]:
+    """Returns the methods that no other beats: the 95 % set of the best of a cell, without controls. Empty for one method."""
+    if len(scores) < 2:
+        return set()
+    return {m for m in scores if m not in controls and not _beaten(m, scores, alpha)}
 
 
-def pairwise(own: pd.DataFrame, methods: Sequence[str]) -> dict[Pair, float]:
-    """Returns for each pair of methods of one cell the p of the paired t test, corrected by Holm; NaN with fewer than two pairs
-    of runs."""
-    table = own.pivot(index="seed", columns="method", values="score")
-    pairs = list(itertools.combinations(methods, 2))
-    found = [t_test((table[one] - table[other]).dropna().to_numpy()) for one, other in pairs]
-    return dict(zip(pairs, holm(found), strict=True))
+def _beaten(method: str, scores: Mapping[str, Floats], alpha: float) -> bool:
+    others = [values for name, values in scores.items() if name != method]
+    return any(Welch.of(values, scores[method]).greater * len(others) < alpha for values in others)
+
+
+def lettered(scores: Mapping[str, Floats], alpha: float = ALPHA) -> dict[str, str]:
+    """Returns the letters of the methods of a cell, in their order, by the test of Games and Howell; none for one method."""
+    if len(scores) < 2:
+        return {}
+    order = list(scores)
+    pairs = itertools.combinations(order, 2)
+    return letters(order, {(a, b) for a, b in pairs if Welch.of(scores[a], scores[b]).apart(len(order), alpha)})
 
 
 def letters(order: Sequence[str], different: Collection[Pair]) -> dict[str, str]:

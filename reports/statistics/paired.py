@@ -1,4 +1,4 @@
-"""Paired differences: two tests, Holm's correction, an effect size, and the smallest detectable difference."""
+"""Paired differences: the t test, Holm's correction, and the smallest detectable difference."""
 
 from __future__ import annotations
 
@@ -7,94 +7,32 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from scipy import optimize, stats
 
-from reports.statistics.frame import Floats, checked, differences, named
-from reports.statistics.summary import mean
+from reports.statistics.frame import Floats
 
 ALPHA = 0.05
 POWER = 0.8
-COLUMNS = ["method", "n", "unpaired", "mean", "std", "half", "wilcoxon", "holm", "least", "effect"]
 
 
-def against(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Compares every other method with a baseline over all pairs (cell, seed); returns one row per method.
-
-    ``n`` pairs and ``unpaired`` scores without a partner; ``mean``, ``std`` (ddof 1) and ``half`` (of the 95 % t interval) of
-    the differences, above 0 where the method is better; ``wilcoxon``: p of Wilcoxon's test, ``holm``: corrected over the
-    rows; ``least``: the smallest p that the test can give (before the correction); ``effect``: see `rank_biserial`. Pairs are
-    assumed to be independent, so that the test applies to these cells only, and not to similar ones.
-    """
-    known = checked(frame)
-    rows = []
-    for method in sorted(set(known["method"]) - {named(known, baseline)}):
-        found, unpaired = differences(known, method, baseline)
-        values, over = found.to_numpy(), mean(found)
-        row = {"method": method, "n": len(values), "unpaired": unpaired}
-        row |= {"mean": over.mean, "std": over.std, "half": over.half}
-        row |= {"wilcoxon": wilcoxon(values), "least": least(values), "effect": rank_biserial(values)}
-        rows.append(row)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(holm=holm(table["wilcoxon"].astype(float).tolist()))
-
-
-def signed_ranks(values: Floats) -> Floats:
-    """Returns the ranks of the absolute differences, ties averaged, with the signs of the differences. Zeros are left out
-    (as Wilcoxon does; ``zero_method="wilcox"`` in SciPy)."""
-    some = values[values != 0]
-    return np.asarray(stats.rankdata(np.abs(some)) * np.sign(some))
-
-
-def wilcoxon(values: Floats) -> float:
-    """Returns the two-sided p of Wilcoxon's signed-rank test: exact, also with ties, from all 2^n signs. NaN without a pair, 1
-    where all differences are zero.
-
-    SciPy is exact only without ties, which are frequent for accuracies on small test sets; so the distribution is computed
-    here.
-    """
-    if not len(values):
-        return math.nan
-    ranks = signed_ranks(values)
-    if not len(ranks):
-        return 1.0
-    twice = np.rint(2 * np.abs(ranks)).astype(int)  # integers, as tied ranks are multiples of one half
-    chances = np.ones(1)
-    for rank in twice:  # distribution of the sum of the positive ranks
-        chances = 0.5 * (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0)))
-    at = int(twice[ranks > 0].sum())
-    return float(min(1.0, 2 * min(chances[: at + 1].sum(), chances[at:].sum())))
-
-
-def least(values: Floats) -> float:
-    """Returns the smallest two-sided p that a test of the signs of these differences can give: 2 / 2^n, zeros left out. With
-    five pairs it is 0.0625, so that fewer than six pairs never reach 0.05."""
-    if not len(values):
-        return math.nan
-    count = int((values != 0).sum())
-    return min(1.0, 2.0 * 0.5**count)
-
-
-def rank_biserial(values: Floats) -> float:
-    """Returns the matched-pairs rank-biserial correlation, -1 to 1: the share of the rank sum with positive sign minus that
-    with negative sign (Kerby 2014). NaN where all differences are zero."""
-    ranks = signed_ranks(values)
-    if not len(ranks):
-        return math.nan
-    return float(ranks.sum() / np.abs(ranks).sum())
+def spread_of(values: Floats) -> float:
+    """Returns the standard deviation (ddof 1) of at least two values; 0 where they are equal but for rounding errors."""
+    spread = float(np.std(values, ddof=1))
+    if spread <= 1e-9 * max(1.0, abs(float(np.mean(values)))):
+        return 0.0
+    return spread
 
 
 def t_test(values: Floats) -> float:
     """Returns the two-sided p of the paired t test, which assumes normal differences; NaN with fewer than two pairs.
 
-    Where all differences are equal (frequent with small test sets, on which accuracies have few values), their deviation is
-    unknown: the p is 1 where all are zero, else only the signs are used, 2 / 2^n.
+    Equal differences have no spread, so that p is 1 where they are zero, else 0.
     """
     if len(values) < 2:
         return math.nan
-    centre, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-    if spread <= 1e-9 * max(1.0, abs(centre)):
-        return least(np.where(np.abs(values) <= 1e-9, 0.0, values))
+    centre, spread = float(np.mean(values)), spread_of(values)
+    if spread == 0:
+        return float(abs(centre) <= 1e-9)
     return float(2 * stats.t.sf(abs(centre) / (spread / math.sqrt(len(values))), len(values) - 1))
 
 
@@ -113,7 +51,8 @@ def detectable(std: float, n: int, *, power: float = POWER, alpha: float = ALPHA
     """Returns the smallest true difference that a two-sided paired t test with n pairs detects with the given power, where
     differences have this standard deviation: in the unit of the score. NaN with fewer than two pairs.
 
-    It is an order of magnitude, because the deviation is estimated from few pairs.
+    ``alpha`` is that of the test: with Holm's correction over m methods, of which the first step tests at ALPHA / m. It is an
+    order of magnitude, because the deviation is estimated from few pairs.
     """
     if n < 2:
         return math.nan

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.95
 
 
+EDGE = 0.05
+"""Accuracies in per cent are at least so far from 0 and 100 on the logit scale: half an image of a thousand."""
+
+
 @dataclass(frozen=True)
 class Mean:
-    """A mean of ``n`` values with its sample standard deviation (ddof 1) and the half width of its two-sided t interval.
+    """A mean of ``n`` values with its sample standard deviation (ddof 1) and its two-sided interval from ``low`` to ``high``.
 
-    For one value ``std`` and ``half`` are NaN; without a value ``mean`` is NaN too.
+    ``half`` is the half width of the t interval, which has these ends unless it was computed on the logit scale (`accuracy`).
+    For one value all but the mean are NaN; without a value the mean is NaN too.
     """
 
     n: int
     mean: float
-    std: float
-    half: float
-
-    @property
-    def low(self) -> float:
-        """Lower end of the interval."""
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        """Upper end of the interval."""
-        return self.mean + self.half
+    std: float = math.nan
+    half: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def columns(self, name: str) -> dict[str, float]:
         """The mean under ``name``, with ``low``, ``high`` and ``n``: columns of a figure's table."""
@@ -50,15 +47,35 @@ def mean(values: Iterable[float], level: float = LEVEL) -> Mean:
     found = np.array([v for v in values if not math.isnan(v)], dtype=float)
     n = len(found)
     if n == 0:
-        return Mean(0, math.nan, math.nan, math.nan)
+        return Mean(0, math.nan)
+    centre = float(found.mean())
     if n == 1:
-        return Mean(1, float(found[0]), math.nan, math.nan)
+        return Mean(1, centre)
     std = float(found.std(ddof=1))
-    return Mean(n, float(found.mean()), std, _quantile(level, n - 1) * std / math.sqrt(n))
+    half = t_quantile(level, n - 1) * std / math.sqrt(n)
+    return Mean(n, centre, std, half, centre - half, centre + half)
+
+
+def accuracy(values: Iterable[float], level: float = LEVEL) -> Mean:
+    """Returns the mean of accuracies in per cent, with its t interval; one that leaves 0 to 100 is computed from the logits
+    instead, and is not symmetric."""
+    known = [v for v in values if not math.isnan(v)]
+    found = mean(known, level)
+    if found.n < 2 or (found.low >= 0 and found.high <= 100):
+        return found
+    over = mean(map(logit, known), level)
+    low, high = (100 * float(special.expit(end)) for end in (over.low, over.high))
+    return replace(found, low=min(found.mean, low), high=max(found.mean, high))
+
+
+def logit(score: float) -> float:
+    """Returns the logarithm of the odds of an accuracy in per cent, which is kept `EDGE` away from 0 and 100."""
+    share = min(max(score, EDGE), 100 - EDGE) / 100
+    return math.log(share / (1 - share))
 
 
 @cache
-def _quantile(level: float, freedom: int) -> float:
+def t_quantile(level: float, freedom: float) -> float:
     """Quantile of Student's t for the half width of a two-sided interval; cached, as a report needs few values many times."""
     return float(stats.t.ppf((1 + level) / 2, freedom))
 

@@ -107,13 +107,16 @@ def percent(key: str) -> Callable[[Row], str]:
     return _known(key, shown)
 
 
-def interval(key: str, half: str, digits: int = 2) -> Callable[[Row], str]:
-    """Shows a mean with the half width of its interval, where it has one."""
+def interval(key: str, half: str, digits: int = 2, ends: tuple[str, str] | None = None) -> Callable[[Row], str]:
+    """Shows a mean with the half width of its interval, where it has one; with both ``ends`` where these are not so far from
+    it."""
     mean = fixed(key, digits)
 
     def shown(row: Row) -> str:
         if not there(row[half]):
             return mean(row)
+        if ends is not None and not math.isclose(row[ends[1]] - row[key], row[half], abs_tol=1e-9):
+            return f"{mean(row)} [{row[ends[0]]:.{digits}f}, {row[ends[1]]:.{digits}f}]"
         return f"{mean(row)} ± {row[half]:.{digits}f}"
 
     return shown

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from reports.statistics.paired import ALPHA, holm
 from reports.tables import formats
 from reports.tables.columns import Column, Row, Table, fixed, p_value, settings, text
 from reports.tables.comparison import signed
-from reports.tables.differences import FAILED, measured
+from reports.tables.differences import FAILED, FAMILIES, measured
 
 IGNORED = ("name", "state", "command", "documentation", "claims", "imported_from", "cells", "baselines")
 SPELLED = 3  # configurations of one method up to which they are listed one by one
@@ -91,7 +92,11 @@ def compared(old: Sequence[Study], new: Sequence[Study], title: str) -> Diff:
         alone += lonely
         changes += _changes(one, other)
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame["holm"] = holm(frame["p"].astype(float).tolist())
+    frame["holm"] = math.nan
+    for family in FAMILIES:
+        own = frame["metric"].isin(family)
+        frame.loc[own, "holm"] = holm(frame.loc[own, "p"].astype(float).tolist())
+    frame.loc[frame["p"].notna() & frame["holm"].isna(), "beyond"] = "not tested"
     tested = frame["holm"].notna() & (frame["beyond"] == "")
     significant = frame["holm"] < ALPHA
     frame.loc[tested & significant, "beyond"] = "yes"
@@ -202,12 +207,12 @@ def _table(frame: pd.DataFrame, title: str) -> Table:
         Column("p (Holm)", "holm", p_value, number=True),
         Column("beyond noise", "beyond", text("beyond")),
     )
-    tested = int(frame["p"].notna().sum())
+    tested = [int((frame["p"].notna() & frame["metric"].isin(family)).sum()) for family in FAMILIES]
     caption = (
         f"{title}. Means over n seeds, and the difference ± half the width of its 95 % interval: paired where both sets have "
-        f"the same seeds, else Welch's. Beyond noise: p below {ALPHA:g} after Holm's correction over all {tested} tests; with "
-        "three seeds only large differences reach it. A size that is equal for all seeds counts as changed wherever it "
-        "differs. With one seed, noise is not known."
+        f"the same seeds, else Welch's. Beyond noise: p below {ALPHA:g} after Holm's correction over the {tested[0]} tests "
+        f"of scores, or the {tested[1]} of sizes; seconds are not tested. With three seeds only large differences reach "
+        "it. A size that is equal for all seeds counts as changed wherever it differs. With one seed, noise is not known."
     )
     return Table("diff", "Differences", caption, frame, columns)
 

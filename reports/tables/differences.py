@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from reports.load.records import DENSE
+from reports.load.units import by_dense_model
 from reports.statistics.paired import t_test
+from reports.statistics.samples import Welch
 from reports.statistics.summary import LEVEL, mean
 
 METRICS = {
@@ -27,6 +25,10 @@ METRICS = {
 SIZES = ("weights left %", "MACs left %", "kB, sparse")
 """Metrics that the configuration determines where they are equal for all seeds: then any difference is a change."""
 
+SCORES = ("test top-1", "val. top-1")
+"""Metrics of accuracy: the family over which tests are corrected. Sizes with a spread are another; seconds are not tested."""
+
+FAMILIES = (SCORES, SIZES)
 FAILED = "failed runs"
 
 
@@ -35,7 +37,7 @@ def measured(old: pd.DataFrame, new: pd.DataFrame) -> list[dict[str, Any]]:
     ended = [rows[rows["state"] == "finished"] for rows in (old, new)]
     rows = list[dict[str, Any]]()
     for key, (name, unit) in METRICS.items():
-        values = [unit * _by_seed(own, key) for own in ended]
+        values = [unit * by_dense_model(own, key) for own in ended]
         if all(map(len, values)):
             rows.append({"metric": name, **_difference(*values, exact=name in SIZES)})
     lost = [len(rows) - len(own) for rows, own in zip((old, new), ended, strict=True)]
@@ -43,15 +45,6 @@ def measured(old: pd.DataFrame, new: pd.DataFrame) -> list[dict[str, Any]]:
         counts = {"n_old": len(old), "n_new": len(new), "old": lost[0], "new": lost[1], "difference": lost[1] - lost[0]}
         rows.append({"metric": FAILED, **counts, "half": math.nan, "test": "count", "p": math.nan, "beyond": "–"})
     return rows
-
-
-def _by_seed(rows: pd.DataFrame, key: str) -> pd.Series:
-    """The values by dense seed and seed; where dense models have several prunings each, the mean by dense seed, because only
-    dense models are independent."""
-    values = rows.set_index([DENSE, "seed"])[key].dropna().astype(float)
-    if rows[DENSE].nunique() > 1 and rows[DENSE].duplicated().any():
-        return values.groupby(level=0).mean()
-    return values
 
 
 def _difference(old: pd.Series, new: pd.Series, *, exact: bool) -> dict[str, Any]:
@@ -70,14 +63,5 @@ def _difference(old: pd.Series, new: pd.Series, *, exact: bool) -> dict[str, Any
         return found | {"half": mean(paired).half, "test": "paired t", "p": t_test(paired.to_numpy())}
     if not spread:
         return found | {"beyond": "no spread"}
-    return found | {"test": "Welch", **welch(old, new)}
-
-
-def welch(old: Iterable[float], new: Iterable[float]) -> dict[str, float]:
-    """Returns the half width of the 95 % interval of the difference of two means, and the two-sided p, by Welch's test."""
-    parts = [np.asarray(list(values), dtype=float) for values in (old, new)]
-    shares = [float(p.var(ddof=1)) / len(p) for p in parts]
-    error = math.sqrt(sum(shares))
-    freedom = sum(shares) ** 2 / sum(s**2 / (len(p) - 1) for s, p in zip(shares, parts, strict=True))
-    t = abs(float(parts[1].mean() - parts[0].mean())) / error
-    return {"half": float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error, "p": float(2 * stats.t.sf(t, freedom))}
+    between = Welch.of(new, old)
+    return found | {"half": between.half(LEVEL), "test": "Welch", "p": between.two_sided}

@@ -12,15 +12,17 @@ from typing import Any
 import pandas as pd
 
 from bench.claims import Claim
-from reports.load.records import CONFIGURATION, Study, called_cell, dicts, label
-from reports.statistics.summary import mean
+from reports.load.records import CONFIGURATION, DENSE, Study, called_cell, dicts, label
+from reports.load.units import by_dense_model
+from reports.statistics.summary import accuracy, mean
 from reports.tables.columns import RUNS_OR_SOURCE, Column, Table, fixed, interval, percent, settings, short, text
 
 
 def finals_frame(study: Study) -> pd.DataFrame:
     """Returns one row per configuration with finished finals, and one per paper's claim about a method of the study.
 
-    Top-1 in per cent, shares from 0 to 1; ``*_half`` is the half width of the 95 % t interval, NaN for one seed.
+    ``n`` dense models, whose prunings are averaged. Top-1 in per cent, shares from 0 to 1; ``*_half`` is the half width of the
+    95 % t interval, NaN for one dense model; ``*_low`` and ``*_high`` are the ends of the interval that is shown.
     """
     rows = [_final(own, study) for _, own in study.done("final", "baseline").groupby(CONFIGURATION, sort=True)]
     for method, claims in sorted(study.declared.claims.items()):
@@ -36,7 +38,7 @@ def finals_frame(study: Study) -> pd.DataFrame:
 
 
 FINALS = ["claim", "group", "method", "model", "label", "n", "seeds"]
-FINALS += [f"{name}{end}" for name in ("test_top1", "val_top1") for end in ("", "_half", "_std", "_n")]
+FINALS += [f"{name}{end}" for name in ("test_top1", "val_top1") for end in ("", "_half", "_low", "_high", "_std", "_n")]
 FINALS += ["sparsity", "weights_left", "macs_left", "bytes", "seconds", "source", "runs"]
 
 
@@ -48,10 +50,10 @@ def _final(own: pd.DataFrame, study: Study) -> dict[str, Any]:
     if study.grid:
         found["group"] = first["group"]
     for key in ("test_top1", "val_top1"):
-        over = mean(own[key])
-        found |= {key: over.mean, f"{key}_std": over.std, f"{key}_half": over.half, f"{key}_n": over.n}
+        over = accuracy(by_dense_model(own, key))
+        found |= {**over.prefixed(key), f"{key}_std": over.std, f"{key}_half": over.half, f"{key}_n": over.n}
     found |= {key: mean(own[key]).mean for key in ("sparsity", "weights_left", "macs_left", "bytes", "seconds")}
-    return found | {"n": len(own), "seeds": own["seed"].tolist(), "runs": own["run"].tolist(), "source": ""}
+    return found | {"n": own[DENSE].nunique(), "seeds": own["seed"].tolist(), "runs": own["run"].tolist(), "source": ""}
 
 
 def _claim(method: str, claim: Claim, study: Study) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def finals(study: Study) -> Table:
     """The table of our finals, with the papers' claims in italics."""
     chosen = "; #k is the trial that was selected" if study.tuned else ""
     caption = (
-        "Mean over n seeds that tuning never used, ± half the width of the 95 % t interval (no interval for one seed). Test "
+        "Mean over n seeds that tuning never used (of dense models, whose prunings are averaged), ± half the width of the "
+        "95 % t interval, or in brackets the interval from logits, where that would leave 0 to 100 % (none for one seed). Test "
         "top-1 was measured once per run; validation top-1 is of the same runs. Sparsity is over prunable weights, weights "
         "left over all convolution and linear weights; MACs left do not count zero weights; kB is the compressed file. "
         f"Accuracies and shares are in per cent{chosen}. Italic rows are numbers from papers, in other settings: they enter no "
@@ -86,7 +89,7 @@ def finals(study: Study) -> Table:
         Column("model", "model", text("model")),
         Column("method", "label", text("label")),
         Column("n", "n", fixed("n", 0), number=True),
-        Column("test top-1", "test_top1", interval("test_top1", "test_top1_half"), number=True),
+        Column("test top-1", "test_top1", _test_top1, number=True),
         Column("val. top-1", "val_top1", fixed("val_top1", 2), number=True),
         Column("sparsity", "sparsity", percent("sparsity"), number=True),
         Column("weights left", "weights_left", percent("weights_left"), number=True),
@@ -96,6 +99,9 @@ def finals(study: Study) -> Table:
         RUNS_OR_SOURCE,
     )
     return Table("finals", "Finals", caption, frame, columns)
+
+
+_test_top1 = interval("test_top1", "test_top1_half", ends=("test_top1_low", "test_top1_high"))
 
 
 def configurations(study: Study) -> Table:

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from reports.load.records import Study, called, dicts
+from reports.load.records import DENSE, Study, called, dicts
 from reports.statistics.summary import Mean, mean
 from reports.tables.columns import Column, Table, fixed, text
 from reports.tables.comparison import signed
@@ -19,16 +19,25 @@ BETTER, SAME, WORSE = "better", "not significant", "worse"
 
 def sanity(study: Study) -> pd.DataFrame:
     """Returns one row per method, cell and derived control (`bench.study.controls`): mean test top-1 of both in per cent, and
-    the paired difference by repetition with the half width of its 95 % t interval. ``flag``: not better than random masks."""
+    the paired difference over dense models with the half width of its 95 % t interval. ``flag``: not better than random
+    masks."""
     rows = study.done("final", "baseline")
     finals = {e["run"]: e for e in dicts(rows[rows["kind"] == "final"])}
-    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, str, str], dict[int, list[tuple[float, float]]]] = {}
     for entry in dicts(rows[rows["kind"] == "baseline"]):
         own = finals.get(entry["params"].get("of", ""))
         if own is not None and not math.isnan(own["test_top1"]) and not math.isnan(entry["test_top1"]):
             place = (cell(own), called(own), entry["method"])
-            found.setdefault(place, []).append((own["test_top1"], entry["test_top1"]))
-    return pd.DataFrame([_row(*place, pairs) for place, pairs in sorted(found.items())], columns=COLUMNS)
+            both = (own["test_top1"], entry["test_top1"])
+            found.setdefault(place, {}).setdefault(own[DENSE], []).append(both)
+    made = [_row(*place, [_averaged(own) for own in pairs.values()]) for place, pairs in sorted(found.items())]
+    return pd.DataFrame(made, columns=COLUMNS)
+
+
+def _averaged(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """The mean over the prunings of one dense model."""
+    ours, theirs = zip(*pairs, strict=True)
+    return math.fsum(ours) / len(pairs), math.fsum(theirs) / len(pairs)
 
 
 def _row(where: str, method: str, control: str, pairs: list[tuple[float, float]]) -> dict[str, object]:
@@ -68,7 +77,7 @@ def table(study: Study) -> Table:
     caption = (
         "Each method compared with the controls derived from its own finished runs: random_ratios has the same number of zeros "
         "in each layer, at random positions, from the same start; reinit and scratch train the same shape from fresh weights; "
-        "rewound trains it from the weights of its start. Mean over n pairs of the same repetition; difference ± half the "
+        "rewound trains it from the weights of its start. Mean over n dense models, each with both; difference ± half the "
         "width of its 95 % t interval, uncorrected. Bold: not significantly better than random masks with the method's own "
         f"ratios ({int(random['flag'].sum())} of {len(random)} cells)."
     )

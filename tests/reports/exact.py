@@ -13,7 +13,7 @@ from bench.records.files import write_text
 from bench.records.folder import Folder
 from reports import build
 from reports.load.records import Study, load
-from reports.tables import comparison, formats, tidy
+from reports.tables import comparison, formats, overall, tidy
 from reports.tables.columns import Table
 
 HOME = Path(__file__).with_name("golden")
@@ -29,9 +29,9 @@ def study() -> Study:
 def tables(found: Study) -> list[Table]:
     """The tables of its report, and those of a comparison, which a ladder does not ask for."""
     frame = tidy.tidy(found)
-    other = tidy.baseline(found, frame)
+    chosen = tidy.baselines(found, frame)
     drawn = [figure.name for make in build.makers(found) if not (figure := make(found)).missing]
-    return [*build.listed(found, drawn), comparison.comparison(frame, other), comparison.overall(frame, other)]
+    return [*build.listed(found, drawn), comparison.comparison(frame, chosen), overall.overall(frame, chosen)]
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def test_the_comparison_by_hand(study: Study) -> None:
     1.0570 %.
     """
     frame = tidy.tidy(study)
-    table = comparison.comparison(frame, tidy.baseline(study, frame)).frame.set_index(["cell", "method"])
+    table = comparison.comparison(frame, tidy.baselines(study, frame)).frame.set_index(["cell", "method"])
     row = table.loc["test_resnet@0.8", "oneshot"]
     assert row["difference"] == pytest.approx(100 * 4 / 3 / 359, abs=1e-9)
     assert row["difference_half"] == pytest.approx(1.0570, abs=1e-4)

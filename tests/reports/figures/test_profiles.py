@@ -7,7 +7,7 @@ from tests.reports.frames import frame, simulated
 
 
 def test_the_profile_begins_at_all_runs_and_ends_at_none() -> None:
-    table = profiles.profiles(simulated(2, cells=5))
+    table = profiles.profiles(simulated(2, cells=5, seeds=5))
     for _, own in table.groupby("label"):
         assert (own["share"].iloc[0], own["share"].iloc[-1]) == (1.0, 0.0)
         assert own["share"].is_monotonic_decreasing

@@ -14,5 +14,10 @@ def test_groups_of_the_diagram_are_the_statistics() -> None:
     assert "bars join methods that do not differ significantly by Nemenyi's test" in made.caption
 
 
+def test_budgets_of_one_model_have_no_diagram() -> None:
+    tidy = simulated(3, cells=6).assign(pair="digits/net")
+    assert ranking.figure(tidy).missing.endswith("but there are 1 and 3")
+
+
 def test_too_few_cells_have_no_diagram() -> None:
     assert ranking.figure(simulated(3, cells=4)).missing.endswith("but there are 4 and 3")

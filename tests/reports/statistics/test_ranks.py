@@ -66,8 +66,41 @@ def test_without_a_difference_by_friedman_nemenyi_is_not_asked() -> None:
 def test_failing_is_last_and_what_has_not_run_leaves_the_cell_out() -> None:
     cells = {f"c{i}": {"a": [1.0], "b": [2.0], "c": [math.nan], "d": [math.nan]} for i in range(5)}
     found = ranks(frame({**cells, "c5": {"a": [1.0]}}))
-    assert (found.cells, found.left_out) == (5, 1)
+    assert (found.pairs, found.left_out) == (5, 1)
     assert found.mean == {"b": 1.0, "a": 2.0, "c": 3.5, "d": 3.5}
+
+
+def test_failing_in_one_seed_is_last_however_good_the_others() -> None:
+    """A = {95, failed, failed} has the best mean of what is left, and B = 94 wins every cell."""
+    cells = {f"c{i}": {"a": [95.0, math.nan, math.nan], "b": [94.0] * 3, "c": [93.0] * 3} for i in range(5)}
+    found = ranks(frame(cells))
+    assert found.mean == {"b": 1.0, "c": 2.0, "a": 3.0}
+    off = frame({f"c{i}": {"a": [95.0], "b": [94.0], "c": [93.0]} for i in range(5)})
+    assert ranks(off.assign(missed=off["method"] == "a")).mean == {"b": 1.0, "c": 2.0, "a": 3.0}
+
+
+def test_budgets_of_one_model_are_one_block() -> None:
+    """One model at five targets is one pair, and no critical difference comes of it."""
+    tidy = simulated(3, cells=5)
+    found = ranks(tidy.assign(pair="digits/net"))
+    assert (found.pairs, found.enough) == (1, False)
+    assert ranks(tidy).enough
+
+
+def test_a_block_ranks_the_mean_ranks_of_its_cells() -> None:
+    """By hand: a is 1, 1, 3, b is 2, 3, 1, c is 3, 2, 2 in the three cells: 5 / 3, 2 and 7 / 3."""
+    rows = ([3.0, 2, 1], [3, 1, 2], [1, 3, 2])
+    cells = {f"c{i}": {m: [v] for m, v in zip("abc", row, strict=True)} for i, row in enumerate(rows)}
+    assert ranks(frame(cells).assign(pair="one")).mean == {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def test_scores_are_rounded_before_they_are_ranked() -> None:
+    """300, 302 and 303 of 359 images in another order have a mean that differs by a rounding error only: they tie."""
+    orders = {"a": (300, 302, 303), "b": (303, 302, 300), "c": (302, 300, 303)}
+    cells = {f"c{i}": {m: [100 * hits / 359 for hits in own] for m, own in orders.items()} for i in range(5)}
+    own = frame(cells)
+    assert own.groupby(["cell", "method"])["score"].mean().nunique() > 1
+    assert ranks(own).mean == {"a": 2.0, "b": 2.0, "c": 2.0}
 
 
 @pytest.mark.parametrize(("methods", "cells"), [(2, 9), (3, 4)])

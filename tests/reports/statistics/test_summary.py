@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from reports.statistics.summary import hypervolume, mean, pareto_front
+from reports.statistics.summary import accuracy, hypervolume, mean, pareto_front
 
 POINTS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 100)), max_size=12)
 
@@ -36,6 +36,18 @@ def test_values_that_are_not_there_do_not_count() -> None:
 def test_interval_is_scipys(values: list[int]) -> None:
     found, expected = mean(values), scipy_stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-6), pytest.approx(expected.high, abs=1e-6))
+
+
+def test_an_interval_of_accuracies_stays_between_0_and_100() -> None:
+    """Three logits by hand: 97.5 is 3.6636, 99 is 4.5951, 99.9 is 6.9068."""
+    inside, outside = accuracy([90.0, 91.0, 92.0]), accuracy([97.5, 99.0, 99.9])
+    assert inside == mean([90.0, 91.0, 92.0])
+    assert outside.mean + outside.half > 100
+    logits = mean([3.6636, 4.5951, 6.9068])
+    assert outside.high == pytest.approx(100 / (1 + math.exp(-logits.high)), abs=1e-3)
+    assert outside.low == pytest.approx(100 / (1 + math.exp(-logits.low)), abs=1e-3)
+    assert 99 < accuracy([100.0, 100.0, 98.0]).high < 100
+    assert math.isnan(accuracy([99.0]).high)
 
 
 def test_front_by_hand() -> None:
