@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from reports.figures import series, style
 from reports.figures.catalog import Figure, if_empty, numbers
 from reports.figures.style import Look, Looks, ink
-from reports.load.records import CONFIGURATION, CONTROL, Study, dicts, label
+from reports.load.records import CONFIGURATION, CONTROL, DENSE, Study, dicts, label
 from reports.tables.tidy import cell
 
 WHO = ["model", "group", "variant", "method", "reconstruction", "said", "label", "order", *CONFIGURATION]
@@ -58,7 +58,8 @@ def _against(entry: Mapping[str, Any], rows: pd.DataFrame, dense: Mapping[str, i
         "prunable": list(~own["prunable"].eq(False)),
         "left": list(own["nonzero"].fillna(0) / weights),
     }
-    return pd.DataFrame({**{name: entry[name] for name in WHO if name != "label"}, "label": label(entry), **layers})
+    whose = {name: entry[name] for name in (*WHO, DENSE) if name != "label"}
+    return pd.DataFrame({**whose, "label": label(entry), **layers})
 
 
 def whole(study: Study) -> dict[str, dict[str, int]]:

@@ -15,7 +15,7 @@ OPTIONAL = ["pair", "control", "missed", "dense"]
 LEAST = 5
 """The smallest number of dense models for a verdict, bold or letters; and of pairs for a claim beyond these cells."""
 
-DIGITS = 6
+DIGITS = 9
 """Decimals of scores in points: accuracies of the same number of images differ by rounding errors only, and are ties."""
 
 Floats = NDArray[np.float64]

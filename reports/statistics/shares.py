@@ -34,7 +34,7 @@ def wilson(share: float, n: int, level: float = LEVEL) -> Estimate:
     z = _z(level)
     centre, spread = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = ((centre + sign * spread) / (1 + z**2 / n) for sign in (-1, 1))
-    return Estimate(share, max(0.0, low), min(1.0, high))
+    return Estimate(share, min(share, max(0.0, low)), max(share, min(1.0, high)))
 
 
 def newcombe(share: float, sizes: Sequence[tuple[int, int]], level: float = LEVEL) -> Estimate:

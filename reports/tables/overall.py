@@ -83,8 +83,8 @@ def _caption(ranked: ranks.Ranks, cells: int, pairs: int, other: str, score: str
         scope = f"the intervals are over the means of the {counted(pairs, 'pair')}, and hold for similar pairs"
     else:
         scope = (
-            f"there are fewer than {LEAST} pairs of data set and architecture ({pairs}), so the intervals are those of the dense "
-            "models within these cells, and claim nothing about other models or data"
+            f"there are fewer than {LEAST} pairs of data set and architecture ({pairs}), so the intervals are those of the "
+            "dense models within these cells, and claim nothing about other models or data"
         )
     return (
         f"Over {counted(cells, 'cell')}: differences of {score} in points, mean over the budgets of each dense model, then "

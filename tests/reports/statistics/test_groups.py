@@ -61,7 +61,7 @@ def test_by_hand_the_set_of_the_best_is_welchs_with_all_others_counted() -> None
 
 
 def test_a_method_far_below_is_never_bold_however_wide_its_spread() -> None:
-    """"random" 38.65 points below, bold in a published table at n = 3: with five seeds it is not; with fewer nothing is."""
+    """Random pruning, 38.65 points below, was bold at n = 3: with five seeds it is not, and with fewer nothing is."""
     own = {"a": [91.3, 91.0, 91.5, 91.2, 91.4], "random": [30.0, 75.0, 52.0, 45.0, 61.0]}
     found = top_groups(frame({"cell": own})).set_index("method")
     assert found["top"].to_dict() == {"a": True, "random": False}
@@ -77,7 +77,11 @@ def test_a_control_is_never_bold() -> None:
 @pytest.mark.parametrize("lost", ["failed", "missed"])
 def test_failing_never_helps(lost: str) -> None:
     """A = {95, 95, 95, 95, failed} beats B = 94 by its mean, and forfeits; the same where a run is off its budget."""
-    own = {"a": [95.0, 95.1, 94.9, 95.0, 95.0], "b": [94.0, 94.1, 93.9, 94.0, 94.0], "c": [93.0, 93.1, 92.9, 93.0, 93.0]}
+    own = {
+        "a": [95.0, 95.1, 94.9, 95.0, 95.0],
+        "b": [94.0, 94.1, 93.9, 94.0, 94.0],
+        "c": [93.0, 93.1, 92.9, 93.0, 93.0],
+    }
     tidy = frame({"cell": own})
     last = (tidy["method"] == "a") & (tidy["seed"] == 4)
     tidy = tidy.assign(score=tidy["score"].mask(last)) if lost == "failed" else tidy.assign(missed=last)

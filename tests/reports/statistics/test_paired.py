@@ -71,8 +71,8 @@ def test_unpaired_seeds_are_dropped_and_counted() -> None:
 
 
 def test_the_detectable_difference_is_that_of_the_corrected_test() -> None:
-    """Of twelve methods Holm tests the first at 0.05 / 12: with three seeds more than three times the difference of the uncorrected test is
-    needed, so that the uncorrected one was no promise."""
+    """Of twelve methods Holm tests the first at 0.05 / 12: with three seeds more than three times the difference of the
+    uncorrected test is needed."""
     source = np.random.default_rng(0)
     for n, times in ((3, 3.0), (5, 1.7), (10, 1.35)):
         wanted = detectable(1.0, n, alpha=0.05 / 12)

@@ -53,7 +53,7 @@ def test_games_howell_of_the_penguins_is_pingouins() -> None:
 
 
 def test_games_howell_of_the_sprays() -> None:
-    """t as the tests of the package hypothetical (aschleg/hypothetical) have them: A and B 0.4535, C and D 3.0782, D and E
+    """T as the tests of the package hypothetical (aschleg/hypothetical) have them: A and B 0.4535, C and D 3.0782, D and E
     1.6122; the p by integrating the range over the deviation, without SciPy's distribution of the range."""
     for pair, t in (("AB", 0.45352438521873684), ("CD", 3.078215365445631), ("DE", 1.6122487000489365)):
         found = Welch.of(*(SPRAYS[name] for name in pair))

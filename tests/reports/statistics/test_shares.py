@@ -38,7 +38,7 @@ def better(ours: list[list[float]], theirs: list[list[float]], method: str = "ou
 
 
 def test_the_probability_of_improvement_is_rliables() -> None:
-    """rliable's bootstrap gave 0.653 to 0.873; the score interval is a little wider, and never leaves 0 to 1."""
+    """Rliable's bootstrap gave 0.653 to 0.873; the score interval is a little wider, and never leaves 0 to 1."""
     found = better(OURS, THEIRS)
     assert found.value == pytest.approx(0.76666667)
     assert (found.low, found.high) == (pytest.approx(0.635, abs=0.02), pytest.approx(0.862, abs=0.02))
@@ -89,7 +89,10 @@ def test_the_profile_is_rliables() -> None:
     tidy = compared(OURS, THEIRS)
     found = profile(tidy, "ours", [80.0, 85.0, 90.0])
     assert [f.value for f in found] == pytest.approx([0.9, 0.63333333, 0.23333333])
-    assert (found[0].low, found[0].high) == (wilson(0.9, 30).low, wilson(0.9, 30).high)  # all cells are of different pairs
+    assert (found[0].low, found[0].high) == (
+        wilson(0.9, 30).low,
+        wilson(0.9, 30).high,
+    )  # all cells are of different pairs
 
 
 def test_budgets_of_one_model_are_one_sample() -> None:

@@ -58,9 +58,9 @@ def test_front_by_hand() -> None:
 @given(POINTS)
 def test_front_is_what_no_point_beats(points: list[tuple[float, float]]) -> None:
     front = pareto_front([s for s, _ in points], [a for _, a in points])
-    for i, (size, accuracy) in enumerate(points):
-        beaten = any(s <= size and a >= accuracy and (s, a) != (size, accuracy) for s, a in points)
-        assert (i in front) == (not beaten and points.index((size, accuracy)) == i)
+    for i, (size, score) in enumerate(points):
+        beaten = any(s <= size and a >= score and (s, a) != (size, score) for s, a in points)
+        assert (i in front) == (not beaten and points.index((size, score)) == i)
 
 
 def test_hypervolume_by_hand() -> None:

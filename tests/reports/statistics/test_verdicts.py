@@ -64,7 +64,7 @@ def test_a_judgement_by_hand_is_scipys_with_holms_correction() -> None:
 
 
 def test_the_detectable_difference_and_the_test_have_the_same_alpha() -> None:
-    found = judged({name: NOISE for name in "abcdefghijkl"})
+    found = judged(dict.fromkeys("abcdefghijkl", NOISE))
     assert found["a"].detectable == pytest.approx(detectable(float(np.std(NOISE, ddof=1)), 5, alpha=0.05 / 12))
 
 

@@ -157,7 +157,9 @@ def test_where_baselines_are_tuned_only_these_are_chosen(tmp_path: Path) -> None
 def test_one_table_and_another_have_the_same_n_and_interval(tmp_path: Path) -> None:
     """Three dense seeds with four prunings each are three independent values, in every table and figure."""
     cells = {"sap/net@0.9": {"method": "sap", "model": "net", "target": 0.9, "space": {}, "importances": {}}}
-    homes.declare(tmp_path, name="compare", kind="ladder", models=["net"], cells=cells, dense_seeds=[1, 2, 3], claims={})
+    homes.declare(
+        tmp_path, name="compare", kind="ladder", models=["net"], cells=cells, dense_seeds=[1, 2, 3], claims={}
+    )
     for dense, centre in ((1, 89.0), (2, 90.0), (3, 91.0)):
         for seed in range(4):
             run = homes.run_id(dense, seed)
@@ -189,17 +191,19 @@ def test_prunings_of_one_dense_model_are_one_value(tmp_path: Path) -> None:
 
 
 def test_the_comparison_by_hand() -> None:
-    table = comparison.comparison(frame({"net": NOISE, "other": {"a": [90.0], "b": [math.nan]}}), {"net": "a", "other": "a"})
+    table = comparison.comparison(
+        frame({"net": NOISE, "other": {"a": [90.0], "b": [math.nan]}}), {"net": "a", "other": "a"}
+    )
     rows = [line for line in formats.markdown(table).splitlines() if line.startswith("|")]
     assert rows[2:] == [
         "| net | a | 5 | **93.10 ± 0.20** | a | – | baseline | – | 0 |",
         "| net | b | 5 | **93.00 ± 0.20** | a | −0.10 ± 0.20 | equivalent | 0.32 | 0 |",
-        "| net | c | 5 | 80.00 ± 0.22 | b | −13.10 ± 0.12 | worse | 0.20 | 0 |",
+        "| net | c | 5 | 80.00 ± 0.22 | b | −13.10 ± 0.04 | worse | 0.07 | 0 |",
         "| other | a | 1 | 90.00 | n = 1 | – | baseline | – | 0 |",
         "| other | b | 0 | – | – | – | unresolved (n = 0) | – | 1 |",
     ]
     assert r"net & a & 5 & \textbf{93.10 $\pm$ 0.20} & a & --" in formats.latex(table)
-    assert r"$-$13.10 $\pm$ 0.12" in formats.latex(table)
+    assert r"$-$13.10 $\pm$ 0.04" in formats.latex(table)
     assert "excluded from both: 1." in table.caption
 
 
