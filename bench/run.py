@@ -43,6 +43,11 @@ class Run(Config):
     rewind_to: float = hp(
         0.0, low=0, below=1, help="share of the method's steps whose weights come back; 0: the run's start (weights)"
     )
+    share_of: str = hp(
+        "method",
+        choices=("method", "params", "macs"),
+        help="what the target is a share of: what the method says, or all parameters or MACs of the whole model",
+    )
     image_size: int = hp(0, low=0, help="pixels at the model's input; 0: the task's, or what the model needs")
     test: bool = hp(False, help="open the test split once, for the finished model")
     data: str = hp("", help="digest of the images of folder:PATH, which the command line fills in")

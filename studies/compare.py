@@ -2,8 +2,8 @@
 
 The fair comparison is one frozen study: methods x models x budgets x seeds. One dense model is trained for each
 architecture and seed. All other runs start from it, with the same steps, recipe and seeds; a ledger counts the steps of
-each method. A budget is a share of the weights: unstructured methods mask that share of the convolution and linear
-weights without the classifier's, structured ones remove that share of all parameters (`budget=params`).
+each method. A budget is a share of all parameters of the model, for every method alike (``share_of=params``): what a method
+cannot remove is refused with the reason before anything trains.
 
 Controls and baselines are added to the methods: the dense model; the same model trained for as many steps more; random
 and magnitude pruning (layer by layer, and over all layers); a smaller dense model trained for all steps from its
@@ -56,6 +56,9 @@ BASELINES = (
     Baseline("magnitude_global", "oneshot", ("criterion=magnitude", "allocation=global", "when=0")),
     Baseline("smaller_dense", "small_dense", ("start=",)),
 )
+SIZE = "share_of=params"
+"""One size in each cell: the budget counts all parameters, for methods that mask weights and for those that remove channels."""
+
 TUNED = ("lr",)
 """Of the recipe, where there are trials: for methods and baselines alike, so that each has something to tune."""
 
@@ -86,7 +89,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "models": MODELS,
         "task": "digits",
         "targets": (0.5, 0.8, 0.9),
-        "settings": on_digits(changes, ("epochs=6", "batch=64", "lr=0.05")),
+        "settings": (SIZE, *on_digits(changes, ("epochs=6", "batch=64", "lr=0.05"))),
         "own": {name: (*OWN.get(name, ()), *own[name]) for name in chosen if OWN.get(name) or own[name]},
         "dense": (*on_digits(changes, ("epochs=10",)), *dense),
         "trials": 0,
@@ -101,7 +104,7 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         declared["tuned_recipe"] = TUNED
     if smoke:
         small = {"models": MODELS[1:], "targets": (0.8,), "final_seeds": ONE_SEED}
-        declared |= {**small, "settings": ("epochs=2", "batch=64", "lr=0.05"), "dense": ("epochs=3", *dense)}
+        declared |= {**small, "settings": (SIZE, "epochs=2", "batch=64", "lr=0.05"), "dense": ("epochs=3", *dense)}
     return merged(declared, {**changes, "settings": shared})
 
 

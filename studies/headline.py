@@ -1,8 +1,9 @@
 """Which unstructured method keeps the most accuracy at 80, 90, 95 and 98 %, for equal cost and equal tuning?
 
 CIFAR-10 with ResNet-20. The same for all methods: the epochs (dense training and fine-tuning included), the recipe, the
-trials at each sparsity, the sampler, and the three seeds of the finals. `small_dense` is a smaller model with as many
-parameters; dense training of the whole model is the control. Each method's own fields and the learning rate are tuned.
+trials at each sparsity, the sampler, and the three seeds of the finals. A sparsity is a share of all parameters of the model,
+for every method alike. `small_dense` is a smaller model; dense training of the whole model is the control. Each method's own
+fields and the learning rate are tuned.
 
     bench study --study headline --gpus 0 --jobs 8
 
@@ -33,12 +34,12 @@ def study(methods: tuple[str, ...], *, smoke: bool = False, **changes: Any) -> S
         "models": ("cifar_resnet20",),
         "task": "cifar10",
         "targets": (0.8, 0.9, 0.95, 0.98),
-        "settings": ("epochs=60", "lr=0.1", "batch=128", "precision=bf16"),
+        "settings": ("share_of=params", "epochs=60", "lr=0.1", "batch=128", "precision=bf16"),
         "trials": 20,
         "tuned_recipe": ("lr",),
         "controls": ("dense",),
     }
     if smoke:
         small = {"task": "digits", "models": ("test_resnet",), "targets": (0.8,), "trials": 1, "final_seeds": ONE_SEED}
-        declared |= {**small, "settings": ("epochs=6", "lr=0.05", "batch=64")}
+        declared |= {**small, "settings": ("share_of=params", "epochs=6", "lr=0.05", "batch=64")}
     return merged(declared, changes)

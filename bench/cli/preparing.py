@@ -15,6 +15,7 @@ from bench.run import Run
 from bench.scheduler.progress import Display
 from bench.seeds import generator
 from bench.training import data, execute
+from bench.training.sizing import sized
 
 
 def refuse_unworkable(run: Run, home: Home) -> None:
@@ -22,7 +23,7 @@ def refuse_unworkable(run: Run, home: Home) -> None:
     a process is started."""
     info, model, size, *_ = execute.prepare(run, home)
     images = torch.randn(2, info.channels, size, size, generator=generator("refuse", run.model))
-    run.method.attach(model, images)
+    sized(run, info, size).method.attach(model, images)
 
 
 def images_of(task: str, home: Home) -> str:

@@ -22,6 +22,7 @@ from bench.study.cell import Cell
 from bench.study.study import Study
 from bench.training import data, execute
 from bench.training.loop import Stopped, Training, train
+from bench.training.sizing import sized
 
 STEPS = 8
 """Timed steps; two more before them are not timed."""
@@ -30,7 +31,8 @@ STEPS = 8
 def step_seconds(run: Run, home: Home) -> tuple[int, float]:
     """Returns how many steps a run takes, and the median duration of a step in seconds, from `STEPS` real steps."""
     device = environment.resolve_device(run.device)
-    _, model, size, _ = execute.prepare(run, home)
+    info, model, size, _ = execute.prepare(run, home)
+    run = sized(run, info, size)
     task = data.load(run, home, device, whose="")
     setup, times = execute.setup(run, task, size, device), list[float]()
 

@@ -26,6 +26,7 @@ from bench.records.run_record import RunRecord
 from bench.run import SHUFFLED, START_RUN, Run
 from bench.training import data, outcome, recording
 from bench.training.loop import Observer, Setup, Training, train
+from bench.training.sizing import sized
 from bench.training.start import InitialShape, begin_, known
 
 
@@ -69,7 +70,9 @@ def architecture(run: Run, info: tasks.Info) -> tuple[str, int]:
     models.check(run.model)
     size = models.input_size(run.model, channels=info.channels, image_size=info.image_size, wanted_size=run.image_size)
     if isinstance(run.method, ReplacesModel):
-        found = run.method.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size)
+        own = sized(run, info, size).method
+        assert isinstance(own, ReplacesModel)
+        found = own.architecture(run.model, classes=info.classes, channels=info.channels, image_size=size)
         return found, size
     return run.model, size
 
@@ -116,7 +119,8 @@ def execute(
         data.require_parents(run, home, task)
         write_json(folder.path / "run.json", {**facts, "data": task.digest})
         built, _ = architecture(run, info)
-        reference = outcome.reference(run, info, model, size, initial, built)
+        aimed = sized(run, info, size)
+        reference = outcome.reference(aimed, info, model, size, initial, built)
         plan = plans.plan(
             model,
             built,
@@ -126,13 +130,13 @@ def execute(
             channels=info.channels,
             image_size=size,
         )
-        how = setup(run, task, size, device)
+        how = setup(aimed, task, size, device)
         how = replace(how, dense_weights=reference.whole.weights, held=initial.held, folder=folder, stop=stop)
         training = Training(replace(how, observers=observers, checkpoint_seconds=checkpoint_seconds), model)
         uncut, meter = not folder.checkpoints(), Meter(device, beside)
         finished = train(training)
         joules = meter.joules() if uncut else None  # of a resumed run, only part was metered
-        findings = outcome.judge(run, training, finished, task, size, reference)
+        findings = outcome.judge(aimed, training, finished, task, size, reference)
         where = recording.provenance(device, started, task, initial.notes)
         cost = recording.cost(run, training, home.records, time.perf_counter() - began, beside, joules, start)
         record = recording.finished(run, folder, training, findings, task, where, cost, start)

@@ -15,10 +15,13 @@ def missed(record: RunRecord) -> float:
     tolerance, NaN where no size was requested, or none that can be checked.
 
     The request is the method's `final`: a share of the MACs or of all parameters where the method has such a `budget`, else
-    of the prunable weights. A method that trains a smaller dense model records its own.
+    of the prunable weights; with the run's `share_of`, of the whole model for every method. A method that trains a smaller
+    dense model records its own.
     """
     method, metrics = record.run.method, record.metrics
-    wanted, budget = method.get("final"), method.get("budget")
+    wanted, budget, share_of = method.get("final"), method.get("budget"), record.run.values.get("share_of", "method")
+    if budget is not None and share_of != "method":
+        budget = share_of
     if wanted is None or not record.finished or budget not in (None, "macs", "params"):
         return math.nan
     if not math.isnan(metrics.wanted_weights_left):
@@ -30,6 +33,9 @@ def missed(record: RunRecord) -> float:
         if method.get("fallback") == "mask" and metrics.params_all == metrics.params_reference:
             left = metrics.params_nonzero
         return _beyond(1 - left / metrics.params_reference - wanted, WEIGHTS)
+    if share_of == "params":
+        gone = metrics.sparsity_prunable * metrics.weights_prunable / metrics.params_reference
+        return _beyond(gone - wanted, WEIGHTS)
     return _beyond(metrics.sparsity_prunable - wanted, WEIGHTS)
 
 

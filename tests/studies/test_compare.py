@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import studies.compare
+import studies.headline
 from bench import registry
+from bench.cli import conducting
 from bench.errors import BenchError
 from bench.records.files import read_json, write_json
 from bench.records.home import Home
@@ -220,3 +222,17 @@ def test_the_range_of_a_tuned_recipe_is_that_of_all_methods() -> None:
     assert len({str(c.space["recipe.lr"]) for c in study.tuned_cells()}) == 1
     with pytest.raises(BenchError, match="did you mean 'lr'"):
         _ = replace(study, tuned_recipe=("lrr",)).cells()[0].space
+
+
+def test_one_size_in_each_cell() -> None:
+    """Every run with a target counts it by the parameters of the whole model: methods and baselines, in both comparisons."""
+    for study in (compared(), compared(smoke=True), studies.headline.study(()), studies.headline.study((), smoke=True)):
+        cells = [c for c in (*study.cells(), *study.baseline_cells()) if c.target is not None]
+        assert {c.run({}, 0).share_of for c in cells} == {"params"}
+
+
+def test_a_size_that_a_method_cannot_reach_is_refused_before_anything_trains() -> None:
+    """Of test_efficientnet 5.4 % of the parameters are the classifier's, norms and biases."""
+    small = {"models": ("test_efficientnet",), "targets": (0.95,)}
+    with pytest.raises(BenchError, match=r"those that it may prune are 94\.6%"):
+        conducting.declare("compare", ("gradual",), small)

@@ -16,12 +16,12 @@ from bench.study.study import Baseline, Study, Variant
 
 NAMES = {
     "architectures": ("architectures-gradual-cifar10-808d4f", "architectures-gradual-digits-dd91b0"),
-    "compare": ("compare-digits-251c9a", "compare-digits-e2621d"),
+    "compare": ("compare-digits-c4d6af", "compare-digits-f3d63e"),
     "decay_hosts": ("decay_hosts-cifar10-0b478d", "decay_hosts-digits-58d513"),
     "decay_steps": ("decay_steps-cifar10-189157", "decay_steps-digits-e97822"),
     "defaults": ("defaults-cifar10-d33719", "defaults-digits-8726e5"),
     "drop_ablation": ("drop_ablation-cifar10-842847", "drop_ablation-digits-663bb1"),
-    "headline": ("headline-cifar10-ccfb52", "headline-digits-942b91"),
+    "headline": ("headline-cifar10-2d39e5", "headline-digits-539ed4"),
     "ladder": ("ladder-sap-digits-579e6e", "ladder-sap-digits-43947d"),
     "large_sparse_small_dense": (
         "large_sparse_small_dense-cifar10-741213",
@@ -72,10 +72,10 @@ CHANGED: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
             **{"trials": 20, "task": "cifar10", "models": ("cifar_resnet20",)},
             "settings": ("epochs=60", "dense.epochs=60", "lr=0.1", "sap.rounds=3"),
         },
-        "compare-cifar10-b5e55e",
+        "compare-cifar10-a2263b",
     ),
-    ("compare", ("gradual",), {"recoveries": ("none", "lr")}, "compare-digits-50d65d"),
-    ("compare", ("gradual",), {"dense_seeds": (7, 8), "derived": ("random_ratios", "reinit")}, "compare-digits-cafb85"),
+    ("compare", ("gradual",), {"recoveries": ("none", "lr")}, "compare-digits-0d9e91"),
+    ("compare", ("gradual",), {"dense_seeds": (7, 8), "derived": ("random_ratios", "reinit")}, "compare-digits-ce2c39"),
 ]
 
 
