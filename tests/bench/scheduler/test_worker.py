@@ -220,6 +220,6 @@ def test_a_whole_study_is_worked_through_by_two_workers() -> None:
             break
     assert sum(one.reported for one in both) == 2 + 12 + 6 + 1
     kinds = [job.planned.kind for job in both[0].stages.ended() if job.finished]
-    assert len(kinds) == 11
+    assert len(kinds) == 21
     assert both[0].reported
     assert both[1].reported
