@@ -179,8 +179,8 @@ def _available(count: int) -> str:
 def command() -> str:
     """The command line of this process, with the home folder as ``~`` and secrets masked."""
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    home = str(Path.home())
-    if home != "/":
+    home = os.path.expanduser("~")
+    if home not in ("/", "~"):
         line = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", line)
     return mask_secrets(line)
 

@@ -21,6 +21,7 @@ from bench.cli.facts import Catalogue
 from bench.cli.terminal import console
 from bench.environment import mask_secrets, processor, versions
 from bench.errors import BenchError
+from bench.records.addresses import sqlite_file
 from bench.records.home import Home
 
 Finding = tuple[bool, str]
@@ -135,16 +136,16 @@ def _store(home: Home) -> list[Finding]:
     """Whether the MLflow store answers; a SQLite file is asked without MLflow."""
     if find_spec("mlflow") is None:
         return [(True, "mlflow is not installed: runs are recorded, and can be synced from a machine that has it")]
-    file = home.tracking_uri.removeprefix("sqlite:///")
+    file = sqlite_file(home.tracking_uri)
     try:
-        if file == home.tracking_uri:
+        if file is None:
             from bench import tracking  # here, because MLflow takes seconds to import
 
             tracking.connect(home)
-        elif not Path(file).exists():
+        elif not file.exists():
             return [(True, "the MLflow store is not there yet: the first run makes it")]
         else:
-            _ask_file(Path(file))
+            _ask_file(file)
     except BenchError as error:
         return [(False, mask_secrets(str(error)))]
     except sqlite3.Error as error:

@@ -17,6 +17,7 @@ from bench import tracking
 from bench.cli.terminal import console
 from bench.environment import mask_secrets
 from bench.errors import BenchError, MissingData
+from bench.records.addresses import sqlite_file, sqlite_url
 from bench.records.home import Home
 from bench.records.watcher import LOOSE
 
@@ -63,7 +64,9 @@ def serve(host: str, port: int) -> None:
     command = [program, "ui", "--host", host, "--port", str(port)]
     if home.artifacts:
         command += ["--default-artifact-root", str(home.artifacts)]
-    store = {**os.environ, "MLFLOW_BACKEND_STORE_URI": home.tracking_uri}  # not an argument: others can read those
+    file = sqlite_file(home.tracking_uri)
+    address = home.tracking_uri if file is None else sqlite_url(file)
+    store = {**os.environ, "MLFLOW_BACKEND_STORE_URI": address}  # not an argument: others can read those
     if _serve_until_stopped(command, store) > 0:
         raise BenchError(f"the UI needs a free port, but it ended at once on {host}:{port}; try --port")
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from rich.console import Console
 from rich.markup import escape
 
 from bench.environment import mask_secrets
+
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character must not end a computation
+        stream.reconfigure(errors="backslashreplace")
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)

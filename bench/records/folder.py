@@ -80,7 +80,9 @@ class Folder:
 
     def entries(self, study: str) -> Iterator[Entry]:
         """The entries of a study, sorted by name."""
-        for path in sorted((self.path / "studies" / study / "entries").glob("*.json")):
+        for path in sorted(
+            (self.path / "studies" / study / "entries").glob("[!.]*.json")
+        ):  # macOS leaves ._*.json beside
             yield reading.read(Entry, path)
 
     def write_entry(self, study: str, entry: Entry) -> None:

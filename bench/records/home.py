@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.errors import BenchError
+from bench.records.addresses import sqlite_file
 from bench.records.folder import Folder
 
 if TYPE_CHECKING:
@@ -17,7 +19,13 @@ REMOTE, REMOTE_BEFORE = "BENCH_REMOTE", "BENCH_STORE"
 
 
 def _path(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser().absolute()
+    path = Path(os.environ.get(variable) or default)
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:  # an account without a home folder
+        raise BenchError(
+            f"~ needs an account with a home folder, but {variable}={path}; write the whole path"
+        ) from None
 
 
 def _remote_url() -> str:
@@ -56,14 +64,16 @@ class Home:
 
     @property
     def tracking_uri(self) -> str:
-        """The address of MLflow's store: `$MLFLOW_TRACKING_URI`, or a SQLite file in the home."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+        """The address of MLflow's store: `$MLFLOW_TRACKING_URI`, or a SQLite file in the home; a file as its absolute path."""
+        given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+        file = sqlite_file(given)
+        return given if file is None else f"sqlite:///{file}"
 
     @property
     def artifacts(self) -> Path | None:
         """The folder of MLflow's artifacts, beside its SQLite file; None with a server, which has its own."""
-        path = self.tracking_uri.removeprefix("sqlite:///")
-        return Path(path).parent / "mlartifacts" if path != self.tracking_uri else None
+        file = sqlite_file(self.tracking_uri)
+        return None if file is None else file.parent / "mlartifacts"
 
     @property
     def storage(self) -> str | None:

@@ -60,7 +60,7 @@ class EntryWatcher:
         if now is None or self._folder == (now, True):
             return
         with os.scandir(folder) as files:
-            stamps = {file.name: _stamp(file) for file in files if file.name.endswith(".json")}
+            stamps = {file.name: _stamp(file) for file in files if _is_entry(file.name)}
         yield from self._news({name: stamp for name, stamp in stamps.items() if stamp}, folder)
         self._folder = now, now == same  # twice, as the time stamps of file systems are coarse
 
@@ -89,6 +89,11 @@ class EntryWatcher:
             if (entry := _loose_entry(self.records, run)) is not None:
                 yield run, entry
                 self._stamps[run] = record
+
+
+def _is_entry(name: str) -> bool:
+    """Whether a file is an entry: macOS leaves "._*.json" beside, and writing begins with a hidden file."""
+    return name.endswith(".json") and not name.startswith(".")
 
 
 def _stamp(path: Path | os.DirEntry[str]) -> Stamp | None:

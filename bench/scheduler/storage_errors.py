@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import exc
 
 from bench.environment import mask_secrets
 from bench.errors import BenchError
+from bench.records.addresses import sqlite_file
 
 EXTRA = "pip install 'prunebench[servers]'"
 _LASTING = re.compile(
@@ -18,6 +20,7 @@ _LASTING = re.compile(
     r"|does not exist|no such (?:table|column)|syntax error|readonly|unable to open",
     re.IGNORECASE,
 )
+_FILE = re.compile(r"unable to open|readonly|database is locked|not a database|malformed|disk I/O error", re.IGNORECASE)
 _AWAY = re.compile(r"raised during the commit|OperationalError|InterfaceError|connection", re.IGNORECASE)
 RETRY_AFTER = 1.0  # seconds
 
@@ -78,7 +81,7 @@ class TransientErrors:
             if not transient(error):
                 raise
             if not self._failing:
-                self._say(f"the study's storage is away ({type(error).__name__}); runs continue, and it is tried again")
+                self._say(f"the study's storage is away ({_why(error)}); runs continue, and it is tried again")
             self._failing = True
             self._wait(RETRY_AFTER)
             return
@@ -97,6 +100,9 @@ def refusal(url: str, error: BaseException) -> BenchError:
             "BENCH_OPTUNA must be a URL such as postgresql://USER:PASSWORD@HOST/DATABASE, but cannot be read as one; "
             "write @, / and : in a password as %40, %2F and %3A"
         )
+    file = sqlite_file(url)
+    if file is not None and (found := _FILE.search(text)) is not None:
+        return BenchError(_of_file(file, shown, found[0]))
     if "no longer compatible" in text:
         return BenchError(
             f"the Optuna storage must have the schema of this version of Optuna, but {shown} has another; make a backup, "
@@ -108,11 +114,30 @@ def refusal(url: str, error: BaseException) -> BenchError:
             f"the Optuna storage must accept this account, but {shown} refuses it ({lasting[0]}); correct BENCH_OPTUNA, or "
             "create the account (see `bench docs`, servers)"
         )
-    why = mask_secrets(" ".join(str(_original(error)).split())[:300])
     return BenchError(
-        f"the Optuna storage must answer, but {shown} does not ({type(error).__name__}: {why}); "
+        f"the Optuna storage must answer, but {shown} does not ({_why(error)}); "
         "start the server, or unset BENCH_OPTUNA for a file"
     )
+
+
+def _of_file(file: Path, shown: str, reason: str) -> str:
+    """Why a SQLite file cannot be opened, with the remedy."""
+    if not file.parent.is_dir():
+        return f"the Optuna storage must be in a folder that exists, but {file.parent} does not; make it first"
+    if "locked" in reason:
+        return f"the Optuna storage must be free, but {shown} is locked by another program; end it and run the same command"
+    if "unable" in reason or "readonly" in reason:
+        return f"the Optuna storage must be a file that can be written, but {shown} is not ({reason}); correct BENCH_OPTUNA"
+    return (
+        f"the Optuna storage must be a database, but {shown} is not ({reason}); move that file away and run the same command: "
+        "finished runs are found by their records"
+    )
+
+
+def _why(error: BaseException) -> str:
+    """What the driver says, in one line without passwords."""
+    texts = (" ".join(str(_original(one)).split()) for one in reversed(list(_chain(error))))
+    return mask_secrets(next((text for text in texts if text), "it gave no reason")[:300])
 
 
 def _original(error: BaseException) -> Any:

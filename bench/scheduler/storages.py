@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import threading
@@ -22,7 +23,8 @@ from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 
 from bench.environment import mask_secrets
-from bench.errors import BenchError
+from bench.errors import BenchError, Corrupt
+from bench.records.addresses import sqlite_file, sqlite_query, sqlite_url
 from bench.scheduler.storage_errors import EXTRA, refusal
 
 HEARTBEAT, EXPIRY = 10, 60  # seconds; see `LeaseTimes`
@@ -87,8 +89,39 @@ def _register_user(journal: Path) -> None:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _repair(journal)
+        try:
+            _check(journal)
+        except Corrupt:
+            os.close(file)
+            raise
         fcntl.flock(file, fcntl.LOCK_SH)
         _USERS[journal] = file
+
+
+def _check(journal: Path) -> None:
+    """Refuse a journal with a damaged line before its last one, which another process may be writing now.
+
+    Such a line cannot be left out: the lines after it name trials by their order.
+
+    Raises:
+        Corrupt: a line is no JSON object.
+    """
+    if not journal.exists():
+        return
+    with journal.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.endswith(b"\n") and not _is_entry(line):
+                raise Corrupt(
+                    f"a journal has a JSON object on each line, but line {number} of {journal} is damaged; move that file away "
+                    "and run the same command: finished runs are found by their records"
+                )
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _repair(journal: Path) -> None:
@@ -108,7 +141,8 @@ def with_driver(url: str) -> str:
 
 
 def _database(url: str) -> BaseStorage:
-    url = with_driver(url)
+    file = sqlite_file(url)
+    url = with_driver(url) if file is None else sqlite_url(file) + sqlite_query(url)
     options: dict[str, Any] = {"pool_pre_ping": True}  # connects again after the database was restarted
     try:
         if make_url(url).drivername == "postgresql+psycopg":

@@ -11,6 +11,7 @@ from bench.errors import BenchError
 from bench.records.home import Home
 from bench.records.watcher import LOOSE
 from bench.tracking.connection import connect
+from bench.tracking.refusals import chain_of, reason
 from bench.tracking.tracker import Tracker
 
 
@@ -59,7 +60,7 @@ class Mirror:
             try:
                 self._tracker.report(folder)
             except Exception as error:
-                self.warn(f"the report was not uploaded to MLflow ({type(error).__name__}); it lies in {folder}")
+                self.warn(f"the report was not uploaded to MLflow ({_one_line(error)}); it lies in {folder}")
 
     @property
     def where(self) -> tuple[str, str] | None:
@@ -70,7 +71,6 @@ class Mirror:
 
 
 def _one_line(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}"
     if isinstance(error, BenchError):
-        text = str(error)
-    return mask_secrets(text.splitlines()[0])
+        return mask_secrets(str(error))
+    return reason(chain_of(error))

@@ -10,7 +10,18 @@ from bench.errors import MissingData
 from bench.records.folder import Folder
 from bench.records.reading import write
 from bench.records.study_record import Entry
+from bench.records.watcher import EntryWatcher
 from tests.records import run_record, study_record
+
+
+def test_files_that_a_system_leaves_beside_entries_are_no_entries(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write_study(study_record("a"))
+    entry = Entry("trial", "sap/toy", 0, 0, "aaa", state="running")
+    folder.write_entry("a", entry)
+    folder.entry_file("a", entry).with_name(f"._{entry.name}.json").write_bytes(b"\0\5\x16\7")
+    assert list(folder.entries("a")) == [entry]
+    assert EntryWatcher(folder, "a").look() == [entry]
 
 
 def test_runs_and_studies_are_listed_by_name(tmp_path: Path) -> None:

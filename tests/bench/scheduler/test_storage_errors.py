@@ -66,7 +66,7 @@ def test_a_storage_that_is_away_is_reported_once_and_its_return_too() -> None:
         with errors.retried_later():
             raise ConnectionError("GRPC connection timeout")
     assert waits == [RETRY_AFTER] * 3
-    assert said == ["the study's storage is away (ConnectionError); runs continue, and it is tried again"]
+    assert said == ["the study's storage is away (GRPC connection timeout); runs continue, and it is tried again"]
     for _ in range(2):
         with errors.retried_later():
             pass

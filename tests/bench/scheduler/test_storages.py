@@ -69,7 +69,7 @@ def test_postgresql_means_psycopg_3() -> None:
         ("nosuch://me:s3cr3t@127.0.0.1/db", "needs its driver"),
         ("postgresql:/me:s3cr3t@127.0.0.1/db", "must be a URL"),
         ("me:s3cr3t@127.0.0.1", "must be a URL"),
-        ("sqlite:////nowhere/at/all.db", "refuses it"),
+        ("sqlite:////nowhere/at/all.db", "/nowhere/at does not; make it"),
         ("grpc://me:s3cr3t@127.0.0.1:1", "grpc://HOST:PORT"),
         ("grpc://127.0.0.1", "grpc://HOST:PORT"),
     ],
@@ -79,6 +79,41 @@ def test_what_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path, 
         open_storage(url, tmp_path / "x")
     assert "s3cr3t" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a#b", "a:b@c"])
+def test_a_file_is_the_one_that_the_url_names(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    open_storage(f"sqlite:///{folder / 'optuna.db'}?timeout=30", tmp_path / "x")
+    assert [p.name for p in folder.iterdir()] == ["optuna.db"]
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_file_begins_at_the_working_directory(tmp_path: Path) -> None:
+    open_storage("sqlite:///optuna.db", tmp_path / "x")
+    assert (tmp_path / "optuna.db").exists()
+
+
+def test_a_file_of_something_else_is_to_be_moved_away(tmp_path: Path) -> None:
+    (tmp_path / "optuna.db").write_bytes(b"no database " * 100)
+    with pytest.raises(BenchError, match="move that file away"):
+        open_storage(sqlite(tmp_path), tmp_path / "x")
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b'{"op_code": 0, "wor\n', b"\n", b"3\n"])
+def test_a_damaged_line_inside_a_journal_names_the_file(tmp_path: Path, damage: bytes) -> None:
+    journal = tmp_path / "made" / "optuna.journal"
+    study = optuna.create_study(storage=open_storage(None, journal), study_name="one")
+    study.tell(study.ask(), 0.5)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    broken = tmp_path / "broken" / "optuna.journal"
+    broken.parent.mkdir()
+    broken.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
+    with pytest.raises(BenchError, match=f"line 2 of {broken} is damaged; move that file away"):
+        open_storage(None, broken)
+    broken.rename(tmp_path / "away")
+    optuna.create_study(storage=open_storage(None, broken), study_name="one")
 
 
 def test_a_database_of_another_optuna_names_the_upgrade(tmp_path: Path) -> None:
