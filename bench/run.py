@@ -32,7 +32,7 @@ class Run(Config):
     recipe: Recipe = field(default=Recipe())
     epochs: float = hp(10.0, above=0, high=1e6, help="passes over the training images, all phases together")
     seed: int = hp(0, low=0, help="of initialisation, data order, augmentation and the method")
-    start: str = hp("", help="starting weights: nothing, timm, run:ID, or a .safetensors file")
+    start: str = hp("", help="starting weights: nothing, timm, run:ID, or a file (.safetensors, .pth)")
     shape: str = hp("", help="run:ID or shuffled:ID: with the channels and zeros of a finished run, not its weights")
     recovery: str = hp(
         "none",

@@ -75,5 +75,7 @@ def _checkpoint(what: str, settings: Sequence[str], home: Home) -> tuple[Run, nn
     if not Path(what).expanduser().is_file():
         raise MissingData(f"evaluate needs a finished run's id or a .safetensors file, but {what!r} is neither")
     run = new_run("dense", [f"start={what}", *settings])
-    _, model, size, _ = execute.prepare(run, home)
+    _, model, size, initial = execute.prepare(run, home)
+    for note in initial.notes:
+        console.print(escape(note), soft_wrap=True)
     return run, model, size, None

@@ -68,7 +68,7 @@ def begin_(run: Run, model: nn.Module, records: Folder, names: Sequence[str] = (
         models.load_weights(model, folder / WEIGHTS)
         notes = _in_order_(model, run, folder, names)
     elif run.start and run.start != "timm":
-        models.load_weights(model, Path(run.start).expanduser())
+        notes = models.load_weights(model, Path(run.start).expanduser())
     if not run.shape:
         return InitialShape(kept, notes=notes)
     if kept:

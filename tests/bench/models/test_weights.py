@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from bench import models
 from bench.errors import BenchError, Corrupt, MissingData
@@ -36,8 +37,6 @@ def test_the_memory_format_does_not_change_the_file() -> None:
 
 
 def test_files_without_the_batch_norms_counters_load() -> None:
-    from safetensors.torch import save_file
-
     model = resnet()
     save_file({k: v for k, v in model.state_dict().items() if "num_batches" not in k}, FILE)
     models.load_weights(resnet(), FILE)
@@ -87,3 +86,42 @@ def test_the_trained_resnets_load(layers: int) -> None:
     model = resnet(f"cifar_resnet{layers}")
     models.load_weights(model, PRETRAINED / f"cifar10_resnet{layers}.safetensors")
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def other(state: dict[str, torch.Tensor], **values: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {**state, **{name.replace("__", "."): value for name, value in values.items()}}
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.int64, torch.bool, torch.float8_e4m3fn])
+def test_weights_that_are_no_floats_are_refused_by_name(dtype: torch.dtype) -> None:
+    state = resnet().state_dict()
+    save_file(other(state, conv1__weight=state["conv1.weight"].to(dtype)), FILE)
+    with pytest.raises(BenchError, match=r"conv1.weight is (u?int|bool|float8)\w*: its scale is not there"):
+        models.load_weights(resnet(), FILE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_load(dtype: torch.dtype) -> None:
+    state, model = resnet().state_dict(), resnet()
+    save_file({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, FILE)
+    assert models.load_weights(model, FILE) == ()
+    torch.testing.assert_close(model.state_dict()["conv1.weight"], state["conv1.weight"], atol=1e-2, rtol=1e-2)
+    with torch.no_grad():
+        model.conv1.weight[0, 0, 0, 0] = torch.nan
+    models.save_weights(model, FILE)
+    with pytest.raises(BenchError, match=r"conv1.weight has NaN or infinity"):
+        models.load_weights(resnet(), FILE)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_weights_of_a_smaller_model_need_its_plan(tmp_path: Path, beside: bool) -> None:
+    path = tmp_path / "model.safetensors"
+    models.save_weights(resnet("cifar_resnet20", width=0.5), path)
+    told = "the plan of the channels that are left is missing; a run writes it as plan.json"
+    if beside:
+        (tmp_path / "plan.json").write_text("{}")
+        told = f"its plan is {tmp_path}/plan.json: .* start=run:{tmp_path.name}"
+    with pytest.raises(
+        BenchError, match=rf"fewer channels \(bn1.bias is 8, not 16\), as those of a pruned model.*{told}"
+    ):
+        models.load_weights(resnet(), path)
