@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from bench import masks, models, tasks
+from bench import models, tasks
 from bench.errors import Ineffective
 from bench.run import Run
 
@@ -39,10 +39,3 @@ def sized(run: Run, info: tasks.Info, size: int) -> Run:
             f"are {prunable / total:.1%}; lower the target, let it prune the classifier, or choose another model"
         )
     return replace(run, method=replace(method, **{method.target: share * total / prunable}))
-
-
-def largest(model: str, info: tasks.Info, size: int) -> float:
-    """The share of all parameters of a model that methods which spare the classifier may prune."""
-    whole = models.empty(model, classes=info.classes, channels=info.channels, image_size=size)
-    prunable = sum(weight.numel() for weight in masks.prunable(whole).values())
-    return prunable / sum(parameter.numel() for parameter in whole.parameters())
