@@ -76,6 +76,7 @@ class Channels(masks.Masked):
         due: the steps at which a decay ends, in order.
         cut: the number of channels that were in the middle of their decay when the model was made smaller.
         released: the number of releases.
+        unranked: whether all rankings leave the same number of channels in each group.
         plan: the positions that are left in each tensor, once the model is smaller.
         groups: the channel groups; found again when the method is attached, and not saved.
         costs: what each channel costs; not saved either.
@@ -92,6 +93,7 @@ class Channels(masks.Masked):
     due: list[int] = field(default_factory=list)
     cut: int = 0
     released: Tensor | None = None
+    unranked: bool = False
     plan: Plan | None = None
     groups: list[Group] = field(default_factory=list, metadata={"saved": False})
     costs: Costs | None = field(default=None, metadata={"saved": False})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.channels import groups
 from bench.channels.costs import BUDGETS, SCOPES, TOLERANCE, Costs, choose
 from bench.channels.groups import Group
+from bench.channels.influence import influential
 from bench.config import hp
 from bench.errors import Ineffective
 from bench.method import Clock, Method, Phase
@@ -20,6 +21,8 @@ from methods._leaving import Channels, Leave, advance_, element_masks, new_chann
 
 FALLBACKS = ("refuse", "mask")
 MASKED = "masked channels"
+UNRANKED = "widths set by rounding"  # a ranking without influence on them
+BEFORE = 8  # the `round_to` of results whose id does not name it
 LAST = 1e30  # above all scores: of a released channel, which must not be chosen during its cool-down
 State = TypeVar("State", bound=Channels)
 
@@ -39,9 +42,20 @@ class Structured(Method[State], abc.ABC):
     final: float = hp(0.5, low=0, below=1, help="share of the budget's cost to remove, met within 1 %")
     budget: str = hp("macs", choices=BUDGETS, help="what `final` counts")
     scope: str = hp("global", choices=SCOPES, help="rank all groups together, or take the same share of each")
-    round_to: int = hp(8, low=1, high=1024, help="groups keep multiples of this many channels, where that can be met")
+    round_to: int = hp(
+        0, low=0, high=1024, help="groups keep multiples of this many channels where that can be met; 0: by their width"
+    )
     leave: Leave = field(default=Leave(), metadata={"help": "removal policy: leave.how=decay, leave.steps=N, ..."})
     fallback: str = hp("refuse", choices=FALLBACKS, help="with too few removable channels: refuse, or mask channels")
+
+    def identity(self) -> dict[str, Any]:
+        """The name with the fields that differ from their defaults; of `round_to` from 8, its default before it was chosen by
+        width, so that results of either are told apart."""
+        found = super().identity()
+        found.pop("round_to", None)
+        if self.final > 0 and self.round_to != BEFORE:
+            found["round_to"] = self.round_to
+        return dict(sorted(found.items()))
 
     @property
     def reconstructed(self) -> str:
@@ -149,6 +163,7 @@ class Structured(Method[State], abc.ABC):
         """Meet the target exactly and make the model smaller. Channels that are still decaying are removed at once; channels
         that can only be masked stay masked."""
         chosen = self.chosen(state, model, clock, self.final)
+        state.unranked = self._is_unranked(state)
         state.cut = sum(int(leaving.sum()) for leaving in state.leaving.values())
         for group in state.groups:
             state.gone[group.root] = chosen[group.root].to(state.gone[group.root].device)
@@ -162,6 +177,13 @@ class Structured(Method[State], abc.ABC):
         if not _masks_only(state):
             state.masks = {}
 
+    def _is_unranked(self, state: State) -> bool:
+        """Whether groups are ranked together, but all rankings leave the same widths."""
+        assert state.costs is not None
+        if self.scope != "global" or len(state.groups) < 2:
+            return False
+        return not influential(state.costs, self.final, scope=self.scope, round_to=self.round_to)
+
     def rebuild(self, state: State, model: nn.Module) -> None:
         """In a resumed run, remove the channels that had been removed."""
         if state.plan is not None:
@@ -174,8 +196,14 @@ class Structured(Method[State], abc.ABC):
         return model
 
     def label(self, state: State) -> str:
-        """`MASKED` where channels were masked because none could be removed."""
-        return MASKED if _masks_only(state) else ""
+        """`MASKED` where channels were masked because none could be removed; `UNRANKED` where every ranking would have left
+        the same number of channels in each group."""
+        said = []
+        if _masks_only(state):
+            said.append(MASKED)
+        if state.unranked:
+            said.append(UNRANKED)
+        return ", ".join(said)
 
     def kept(self, state: State) -> Mapping[str, Any]:
         """The plan of the channels that are left."""

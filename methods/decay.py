@@ -129,6 +129,10 @@ class Decay(Method[Any]):
     cooldown: int = hp(500, low=0, high=1_000_000, help="steps before a released channel can be chosen again")
     fallback: str = hp("refuse", choices=FALLBACKS, help="with too few removable channels: refuse, or mask channels")
 
+    def identity(self) -> dict[str, Any]:
+        """The name with the fields that differ from their defaults, and how the host rounds since that is by width."""
+        return {**super().identity(), **({"round_to": self.inner.round_to} if self.final > 0 else {})}
+
     @property
     def reconstructed(self) -> str:
         """What is ours: the criteria of self-rectifying, where channels can be released; else ""."""

@@ -47,6 +47,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bench.channels.costs import TOLERANCE, Costs, choose
+from bench.channels.rounding import rounds
 from bench.claims import Claim
 from bench.config import hp
 from bench.errors import BenchError
@@ -112,12 +113,13 @@ def admit(
     """Which of the channels ``waiting`` are removed, bool (C,) by group root, as are ``gone``, the removed ones: those of the
     smallest ``sizes`` first, in blocks that leave a multiple of ``round_to`` (never none), and for not more than ``share`` of
     the cost plus 1 %."""
+    units = rounds(costs.groups, round_to)
     blocks, dense = list[tuple[float, int, Tensor]](), costs.total([0] * len(costs.groups))
     for place, group in enumerate(costs.groups):
         size, left, key = sizes[group.root], group.channels - int(gone[group.root].sum()), 0.0
         order = size.masked_fill(~waiting[group.root], torch.inf).argsort(stable=True)
         queue = order[: int(waiting[group.root].sum())]
-        while len(queue) >= (count := left % round_to or round_to) and left > count:
+        while len(queue) >= (count := left % units[place] or units[place]) and left > count:
             key = max(key, float(size[queue[:count]].mean()))  # a group's own blocks stay in order
             blocks.append((key, place, queue[:count]))
             queue, left = queue[count:], left - count

@@ -6,20 +6,24 @@ so a model's cost follows from the number of channels that each group keeps.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from bench.channels.groups import Group, tensors
+from bench.channels.rounding import rounds
 from bench.errors import Ineffective, one_of
 from bench.measure.operations import macs
 
 BUDGETS = ("macs", "params", "channels")
 SCOPES = ("global", "uniform")
 TOLERANCE = 0.01  # of the dense model's cost
+FEW = 6  # groups, up to which all choices that differ in two groups are tried
 FIRST = 1e30  # its negative is below all scores
 GRID = 4096  # steps of the share in the "uniform" scope
 MOST_MOVES = 120  # with more single steps, pairs of steps are not tried: they are too many
@@ -105,7 +109,8 @@ def choose(
 
     Channels with the lowest scores are removed first: over all groups together ("global"), or the same share of each group
     ("uniform"). Where that alone meets the budget within 1 %, nothing else decides; where it does not, a step more or less in
-    one group or in two does. Each group keeps a positive multiple of ``round_to`` channels; where that cannot meet the budget,
+    one group or in two does. Each group keeps a positive multiple of ``round_to`` channels, heads and groups of
+    convolutions any number; where that cannot meet the budget,
     ``round_to`` is halved until it can.
 
     Args:
@@ -113,7 +118,7 @@ def choose(
         scores: (C,) by group.
         share: of the dense cost to remove.
         scope: "global" or "uniform".
-        round_to: see above.
+        round_to: see above; 0 chooses it by the width of each group (`rounds`).
         gone: channels that are removed already, bool (C,) by group; they are part of the choice.
         exact: raise where the budget is missed. Budgets before the last one may be missed.
 
@@ -131,13 +136,17 @@ def choose(
     search = _global
     if scope == "uniform":
         search = _uniform
+    units = rounds(costs.groups, round_to)
     while True:
-        removed = search(costs, ranked, wanted, round_to, least)
-        removed = _closer(costs, removed, wanted, dense, round_to, least)
+        removed = search(costs, ranked, wanted, units, least)
+        removed = _closer(costs, removed, wanted, dense, units, least)
         error = abs(costs.total(removed) - wanted) / (dense or 1.0)  # a dense cost of 0 cannot change
-        if error <= TOLERANCE or round_to == 1:
+        if error <= TOLERANCE or max(units) == 1:
             break
-        round_to //= 2
+        units = [max(1, unit // 2) for unit in units]
+    if error > TOLERANCE:
+        removed = _farther(costs, removed, wanted, least)
+        error = abs(costs.total(removed) - wanted) / (dense or 1.0)
     if exact and error > max(TOLERANCE, _finest(costs, removed, least) / max(dense, 1.0)):
         raise Ineffective(
             f"the {costs.budget} removed must be within {TOLERANCE:.0%} of the {share:.4f} asked for, but the nearest "
@@ -161,21 +170,45 @@ def _ranked(
 
 
 def _closer(
-    costs: Costs, removed: list[int], wanted: float, dense: float, round_to: int, least: list[int]
+    costs: Costs, removed: list[int], wanted: float, dense: float, units: list[int], least: list[int]
 ) -> list[int]:
     """Takes the best single step again and again, while the budget is missed and a step helps."""
     while abs(costs.total(removed) - wanted) > TOLERANCE * dense:
-        step = _nearest(costs, [removed], wanted, round_to, least)
+        step = _nearest(costs, [removed], wanted, units, least)
         if step == removed:
             break
         removed = step
     return removed
 
 
+def _farther(costs: Costs, removed: list[int], wanted: float, least: list[int]) -> list[int]:
+    """Returns the nearest of all choices that differ in two groups: in a tiny model single steps can end too early."""
+    best, groups = removed, range(len(removed))
+    for a, b in itertools.permutations(groups, 2) if len(removed) <= FEW else ():
+        for count in range(least[a], costs.groups[a].channels):
+
+            def moved(more: int, a: int = a, b: int = b, count: int = count) -> list[int]:
+                found = list(removed)
+                found[a], found[b] = count, least[b] + more
+                return found
+
+            most = max(0, costs.groups[b].channels - 1 - least[b])
+            at = _bisect(partial(_enough, costs, wanted, moved), most)
+            best = min((best, moved(at), moved(max(0, at - 1))), key=lambda r: abs(costs.total(r) - wanted))
+    return best
+
+
+def _enough(costs: Costs, wanted: float, moved: Callable[[int], list[int]], more: int) -> bool:
+    return costs.total(moved(more)) <= wanted
+
+
 def _finest(costs: Costs, removed: list[int], least: list[int]) -> float:
     """Returns the smallest change of cost that one channel makes; in a tiny model it can be more than 1 %."""
     here = costs.total(removed)
-    return min((abs(costs.total(other) - here) for other in _nearby(costs, removed, 1, least)[1:]), default=0.0)
+    return min(
+        (abs(costs.total(other) - here) for other in _nearby(costs, removed, [1] * len(removed), least)[1:]),
+        default=0.0,
+    )
 
 
 def _lowest(scores: Tensor, count: int) -> Tensor:
@@ -198,12 +231,12 @@ def _steps(group: Group, round_to: int) -> list[int]:
     return [first, *[round_to] * ((most - first) // round_to)]
 
 
-def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
+def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, units: list[int], least: list[int]) -> list[int]:
     """Removes blocks of channels in the order of their mean scores: as many as come nearest (`_nearest`)."""
     blocks = list[tuple[float, int, int]]()  # (key, group, channels)
     for place, group in enumerate(costs.groups):
         ordered, at, key = scores[group.root].sort(stable=True).values, 0, -math.inf
-        for size in _steps(group, round_to):
+        for size in _steps(group, units[place]):
             key = max(key, float(ordered[at : at + size].mean()))  # a group's own blocks stay in order
             blocks.append((key, place, size))
             at += size
@@ -216,10 +249,12 @@ def _global(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to:
         return [max(pair) for pair in zip(found, least, strict=True)]
 
     count = _bisect(lambda n: costs.total(removed(n)) <= wanted, len(blocks))
-    return _nearest(costs, [removed(n) for n in sorted({max(0, count - 1), count})], wanted, round_to, least)
+    return _nearest(costs, [removed(n) for n in sorted({max(0, count - 1), count})], wanted, units, least)
 
 
-def _nearest(costs: Costs, choices: Sequence[list[int]], wanted: float, round_to: int, least: list[int]) -> list[int]:
+def _nearest(
+    costs: Costs, choices: Sequence[list[int]], wanted: float, units: list[int], least: list[int]
+) -> list[int]:
     """Returns the choice whose cost is nearest to ``wanted``. Where it misses by more than 1 % of the dense cost, returns the
     nearest of all choices and of those near them instead."""
 
@@ -229,15 +264,15 @@ def _nearest(costs: Costs, choices: Sequence[list[int]], wanted: float, round_to
     ranked = min(choices, key=missed)
     if missed(ranked) <= TOLERANCE * costs.total([0] * len(costs.groups)):
         return ranked
-    return min((near for choice in choices for near in _nearby(costs, choice, round_to, least)), key=missed)
+    return min((near for choice in choices for near in _nearby(costs, choice, units, least)), key=missed)
 
 
-def _nearby(costs: Costs, removed: list[int], round_to: int, least: list[int]) -> list[list[int]]:
+def _nearby(costs: Costs, removed: list[int], units: list[int], least: list[int]) -> list[list[int]]:
     """Returns a choice, and those that differ from it by one step in one group or by opposite steps in two groups."""
     moves = list[tuple[int, int]]()
-    for place, group in enumerate(costs.groups):
-        for change in (round_to, -round_to):
-            if least[place] <= removed[place] + change <= _most(group, round_to):
+    for place, (group, unit) in enumerate(zip(costs.groups, units, strict=True)):
+        for change in (unit, -unit):
+            if least[place] <= removed[place] + change <= _most(group, unit):
                 moves.append((place, change))
     combined = [{place: change} for place, change in moves]
     if len(moves) <= MOST_MOVES:
@@ -245,18 +280,20 @@ def _nearby(costs: Costs, removed: list[int], round_to: int, least: list[int]) -
     return [removed, *([r + move.get(i, 0) for i, r in enumerate(removed)] for move in combined)]
 
 
-def _uniform(costs: Costs, scores: Mapping[str, Tensor], wanted: float, round_to: int, least: list[int]) -> list[int]:
+def _uniform(
+    costs: Costs, scores: Mapping[str, Tensor], wanted: float, units: list[int], least: list[int]
+) -> list[int]:
     """Removes the same share of each group, rounded: the share whose cost comes nearest."""
 
     def removed(part: int) -> list[int]:
         found = []
-        for group, out in zip(costs.groups, least, strict=True):
-            kept = max(round_to, round((1 - part / GRID) * group.channels / round_to) * round_to)
+        for group, unit, out in zip(costs.groups, units, least, strict=True):
+            kept = max(unit, round((1 - part / GRID) * group.channels / unit) * unit)
             found.append(max(out, group.channels - kept))
         return found
 
     part = _bisect(lambda n: costs.total(removed(n)) <= wanted, GRID)
-    return _nearest(costs, [removed(n) for n in sorted({max(0, part - 1), part})], wanted, round_to, least)
+    return _nearest(costs, [removed(n) for n in sorted({max(0, part - 1), part})], wanted, units, least)
 
 
 def _bisect(enough: Callable[[int], bool], most: int) -> int:

@@ -29,6 +29,8 @@ from methods._importance import (
     taylor,
     without,
 )
+from methods._leaving import Leave
+from methods._structured import UNRANKED
 from methods.depgraph import DepGraph
 from tests.toys import RECIPE, ToyNet, toy_batch, toy_training, weights
 
@@ -272,6 +274,19 @@ def test_channels_leave_in_as_many_choices_as_asked_for() -> None:
     train(training)
     assert len(set(counts) - {0.0}) == 4
     assert counts == sorted(counts)
+
+
+def test_a_ranking_without_influence_is_said() -> None:
+    for method, label in ((DepGraph(round_to=8, final=0.6), UNRANKED), (DepGraph(final=0.6), "")):
+        training = toy_training(method, steps=10)
+        train(training)
+        assert training.label == label
+
+
+def test_ids_tell_apart_how_channels_are_rounded() -> None:
+    assert DepGraph().identity() == {"name": "depgraph", "leave": Leave().identity(), "round_to": 0}
+    assert "round_to" not in DepGraph(round_to=8).identity()
+    assert "round_to" not in DepGraph(final=0.0).identity()
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def watched(method: Otov2, **more: Any) -> tuple[nn.Module, list[dict[str, float
 @pytest.mark.parametrize("budget", ["params", "channels"])
 def test_channels_that_reach_zero_by_themselves_meet_the_budget_and_end_the_penalty(budget: str) -> None:
     recipe = replace_recipe(schedule="constant")
-    method = Otov2(begin=0.1, prune=0.7, slack=0.2, scope="uniform", round_to=1, every=1, budget=budget)
+    method = Otov2(begin=0.1, prune=0.7, slack=0.3, eps=0.8, scope="uniform", round_to=1, every=1, budget=budget)
     model, seen, found = watched(method, recipe=recipe)
     assert seen[-1]["gone"] > 8
     assert seen[-1]["forced"] == 0
