@@ -85,12 +85,18 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+FORKING = ("bench/cli/test_main.py", "bench/study/test_study.py", "studies/test_compare.py", "scheduler/test_pool.py")
+"""Files whose tests start trial processes, from a fork server that imports torch once."""
+
+
 def shared(nodeid: str) -> str:
     """Which tests run in one process, one after the other: those of a file, and of the contract those of a method.
 
-    So what they share (a fixture of the module, a cached training) is made once.
+    So what they share (a fixture of the module, a cached training, a fork server) is made once.
     """
     file = nodeid.partition("::")[0]
+    if file.endswith(FORKING):
+        return "fork server"
     if file.endswith("test_contract.py") and (method := re.search(r"\[(\w+)", nodeid)):
         return f"{file}:{method[1]}"
     return file

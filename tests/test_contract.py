@@ -19,35 +19,22 @@ from torch import nn
 
 import methods
 from bench import masks, measure
-from bench.channels import groups
 from bench.errors import BenchError, Ineffective
 from bench.method import AltersFunction, Method, attained, method_from
 from bench.recipe import Recipe
 from bench.study.space import check_space
 from bench.training.loop import Event, Stopped, Training, train
-from tests.toys import RECIPE, ToyNet, same, toy_batch, toy_training, weights
+from tests.toys import RECIPE, ToyNet, count_once, same, toy_batch, toy_training, weights
 
 NAMES = methods.names()
 STEPS = 19  # a prime: nothing divides the calendar evenly
 
 
-FOUND: dict[object, list[groups.Group]] = {}
-find = groups.find
-
-
-def found_before(model: nn.Module, example: torch.Tensor) -> list[groups.Group]:
-    """The groups of a model, which depend on its architecture only, found once (they have tests of their own)."""
-    key = type(model).__qualname__, tuple((name, p.shape) for name, p in model.named_parameters())
-    if key not in FOUND:
-        FOUND[key] = find(model, example)
-    return list(FOUND[key])
-
-
 @pytest.fixture(autouse=True)
-def groups_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 4 finds them anew: they do not depend on global generators either."""
+def counted_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 4 finds and counts the toy's groups anew: neither depends on global generators."""
     if not request.node.name.startswith("test_4_"):
-        monkeypatch.setattr(groups, "find", found_before)
+        count_once(monkeypatch)
 
 
 def variants(name: str) -> Iterator[Method[Any]]:
@@ -82,16 +69,15 @@ ALL = [pytest.param(m, id=f"{n}-{i}") for n in NAMES for i, m in enumerate(varia
 DEFAULTS = [variant for variant in ALL if variant.id.endswith("-0")]
 
 
-def cuts(variant: Any) -> tuple[int, ...]:
-    """Where a run is stopped: at many places for a method's defaults, at one for each variant."""
-    return (1, 7, 11, 18) if variant.id.endswith("-0") else (11,)
+def stopped(variant: Any) -> Any:
+    """Where a run is stopped: at many places, one after the other, for a method's defaults, at one for each variant.
 
-
-def parameter_at(variant: Any, cut: int) -> Any:
-    """Each choice and the upper end of each range is resumed by default, the lower ends among the slow tests."""
+    Each choice and the upper end of each range is resumed by default, the lower ends among the slow tests.
+    """
     (method,) = variant.values
+    cuts = (1, 7, 11, 18) if variant in DEFAULTS else (11,)
     marks = [pytest.mark.slow] if low(variant.id.rpartition("-")[0], method) else []
-    return pytest.param(method, cut, id=f"{variant.id}-{cut}", marks=marks)
+    return pytest.param(method, cuts, id=variant.id, marks=marks)
 
 
 TARGETED = [n for n in NAMES if methods.load(n).METHOD().wanted is not None]
@@ -203,14 +189,19 @@ def test_4_same_seed_same_weights_whatever_the_global_generators_are(method: Met
     assert not other, "law 4: another seed must give other weights, but they are the same"
 
 
-# Law 5, and the first half of law 4 for every variant: both parts begin with global generators of their own
-@pytest.mark.parametrize(("method", "cut"), [parameter_at(p, cut) for p in ALL for cut in cuts(p)])
-def test_5_stopped_anywhere_and_resumed_gives_the_same_weights(method: Method[Any], cut: int, tmp_path: Path) -> None:
+# Law 5, and the first half of law 4 for every variant: each part begins with global generators of its own
+@pytest.mark.parametrize(("method", "cuts"), [stopped(p) for p in ALL])
+def test_5_stopped_anywhere_and_resumed_gives_the_same_weights(
+    method: Method[Any], cuts: tuple[int, ...], tmp_path: Path
+) -> None:
     expected = trained(method)
-    torch.manual_seed(cut)
-    with pytest.raises(Stopped):
-        train(toy_training(method, steps=STEPS, folder=tmp_path, stop_at=cut))
-    torch.manual_seed(cut + 1)
+    for cut in cuts:
+        torch.manual_seed(cut)
+        part = toy_training(method, steps=STEPS, folder=tmp_path, stop_at=cut)
+        with pytest.raises(Stopped):
+            train(part)
+        assert part.at.step == cut
+    torch.manual_seed(STEPS)
     resumed = toy_training(method, steps=STEPS, folder=tmp_path)
     equal = same(weights(train(resumed)), expected.weights)
     assert equal, f"law 5: what changes in a run belongs to the State that `attach` makes; resumed at {cut} it differs"
@@ -305,9 +296,9 @@ def test_10_only_prunable_weights_are_zeroed(method: Method[Any]) -> None:
     assert set(method.prunable(model)) <= allowed
     values = dict(model.named_parameters())
     others = [n for n, p in values.items() if n not in allowed and n != "bn1.bias" and bool((p == 0).any())]
-    for (
-        name
-    ) in others:  # a channel that could not leave and stays empty has neither weights nor bias, and nothing reads it
+    # In a tiny model, channels that are removed together can miss the budget. Then some stay in the smaller model, empty
+    # (`Structured.chosen`): such a channel has neither weights nor bias, and nothing reads it.
+    for name in others:
         if name == "head.weight":
             unread = (values[name] == 0).all(dim=0)
             assert torch.equal((values[name] == 0).any(dim=0), unread)

@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.channels import costs, groups
 from bench.method import Method
 from bench.recipe import Recipe
 from bench.records.run_folder import RunFolder
@@ -109,6 +111,42 @@ def toy_training(
     )
     training = Training(setup, ToyNet(seed) if model is None else model)
     return training
+
+
+FOUND: dict[object, list[groups.Group]] = {}
+COUNTED: dict[object, dict[str, int]] = {}
+find, macs = groups.find, costs.macs
+
+
+def _architecture(model: nn.Module) -> tuple[object, ...]:
+    shapes = tuple((name, parameter.shape) for name, parameter in model.named_parameters())
+    return type(model), tuple(type(module) for module in model.modules()), shapes
+
+
+def found_before(model: nn.Module, example: Tensor) -> list[groups.Group]:
+    """`groups.find`, once for each architecture of the toys."""
+    if not isinstance(model, ToyNet):
+        return find(model, example)
+    key = _architecture(model)
+    if key not in FOUND:
+        FOUND[key] = find(model, example)
+    return list(FOUND[key])
+
+
+def counted_before(model: nn.Module, shape: tuple[int, int, int, int]) -> dict[str, int]:
+    """`measure.macs`, once for each architecture of the toys and each shape of its images."""
+    if not isinstance(model, ToyNet):
+        return macs(model, shape)
+    key = *_architecture(model), shape
+    if key not in COUNTED:
+        COUNTED[key] = macs(model, shape)
+    return dict(COUNTED[key])
+
+
+def count_once(patch: pytest.MonkeyPatch) -> None:
+    """Groups and operations of the toys, which depend on their architecture only, are found once (both have own tests)."""
+    patch.setattr(groups, "find", found_before)
+    patch.setattr(costs, "macs", counted_before)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

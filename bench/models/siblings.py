@@ -6,10 +6,10 @@ differs in its sizes only, such as regnety_032 and regnety_008, or swin_small an
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import warnings
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,6 +20,7 @@ from bench.models import factory, sizes
 from bench.models.architecture import parse, spell
 
 STEPS = 1000  # widths below 1 that are searched
+GUESSES = 3  # steps that are interpolated, enough where widths are rounded to whole channels; then intervals are halved
 
 WORDS = {
     *("femto", "atto", "zepto", "pico", "nano", "mini", "xtiny", "tiny", "small", "medium", "base", "large", "huge"),
@@ -81,10 +82,37 @@ def _widths(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:
     def at(step: int) -> str:
         return spell(name, {**arguments, "width": round(arguments.get("width", 1.0) * step / STEPS, 6)})
 
-    if not counts(at(STEPS // 2)):
+    middle = STEPS // 2
+    known = {0: 0, middle: counts(at(middle)), STEPS: counts(model)}
+    if not known[middle]:
         return []
-    last = bisect_right(range(1, STEPS), wanted, key=lambda step: counts(at(step)))
+    last = _last(wanted, known, lambda step: counts(at(step)))
     return [at(step) for step in (last, last + 1) if 0 < step < STEPS]
+
+
+def _last(wanted: int, known: dict[int, int], counts: Callable[[int], int]) -> int:
+    """The largest step below `STEPS` with at most ``wanted`` weights, or 0; ``counts`` gives more weights to a larger step.
+
+    Each count builds a model, so the first steps are interpolated: the square root of the number of weights is about
+    proportional to the width. ``known`` are the counts of some steps, 0 and `STEPS` among them.
+    """
+    low = max(step for step, weights in known.items() if step < STEPS and weights <= wanted)
+    high = min((step for step in known if step > low), default=STEPS)
+    roots = {step: math.sqrt(weights) for step, weights in known.items()}
+    for done in itertools.count():
+        if high - low <= 1:
+            break
+        step = (low + high) // 2
+        if done < GUESSES and roots[low] < roots[high]:
+            part = (math.sqrt(wanted) - roots[low]) / (roots[high] - roots[low])
+            step = min(max(low + math.floor(part * (high - low)), low + 1), high - 1)
+        weights = counts(step)
+        roots[step] = math.sqrt(weights)
+        if weights <= wanted:
+            low = step
+        else:
+            high = step
+    return low
 
 
 def _named(model: str, wanted: int, counts: Callable[[str], int]) -> list[str]:

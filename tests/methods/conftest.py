@@ -13,6 +13,12 @@ from torch import Tensor, nn
 
 from bench.method import Budget, Clock, Method
 from bench.recipe import Recipe
+from tests import toys
+
+
+@pytest.fixture(autouse=True)
+def counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    toys.count_once(monkeypatch)
 
 
 class ToyNet(nn.Module):

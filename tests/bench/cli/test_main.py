@@ -186,28 +186,21 @@ def records(home: Path) -> dict[str, dict[str, object]]:
     return {p.parent.name: json.loads(p.read_text()) for p in (home / "runs").glob("*/record.json")}
 
 
-def test_a_study_from_nothing_then_again_computes_nothing(
-    made_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The second time in this process, and there the report is made, with figures that are drawn and not written."""
-    words = (
-        "study",
-        "gradual",
-        *TINY,
-        "--models",
-        "test_efficientnet",
-        "--trials",
-        "2",
-        "--finals",
-        "1",
-        "--jobs",
-        "2",
-    )
-    seeds = ("--final-seeds", "1000")
+STUDY = (
+    *("study", "gradual", *TINY, "--models", "test_efficientnet", "--trials", "2", "--finals", "1", "--jobs", "2"),
+    *("--final-seeds", "1000"),
+)
+
+
+def home_with_store(made_store: Path) -> Home:
     home = Home()
     home.path.mkdir(parents=True)
     shutil.copy(made_store, home.path / "mlflow.db")
-    out = finish(start(*words, *seeds, "--no-report"))
+    return home
+
+
+def check_study(home: Home, out: str) -> None:
+    """The records of `STUDY`, and what its command says."""
     made = records(home.path)
     assert len(made) == 4  # two trials, a final, a dense control
     assert sorted(r["test_openings"] for r in made.values()) == [0, 0, 1, 1]  # type: ignore[type-var]
@@ -215,14 +208,29 @@ def test_a_study_from_nothing_then_again_computes_nothing(
     assert home.records.study(name).finished
     for promise in ("MLflow UI: ", "best configurations: "):
         assert promise in out
+
+
+def test_a_study_from_nothing_then_again_computes_nothing(
+    made_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second time the report is made, with figures that are drawn and not written."""
+    home = home_with_store(made_store)
+    assert bench(*STUDY, "--no-report", monkeypatch=monkeypatch) == 0
+    check_study(home, capsys.readouterr().out)
     before = {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")}
     monkeypatch.setattr("reports.build.render", lambda canvas: dict.fromkeys(("pdf", "svg", "png"), b""))
-    assert bench(*words, *seeds, "--no-track", monkeypatch=monkeypatch) == 0
+    assert bench(*STUDY, "--no-track", monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
     assert "nothing was run again" in out
     assert "report: " in out
     assert (home.report / "index.html").exists()
     assert {p: p.stat().st_mtime_ns for p in home.path.rglob("record.json")} == before
+
+
+@pytest.mark.slow
+def test_a_study_from_nothing_in_a_process_of_its_own(made_store: Path) -> None:
+    home = home_with_store(made_store)
+    check_study(home, finish(start(*STUDY, "--no-report")))
 
 
 SETTINGS = ("epochs=6", "rounds=2", "batch=128", "device=cpu", "threads=1")

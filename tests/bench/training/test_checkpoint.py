@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import methods
 from bench.recipe import Recovery
@@ -68,12 +70,17 @@ def older(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "at": at, "state": state, "recovery": recovery}
 
 
+@cache
+def whole(name: str) -> dict[str, torch.Tensor]:
+    """The weights of the run without a stop."""
+    return weights(train(toy_training(methods.load(name).METHOD(), steps=37, recovery=LATE)))
+
+
 @pytest.mark.parametrize("name", ["adaptive", "depgraph"])
 @pytest.mark.parametrize("cut", [3, 20, 26, 30])
 def test_checkpoints_of_the_first_layout_are_resumed_to_the_same_weights(name: str, cut: int, tmp_path: Path) -> None:
     """Before and after values are kept, after the method's last phase, and in the recovery."""
     method = methods.load(name).METHOD()
-    wanted = weights(train(toy_training(method, steps=37, recovery=LATE)))
     folder = stopped(tmp_path, name, cut, recovery=LATE)
     found = folder.load_checkpoint()
     assert found is not None
@@ -86,6 +93,6 @@ def test_checkpoints_of_the_first_layout_are_resumed_to_the_same_weights(name: s
         path.unlink()
     folder.save_checkpoint(2 * cut, before)
     resumed = toy_training(method, steps=37, folder=tmp_path, recovery=LATE)
-    assert same(weights(train(resumed)), wanted)
+    assert same(weights(train(resumed)), whole(name))
     assert resumed.recovering
     assert bool(resumed.kept) == (name == "depgraph")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,7 @@ def test_without_a_baseline_nothing_is_compared_with_it() -> None:
         assert "**" in text
 
 
+@cache
 def figures(count: int) -> list[Figure]:
     tidy = simulated(count, cells=8, seeds=5, gap=0.35)
     chosen = dict.fromkeys(tidy["cell"], "gradual")
