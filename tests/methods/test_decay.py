@@ -271,8 +271,15 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("host", HOSTS)
+FAST = set(zip(HOSTS, POLICIES, strict=True))  # by default each host and each policy once
+PAIRS = [
+    pytest.param(host, policy, id=f"{host}-{policy}", marks=[] if (host, policy) in FAST else pytest.mark.slow)
+    for host in HOSTS
+    for policy in POLICIES
+]
+
+
+@pytest.mark.parametrize(("host", "policy"), PAIRS)
 def test_three_hosts_three_policies_meet_the_budget_and_resume(host: str, policy: str, tmp_path: Path) -> None:
     method = Decay(host=host, **POLICIES[policy])  # type: ignore[arg-type]
     seen = list[dict[str, Any]]()

@@ -151,7 +151,7 @@ def test_masks_hold_after_every_step(method: Method[Any]) -> None:
     assert method.masks(training.state)
 
 
-@pytest.mark.parametrize("method", MASKING)
+@pytest.mark.parametrize("method", [*MASKING[:6], *(pytest.param(m, marks=pytest.mark.slow) for m in MASKING[6:])])
 def test_stopped_and_resumed_it_gives_the_same_weights(method: Method[Any], tmp_path: Path) -> None:
     for cut in (12, 20):
         with pytest.raises(Stopped):

@@ -50,7 +50,7 @@ def test_the_wanted_weights_are_those_of_a_pruned_model(toy_model) -> None:
         ("test_resnet", 0.8, 0.02),
         ("test_efficientnet", 0.8, 0.02),
         ("mobilenetv3_large_100", 0.8, 0.02),
-        ("resnet50", 0.9, 0.01),
+        pytest.param("resnet50", 0.9, 0.01, marks=pytest.mark.slow),
     ],
 )
 def test_the_model_built_has_them(model, final, miss):

@@ -38,8 +38,8 @@ def test_weights_by_hand() -> None:
         *(("test_resnet", share, 0.03) for share in (0.5, 0.2, 0.05)),
         ("resnet18", 0.2, 0.005),
         ("test_efficientnet", 0.2, 0.05),
-        ("test_vit", 0.2, 0.05),
-        ("mobilenetv3_large_100", 0.2, 0.02),
+        pytest.param("test_vit", 0.2, 0.05, marks=pytest.mark.slow),
+        pytest.param("mobilenetv3_large_100", 0.2, 0.02, marks=pytest.mark.slow),
         ("cifar_vgg16_bn", 0.2, 0.01),
     ],
 )
