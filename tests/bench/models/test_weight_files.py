@@ -93,7 +93,10 @@ def test_masks_of_torchs_own_pruning_are_applied(tmp_path: Path, prefix: str) ->
     assert torch.equal(model.layer1[0].conv1.weight, pruned.layer1[0].conv1.weight)
 
 
-@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"model": m, "epoch": 1}], ids=["model", "wrapped"])
+WRAPPED = pytest.param(lambda m: {"model": m, "epoch": 1}, id="wrapped", marks=pytest.mark.slow)  # 4 s: an interpreter
+
+
+@pytest.mark.parametrize("wrap", [pytest.param(lambda m: m, id="model"), WRAPPED])
 def test_a_pickled_model_is_refused_with_the_line_that_converts_it(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
     path, saved = tmp_path / "a.pth", net()
     torch.save(wrap(saved), path)
