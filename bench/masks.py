@@ -9,53 +9,26 @@ decay of 0 is 0). The cost of a mask is therefore one multiplication of the grad
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bench.allocation import apportion as apportion
+from bench.allocation import erk as erk
+from bench.allocation import lamp as lamp
+from bench.allocation import uniform as uniform
+from bench.allocation import uniform_plus as uniform_plus
 from bench.errors import BenchError, one_of
+from bench.layers import LAYERS as LAYERS
+from bench.layers import classifier_modules as classifier_modules
+from bench.layers import prunable as prunable
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 SCOPES = ("neuron", "layer", "global")
-ALLOCATIONS = ("uniform", "global", "erk")
+ALLOCATIONS = ("uniform", "global", "erk", "uniform+", "lamp")
 """How layers share the sparsity, see `choose`."""
-
-
-def prunable(model: nn.Module, *, classifier: bool = False) -> dict[str, nn.Parameter]:
-    """The weights of convolutions and linear layers by parameter name, in the model's order.
-
-    The classifier's weights are included only with ``classifier``; the classifier is what timm's `get_classifier` returns.
-    A weight that two layers share is listed once.
-    """
-    heads = set() if classifier else _classifier_parameters(model)
-    found: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
-    for name, module in model.named_modules():
-        weight = module.weight if isinstance(module, LAYERS) else None
-        if isinstance(weight, nn.Parameter) and id(weight) not in seen and id(weight) not in heads:
-            seen.add(id(weight))
-            found[f"{name}.weight" if name else "weight"] = weight
-    return found
-
-
-def classifier_modules(model: nn.Module) -> list[nn.Module]:
-    """The modules that timm's `get_classifier` returns; empty where the model has no such method."""
-    get = getattr(model, "get_classifier", None)
-    if not callable(get):
-        return []
-    head = get()
-    if isinstance(head, (list, tuple)):  # distilled models return two heads
-        return [m for m in head if isinstance(m, nn.Module)]
-    return [head] if isinstance(head, nn.Module) else []
-
-
-def _classifier_parameters(model: nn.Module) -> set[int]:
-    return {id(p) for m in classifier_modules(model) for p in m.parameters()}
 
 
 def drop_lowest(scores: Tensor, count: int) -> Tensor:
@@ -95,7 +68,8 @@ def keep_top(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str
     Args:
         scores: one score per weight, tensors of any shape, by name.
         sparsity: share to drop, 0 to 1; of a unit of n scores, ``round(sparsity * n)`` are dropped.
-        scope: the unit: "neuron" (each slice of the first dimension), "layer" (each tensor) or "global" (all together).
+        scope: the unit: "neuron" (each slice of the first dimension), "layer" (each tensor; counts as in `uniform`, so that
+            one weight stays in each) or "global" (all together).
 
     Returns:
         Bool masks of the scores' shapes, True = kept.
@@ -111,7 +85,8 @@ def keep_top(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str
             f"scores must be numbers, but {bad!r} holds NaN; look for a loss that diverged before this step"
         )
     if scope == "layer":
-        return keep_counts(scores, {n: round(sparsity * s.numel()) for n, s in scores.items()})
+        counts = uniform([score.numel() for score in scores.values()], sparsity)
+        return keep_counts(scores, dict(zip(scores, counts, strict=True)))
     if scope == "global":
         if not scores:
             return {}
@@ -126,17 +101,27 @@ def _same_count(scores: Tensor, sparsity: float) -> Tensor:
     return torch.full((len(scores),), round(sparsity * scores[0].numel()), device=scores.device)
 
 
-def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[str, Tensor]:
+def choose(
+    scores: dict[str, Tensor], sparsity: float, allocation: str, *, first: str = "", last: Collection[str] = ()
+) -> dict[str, Tensor]:
     """Masks that keep the highest scores of each layer; ``allocation`` says how many weights each layer loses.
 
     Args:
-        scores: one score per weight, by the name of the layer's weight.
+        scores: one score per weight, by the name of the layer's weight; below 0 where a weight is masked already.
         sparsity: share to drop over all layers, 0 to 1.
-        allocation: "uniform" drops ``round(sparsity * n)`` of each layer of n weights, "global" ranks all scores together,
+        allocation: "uniform" drops the same share of each layer (`uniform`), "uniform+" too, but none of the first layer and at
+            most 80 % of the last (`uniform_plus`), "global" ranks all scores together, "lamp" ranks `lamp` scores together,
             "erk" drops the counts of `erk`.
+        first: the name of the model's first convolution.
+        last: the names of the classifier's weights.
     """
+    shapes = {name: score.shape for name, score in scores.items()}
     if allocation == "erk":
-        return keep_counts(scores, erk({name: score.shape for name, score in scores.items()}, sparsity))
+        return keep_counts(scores, erk(shapes, sparsity))
+    if allocation == "uniform+":
+        return keep_counts(scores, uniform_plus(shapes, sparsity, first, last))
+    if allocation == "lamp":
+        return keep_top({name: lamp(score) for name, score in scores.items()}, sparsity, "global")
     if allocation == "uniform":
         return keep_top(scores, sparsity, "layer")
     return keep_top(scores, sparsity, allocation)
@@ -145,7 +130,7 @@ def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[
 def to_drop(sizes: Sequence[int], sparsity: float, *, by_layer: bool) -> int:
     """How many weights of layers of ``sizes`` weights go at a sparsity: rounded in each layer, or once for all layers."""
     if by_layer:
-        return sum(round(sparsity * size) for size in sizes)
+        return sum(uniform(sizes, sparsity))
     return round(sparsity * sum(sizes))
 
 
@@ -167,53 +152,24 @@ def split(flat: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: part.view(t.shape) for (name, t), part in zip(like.items(), parts, strict=True)}
 
 
-def erk(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, int]:
-    """How many weights to drop per layer by Erdős-Rényi-Kernel densities (Evci et al. 2020, arXiv:1911.11134, section 3).
-
-    A layer's density is proportional to the sum of its dimensions divided by their product. A layer that this would make
-    denser than 1 is left dense, and the densities of the others are scaled up. The counts add up to exactly
-    ``round(sparsity * all)``, and no layer's count falls when the sparsity rises.
-    """
-    sizes = [math.prod(s) for s in shapes.values()]
-    keep = apportion([sum(s) for s in shapes.values()], sizes, sum(sizes) - round(sparsity * sum(sizes)))
-    return {name: size - kept for name, size, kept in zip(shapes, sizes, keep, strict=True)}
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def apportion(weights: Sequence[float], caps: Sequence[int], total: int) -> list[int]:
-    """Integers proportional to ``weights``, none above its cap, that add up to ``total`` (at most the sum of the caps).
-
-    Webster's method: ``min(cap, round(scale * weight))`` at the one scale that gives the total, ties by position. Unlike
-    the method of largest remainders it is monotone: with a larger total, no number gets smaller.
-
-    Raises:
-        ValueError: the caps do not allow the total.
-    """
-    if total == 0:
-        return [0] * len(caps)
-    share, cap = np.asarray(weights, dtype=float), np.asarray(caps, dtype=np.int64)
-
-    def at(scale: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.minimum(cap, np.floor(scale * share + 0.5)).astype(np.int64)
-
-    low, high = 0.0, float(max(((c + 1) / w for c, w in zip(caps, weights, strict=True) if w > 0), default=0.0))
-    if at(high).sum() < total:
-        raise ValueError(f"caps allow {at(high).sum()}, but the total is {total}")
-    while (middle := (low + high) / 2) not in (low, high):
-        if at(middle).sum() <= total:
-            low = middle
-        else:
-            high = middle
-    counts = at(low)
-    tied = np.flatnonzero(at(high) > counts)
-    counts[tied[: total - counts.sum()]] += 1
-    return [int(c) for c in counts]
+def factor(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask as whole numbers 0 and 1 with as many bytes and the memory layout of ``like``: what `mul_` is fastest with."""
+    return torch.empty_like(like, dtype=_BITS[like.element_size()], requires_grad=False).copy_(mask)
 
 
 def mul_(tensors: Iterable[Tensor | None], masks: Iterable[Tensor]) -> None:
-    """Multiplies tensors by masks in place, without a host synchronisation; skips entries that are None."""
+    """Sets masked entries to 0 in place, without a host synchronisation; skips entries of ``tensors`` that are None.
+
+    The bits of each number are multiplied as a whole number by 0 or 1, which costs what a product of floats does. That product
+    would turn an infinite entry behind a mask into NaN. ``masks`` are bool, or better each a `factor`.
+    """
     pairs = [(t, m) for t, m in zip(tensors, masks, strict=True) if t is not None]
     if pairs:
-        torch._foreach_mul_([t for t, _ in pairs], [m for _, m in pairs])
+        bits = [t.detach().view(_BITS[t.element_size()]) for t, _ in pairs]
+        torch._foreach_mul_(bits, [m.to(b.dtype) for (_, m), b in zip(pairs, bits, strict=True)])
 
 
 def clear_(optimizer: Optimizer, weights: Iterable[Tensor], masks: Iterable[Tensor]) -> None:
@@ -231,8 +187,7 @@ def clear_(optimizer: Optimizer, weights: Iterable[Tensor], masks: Iterable[Tens
 class Masked:
     """The state of a method with masks, or its base class. Assign ``masks`` as a whole; never change a part of it.
 
-    The tensors that each step needs are prepared once per set of masks: the weights, and the masks as numbers of the
-    weights' type and memory layout (a foreach multiplication by bool masks is five times as slow).
+    The tensors that each step needs are prepared once per set of masks: the weights, and the masks as `factor`s.
     """
 
     masks: dict[str, Tensor]
@@ -261,8 +216,8 @@ class Masked:
     def _factors(self, model: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
         if self.ready is None or self.ready[0] is not self.masks or self.ready[1] is not model:
             weights = list(self.weights(model).values())
-            factors = [torch.empty_like(w).copy_(m) for w, m in zip(weights, self.masks.values(), strict=True)]
-            self.ready = self.masks, model, weights, [f.detach() for f in factors]
+            factors = [factor(mask, weight) for weight, mask in zip(weights, self.masks.values(), strict=True)]
+            self.ready = self.masks, model, weights, factors
         return self.ready[2], self.ready[3]
 
 

@@ -148,7 +148,7 @@ class Method(Config, Generic[State], abc.ABC):
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The weights that this method may remove, by parameter name: by default every convolution's and linear layer's
-        weight except the classifier's."""
+        weight that a mask reaches (`bench.layers`), except the classifier's."""
         return masks.prunable(model)
 
     @abc.abstractmethod

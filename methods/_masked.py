@@ -1,19 +1,21 @@
 """The base of the unstructured methods: they mask single weights, and meet an exact number of zeros or fail.
 
 A method chooses its masks; the base finds the weights, stops the gradients of masked weights, and checks the number of
-zeros of the finished model. The state of such a method is `bench.masks.Masked` or derived from it.
+zeros of the finished model. The state of such a method is `bench.masks.Masked` or derived from it. Layers that transform their
+weight before they use it are never masked (`bench.layers`).
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from bench import masks
+from bench import layers, masks
+from bench.config import hp
 from bench.errors import Ineffective
 from bench.method import Clock, Method
 
@@ -24,13 +26,30 @@ State = TypeVar("State", bound=masks.Masked)
 class Unstructured(Method[State], abc.ABC):
     """A method whose field ``final`` is the share of the prunable weights that are masked at the end.
 
-    ``spared`` names the settings that add weights to the prunable ones; ``stronger`` those that make the method prune more,
-    for a method that chooses the number of zeros itself.
+    The fields say which layers are chosen; a method declares them again where its paper chooses others. ``spared`` names the
+    settings that add weights to the prunable ones; ``stronger`` those that make the method prune more, for a method that
+    chooses the number of zeros itself.
     """
 
     target = "final"
-    spared: ClassVar[str] = "set classifier=true"
+    spared: ClassVar[str] = "set classifier=true, first=true or depthwise=true"
     stronger: ClassVar[str] = ""
+
+    _: KW_ONLY
+    classifier: bool = hp(False, help="prune the classifier too")
+    first: bool = hp(True, help="prune the first convolution too")
+    depthwise: bool = hp(True, help="prune depthwise convolutions too")
+
+    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Convolutions and linear layers that a mask reaches, as `classifier`, `first` and `depthwise` choose them."""
+        return masks.prunable(model, classifier=self.classifier, first=self.first, depthwise=self.depthwise)
+
+    def choose(
+        self, model: nn.Module, scores: dict[str, Tensor], sparsity: float, allocation: str
+    ) -> dict[str, Tensor]:
+        """Masks by `bench.masks.choose`, which is told the model's first convolution and its classifier."""
+        first, last = layers.first_convolution(model), layers.classifier_weights(model)
+        return masks.choose(scores, sparsity, allocation, first=first, last=last)
 
     def weights_to_prune(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The prunable weights by name. Raises `Ineffective` where the model has none."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bench import layers
 from bench.channels import groups
 from bench.channels.costs import BUDGETS, SCOPES, TOLERANCE, Costs, choose
 from bench.channels.groups import Group
@@ -107,6 +108,11 @@ class Structured(Method[State], abc.ABC):
                 f"{most:.1%}; lower `final`"
             )
         return costs
+
+    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Every convolution's and linear layer's weight except the classifier's: filters leave whole, also those that a layer
+        transforms before use."""
+        return layers.weights(model, classifier=False)
 
     def touches(self, model: nn.Module, group: Group) -> bool:
         """Whether the method may remove channels of a group."""

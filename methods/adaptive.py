@@ -104,7 +104,7 @@ class State(masks.Masked):
 class Adaptive(Unstructured[State]):
     """A trainable threshold per layer, and a loss on the sparsity that the thresholds imply."""
 
-    spared = "lower `minimum`, set classifier=true"
+    spared = "lower `minimum`, set classifier=true, first=true or depthwise=true"
     stronger = "raise `strength`"
 
     final: float = hp(0.8, low=0, below=1, help="wanted sparsity of the pruned layers; 0 leaves the model alone")
@@ -128,7 +128,7 @@ class Adaptive(Unstructured[State]):
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Layers of at least `minimum` weights. A model that is a single layer has none: it cannot be wrapped in place."""
-        weights = masks.prunable(model, classifier=self.classifier)
+        weights = super().prunable(model)
         return {name: w for name, w in weights.items() if w.numel() >= self.minimum and "." in name}
 
     def alters(self) -> str:

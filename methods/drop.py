@@ -92,11 +92,12 @@ def flat(tensors: Mapping[str, Tensor], scope: str) -> list[Tensor]:
 
 
 def kept(sizes: Sequence[int], sparsity: float, scope: str) -> list[int]:
-    """How many weights each unit keeps at a sparsity: ``n - round(sparsity * n)``, but at least one in each layer."""
+    """How many weights each unit keeps at a sparsity: ``n - round(sparsity * n)`` but at least one in each layer, for which
+    large layers keep fewer (`bench.masks.uniform`)."""
     if scope == "global":
         total = sum(sizes)
         return [max(len(sizes), total - round(sparsity * total))]
-    return [max(1, n - round(sparsity * n)) for n in sizes]
+    return [max(1, n - count) for n, count in zip(sizes, masks.uniform(sizes, sparsity), strict=True)]
 
 
 def importance(values: Mapping[str, Tensor], live: Mapping[str, Tensor], scope: str) -> list[Tensor]:
@@ -171,7 +172,6 @@ class Drop(Unstructured[State]):
     restart: bool = hp(False, help="each training between prunings has a learning-rate schedule of its own")
     final: float = hp(0.8, low=0, below=1, help="sparsity aimed at, over the prunable weights; 0 is dense training")
     project: bool = hp(True, help="mask exactly to the target after the last training under drops")
-    classifier: bool = hp(False, help="prune the classifier too")
 
     def check(self) -> None:
         """There must be steps between the dense training and the fine-tuning."""
@@ -184,10 +184,6 @@ class Drop(Unstructured[State]):
     def wanted(self) -> float | None:
         """The target, where the projection makes it exact."""
         return self.final if self.project else None
-
-    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Convolutions and linear layers, with or without the classifier."""
-        return masks.prunable(model, classifier=self.classifier)
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing."""

@@ -8,17 +8,19 @@ follows
 where s_i is `initial`, s_f is `final`, t0 = `begin` * steps, t1 = `end` * steps, and the exponent 3 is a field (`exponent`).
 The gradients of masked weights are zeroed, so masked weights are not updated. With `regrow`, a masked weight keeps its value
 and returns when a later update ranks it among the kept ones; without, a masked weight stays masked. Uniform allocation masks
-round(s_t * n) weights of each layer of n weights; "global" ranks the weights of all layers together; "erk" gives small
-layers a higher density (arXiv:1911.11134). After t1 the mask is fixed and training continues.
+round(s_t * n) weights of each layer of n weights, but never all of them; "global" ranks the weights of all layers together;
+"erk" gives small layers a higher density (arXiv:1911.11134); "uniform+" keeps the first convolution dense and the classifier
+at 80 % (arXiv:1902.09574); "lamp" ranks LAMP scores (arXiv:2010.07611). After t1 the mask is fixed and training continues.
 
 Differs from the paper:
 - The mask is always updated at t1, also where `frequency` does not divide the ramp, so the final sparsity is met exactly.
 - The mask is made after step t rather than before step t + 1, which ranks the same weights. Only with `begin` = 0 and
   `initial` > 0 are weights masked before the first step: then attaching changes what the model computes.
 - The momentum of a masked weight is zeroed, and weight decay does not move it; the paper does not mention either.
-- Depthwise convolutions are pruned like others, the classifier only with `classifier`; `first` = False spares the first
-  convolution, as the paper does for MobileNet. The layer-wise schedule that the paper tries for GNMT is left out.
-- Global and ERK allocation are not in the paper for vision models.
+- Depthwise convolutions are spared unless `depthwise`, as in the paper; `first` = False spares the first convolution too, as
+  the paper does for MobileNet. The classifier is spared unless `classifier`; there it is pruned.
+- The layer-wise schedule that the paper tries for GNMT is left out.
+- Allocations other than uniform are not in the paper for vision models.
 
 Differs from the official code (tensorflow/contrib/model_pruning):
 - Counts are exact, with ties by position. There the threshold comes from a histogram and is smoothed over the updates
@@ -52,7 +54,7 @@ SPACE: dict[str, BaseDistribution] = {
     "frequency": IntDistribution(1, 100, log=True),
     "final": FloatDistribution(0.5, 0.98),
     "exponent": FloatDistribution(1.0, 6.0),
-    "allocation": CategoricalDistribution(masks.ALLOCATIONS),
+    "allocation": CategoricalDistribution(("uniform", "global", "erk")),
     "regrow": CategoricalDistribution((True, False)),
 }
 
@@ -99,8 +101,6 @@ class State(masks.Masked):
 class Gradual(Unstructured[State]):
     """Magnitude pruning along a polynomial ramp."""
 
-    spared = "set classifier=true or first=true"
-
     begin: float = hp(0.0, low=0, below=1, help="where the ramp begins, as a fraction of the run")
     end: float = hp(0.75, above=0, high=1, help="where it ends and the mask is fixed, as a fraction of the run")
     frequency: int = hp(10, low=1, help="steps between mask updates (tf.contrib's default)")
@@ -109,8 +109,7 @@ class Gradual(Unstructured[State]):
     exponent: float = hp(3.0, above=0, high=100, help="of the ramp; 1 is linear")
     allocation: str = hp("uniform", choices=masks.ALLOCATIONS, help="how layers share the sparsity")
     regrow: bool = hp(True, help="masked weights keep their values and can come back")
-    classifier: bool = hp(False, help="prune the classifier too")
-    first: bool = hp(True, help="prune the first convolution too")
+    depthwise: bool = hp(False, help="prune depthwise convolutions too")
 
     def check(self) -> None:
         """The ramp must end after it begins, and must not fall."""
@@ -120,14 +119,6 @@ class Gradual(Unstructured[State]):
             raise BenchError(
                 f"`initial <= final` must hold, but got (initial={self.initial}, final={self.final}); lower `initial`"
             )
-
-    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Convolutions and linear layers, with or without the classifier and the first convolution."""
-        weights = masks.prunable(model, classifier=self.classifier)
-        convolutions = [name for name, weight in weights.items() if weight.dim() > 2]
-        if convolutions and not self.first:
-            del weights[convolutions[0]]
-        return weights
 
     def alters(self) -> str:
         """A ramp that begins above zero at step 0 masks weights when it is attached."""
@@ -174,7 +165,7 @@ class Gradual(Unstructured[State]):
                 weights[name].copy_(value)
         else:
             scores = masks.magnitudes(weights, state.masks)
-        state.masks, state.sparsity = masks.choose(scores, sparsity, self.allocation), sparsity
+        state.masks, state.sparsity = self.choose(model, scores, sparsity, self.allocation), sparsity
         state.mask_weights_(model, optimizer)
 
     def zeros_wanted(self, sizes: Sequence[int]) -> int:

@@ -7,7 +7,9 @@ the start of the run, and train again. After t prunings the sparsity is
 
 so ceil(log(1 - final) / log(1 - rate)) prunings reach `final`; the last one masks exactly the missing number of weights.
 There is one training more than there are prunings; the trainings share the steps equally, and each has its own learning-rate
-schedule. `scope` says which weights are ranked together: those of all layers ("global"), or those of each layer ("layer").
+schedule. `scope` says which weights are ranked together: those of all layers ("global"), those of each layer ("layer"; with
+"uniform+" none of the first convolution and at most 80 % of the classifier, arXiv:1902.09574), or those of all layers by their
+LAMP scores ("lamp", arXiv:2010.07611: with `rewind` = none its official procedure, at 20 prunings).
 `rewind` says which values the live weights get:
 
     init     the values before the first step (the paper)
@@ -55,6 +57,7 @@ SPACE: dict[str, BaseDistribution] = {
     "rewind": CategoricalDistribution(("init", "early", "none")),
 }
 
+SCOPES = ("layer", "global", "lamp", "uniform+")
 CLAIMS: tuple[Claim, ...] = ()  # the papers report curves
 
 
@@ -83,20 +86,15 @@ class Lottery(Unstructured[State]):
 
     final: float = hp(0.8, low=0, below=1, help="sparsity at the end, over the prunable weights")
     rate: float = hp(0.2, above=0, below=1, help="share of the live weights that each pruning takes")
-    scope: str = hp("global", choices=("layer", "global"), help="what is ranked together")
+    scope: str = hp("global", choices=SCOPES, help="what is ranked together, see above")
     rewind: str = hp("init", choices=("init", "early", "none"), help="to the run's start, to an early step, or not")
     rewind_at: float = hp(0.1, above=0, high=1, help="the early step, as a fraction of the first training")
     rewind_norms: bool = hp(True, help="rewind batch-norm statistics too")
-    classifier: bool = hp(False, help="prune the classifier too")
 
     @property
     def prunings(self) -> int:
         """The number of prunings; there is one training more."""
         return prunings(self.final, self.rate)
-
-    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Convolutions and linear layers, with or without the classifier."""
-        return masks.prunable(model, classifier=self.classifier)
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""
@@ -129,7 +127,8 @@ class Lottery(Unstructured[State]):
         if clock.index == self.prunings:
             return
         sparsity = sparsity_after(clock.index + 1, self.final, self.rate)
-        state.masks = masks.keep_top(masks.magnitudes(state.weights(model), state.masks), sparsity, self.scope)
+        allocation = "uniform" if self.scope == "layer" else self.scope
+        state.masks = self.choose(model, masks.magnitudes(state.weights(model), state.masks), sparsity, allocation)
         restore_(model, state.origin)
         state.mask_weights_(model)
 

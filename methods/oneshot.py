@@ -13,6 +13,8 @@ After `when` * steps the weights with the lowest scores are masked, once. The sc
     erk          by the layer's shape (Evci et al. 2020, arXiv:1911.11134)
     lamp         by a ranking of s_u^2 / (sum of s_v^2 over v ranked at or above u in the layer of u) over all layers
                  (Lee et al. 2021, arXiv:2010.07611)
+    uniform+     the same share of each layer, but none of the first convolution and at most 80 % of the classifier (Gale
+                 et al. 2019, arXiv:1902.09574)
 
 `when` = 0 prunes before the first step: the initialisation, or a trained model given as `start`. SNIP needs gradients, for
 which it spends `batches` steps at a learning rate of 0. Each phase has its own learning-rate schedule.
@@ -27,8 +29,9 @@ Differs from the papers:
 Differs from the official code:
 - SNIP (namhoonlee/snip-public) scores in evaluation mode, prunes biases too, and then trains from other random weights.
   Here scores are taken in training mode: dropout is active, and batch-norm statistics are updated.
-- LAMP (jaeho-lee/layer-adaptive-sparsity) prunes 20 times with a training in between, and prunes the classifier too, which
-  is spared here unless `classifier`. There all scores that tie at the threshold stay; here counts are exact.
+- LAMP (jaeho-lee/layer-adaptive-sparsity) prunes 20 times with a training in between, as `lottery` does with scope=lamp
+  and rewind=none, and prunes the classifier too, which is spared here unless `classifier`. There all scores that
+  tie at the threshold stay; here counts are exact.
 """
 
 from __future__ import annotations
@@ -49,37 +52,15 @@ from bench.seeds import generator
 from methods._masked import Unstructured
 
 CRITERIA = ("magnitude", "random", "snip")
-ALLOCATIONS = (*masks.ALLOCATIONS, "lamp")
 
 SPACE: dict[str, BaseDistribution] = {
     "final": FloatDistribution(0.5, 0.98),
     "criterion": CategoricalDistribution(CRITERIA),
-    "allocation": CategoricalDistribution(ALLOCATIONS),
+    "allocation": CategoricalDistribution(("uniform", "global", "erk", "lamp")),
     "when": FloatDistribution(0.0, 0.8),
 }
 
 CLAIMS: tuple[Claim, ...] = ()  # Han et al. and LAMP prune many times; tables of SNIP could not be checked
-
-
-def lamp(scores: Tensor) -> Tensor:
-    """LAMP scores of a layer: each score's square divided by the sum of the squares ranked at or above it; float64, 0 to 1.
-
-    Equal scores are ranked by position, the later one above. The order within the layer stays the same, and the highest
-    LAMP score is 1 (all are 0 where all scores are 0). Scores must not be negative.
-    """
-    flat = scores.reshape(-1).double()
-    order = flat.argsort(stable=True)
-    squares = flat[order].square()
-    above = squares.flip(0).cumsum(0).flip(0)
-    shares = squares / above.where(above > 0, 1.0)
-    return torch.empty_like(flat).scatter_(0, order, shares).view(scores.shape)
-
-
-def choose(scores: dict[str, Tensor], sparsity: float, allocation: str) -> dict[str, Tensor]:
-    """Masks that keep the highest scores of each layer; see `OneShot.allocation` and `bench.masks.choose`."""
-    if allocation == "lamp":
-        return masks.keep_top({name: lamp(score) for name, score in scores.items()}, sparsity, "global")
-    return masks.choose(scores, sparsity, allocation)
 
 
 @dataclass
@@ -95,14 +76,9 @@ class OneShot(Unstructured[State]):
 
     final: float = hp(0.8, low=0, below=1, help="sparsity after the pruning, over the prunable weights")
     criterion: str = hp("magnitude", choices=CRITERIA, help="the score of a weight")
-    allocation: str = hp("uniform", choices=ALLOCATIONS, help="how layers share the sparsity")
+    allocation: str = hp("uniform", choices=masks.ALLOCATIONS, help="how layers share the sparsity")
     when: float = hp(0.5, low=0, below=1, help="share of the run that trains the dense model; 0 prunes at once")
     batches: int = hp(1, low=1, high=1000, help="batches that SNIP's scores are taken over, a step each")
-    classifier: bool = hp(False, help="prune the classifier too")
-
-    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Convolutions and linear layers, with or without the classifier."""
-        return masks.prunable(model, classifier=self.classifier)
 
     @property
     def _at_once(self) -> bool:
@@ -157,7 +133,7 @@ class OneShot(Unstructured[State]):
 
     @torch.no_grad()
     def _prune(self, state: State, model: nn.Module, rng: torch.Generator) -> None:
-        state.masks = choose(self._scores(state, model, rng), self.final, self.allocation)
+        state.masks = self.choose(model, self._scores(state, model, rng), self.final, self.allocation)
         state.gradients = {}
         state.mask_weights_(model)
 

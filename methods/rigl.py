@@ -17,8 +17,9 @@ backward computes anyway, are read only where an update is due.
 Differs from the paper:
 - A weight whose gradient is exactly 0 (behind dead units) does not grow: it would stay at 0. Where too few weights can grow,
   as many fewer are dropped.
-- "uniform" prunes the first layer too; there it stays dense.
 - The classifier is spared unless `classifier`; there it is as sparse as the other layers.
+- With `first` unset, the first convolution is dense as there: under "uniform" and "uniform+", and with "erk" from 99 % on.
+  Depthwise convolutions are dense unless `depthwise`, as there.
 - A step that updates the masks trains the weights too; there it updates the masks only.
 - SET itself drops the smallest positive and the largest negative weights, a constant share, after each epoch; here it
   differs from RigL only in which weights grow.
@@ -35,6 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -55,6 +57,7 @@ SPACE: dict[str, BaseDistribution] = {
     "grow": CategoricalDistribution(("gradient", "random")),
 }
 
+DENSE_FIRST = 0.99  # from this sparsity on, the paper's first layer is dense under "erk" too
 _SOURCE = "official repository to arXiv:1911.11134, README"
 _FIRST = "the first layer is dense; the classifier is sparse too"
 CLAIMS = (
@@ -102,16 +105,31 @@ class Rigl(Unstructured[State]):
     """Sparse training that moves its live weights."""
 
     final: float = hp(0.8, low=0, below=1, help="sparsity from start to end, over the prunable weights")
-    allocation: str = hp("erk", choices=("erk", "uniform"), help="how layers share the sparsity")
+    allocation: str = hp("erk", choices=("erk", "uniform", "uniform+"), help="how layers share the sparsity")
     alpha: float = hp(0.3, above=0, high=1, help="share of the live weights that the first update drops")
     frequency: int = hp(100, low=1, help="steps between updates")
     stop: float = hp(0.75, above=0, high=1, help="where updates end, as a fraction of the run")
     grow: str = hp("gradient", choices=("gradient", "random"), help="by the largest gradient (RigL) or at random (SET)")
-    classifier: bool = hp(False, help="prune the classifier too")
+    first: bool | None = hp(None, help="prune the first convolution too; none: as in the paper")  # type: ignore[assignment]
+    depthwise: bool = hp(False, help="prune depthwise convolutions too")
 
     def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Convolutions and linear layers, with or without the classifier."""
-        return masks.prunable(model, classifier=self.classifier)
+        """Convolutions and linear layers that a mask reaches, as `classifier`, `first` and `depthwise` choose them."""
+        return masks.prunable(model, classifier=self.classifier, first=self.prunes_first, depthwise=self.depthwise)
+
+    @property
+    def prunes_first(self) -> bool:
+        """Whether the first convolution is pruned; with `first` unset, as in the paper."""
+        if self.first is None:
+            return self.allocation == "erk" and self.final < DENSE_FIRST
+        return self.first
+
+    def identity(self) -> dict[str, Any]:
+        """As of every method; a first convolution that stays dense by default is named, as it did not in earlier versions."""
+        found = super().identity()
+        if self.first is None and not self.prunes_first:
+            found["first"] = False
+        return found
 
     def alters(self) -> str:
         """The masks are in force from the start."""
@@ -123,7 +141,7 @@ class Rigl(Unstructured[State]):
         rng = generator(
             torch.initial_seed(), "rigl"
         )  # no clock yet; the loop has just seeded torch from the run's seed
-        found = masks.choose(masks.random_scores(weights, rng), self.final, self.allocation)
+        found = self.choose(model, masks.random_scores(weights, rng), self.final, self.allocation)
         state = State(found, {name: int(mask.sum()) for name, mask in found.items()})
         state.mask_weights_(model)
         return state

@@ -146,10 +146,6 @@ class Sap(Unstructured[State]):
         if not self.p < self.q:
             raise BenchError(f"`p < q` must hold, but got (p={self.p}, q={self.q}); lower `p`")
 
-    def prunable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Every convolution and linear layer, the classifier too unless spared."""
-        return masks.prunable(model, classifier=self.classifier)
-
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""
         state = State(masks.all_live(self.weights_to_prune(model)))

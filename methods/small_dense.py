@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from optuna.distributions import BaseDistribution, FloatDistribution
 from torch import Tensor, nn
 
-from bench import masks, models
+from bench import layers, masks, models
 from bench.claims import Claim
 from bench.config import hp
 from bench.errors import Ineffective
@@ -46,7 +46,7 @@ CLAIMS = (
 
 def weights_wanted(model: nn.Module, final: float) -> int:
     """n: how many convolution and linear weights a model keeps when the share ``final`` of the prunable ones is removed."""
-    everything = sum(weight.numel() for weight in masks.prunable(model, classifier=True).values())
+    everything = sum(weight.numel() for weight in layers.weights(model).values())
     prunable = sum(weight.numel() for weight in masks.prunable(model).values())
     if not prunable:
         raise Ineffective("small_dense needs a layer to make smaller, but found none; choose another model")

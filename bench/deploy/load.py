@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor, nn
 
-from bench import masks, models
+from bench import layers, models
 from bench.errors import BenchError, Corrupt, MissingData
 from bench.models.architecture import frozen, spell
 from bench.models.sizes import told
@@ -96,7 +96,7 @@ class Loaded:
     def channels(self) -> tuple[int, int, int, int]:
         """Returns the numbers of output channels now and in the dense architecture, of layers, and of smaller layers."""
         whole = dict(self.empty(self.architecture).named_parameters())
-        sizes = [(len(w), len(whole[name])) for name, w in masks.prunable(self.model, classifier=True).items()]
+        sizes = [(len(w), len(whole[name])) for name, w in layers.weights(self.model).items()]
         return sum(n for n, _ in sizes), sum(n for _, n in sizes), len(sizes), sum(n < of for n, of in sizes)
 
 

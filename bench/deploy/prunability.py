@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from bench import masks, models
+from bench import layers, models
 from bench.channels import groups
 from bench.channels.couplings import Group, Traced, trace
 from bench.channels.couplings.axes import GRID, Axis, Dim, Fixed, Sum, length
@@ -104,7 +104,7 @@ def examine(name: str, image_size: int, module: str = "") -> Row:
     whole = max(1, outputs.total())
     smaller, left = copy.deepcopy(model), groups.keep(model, found, halved(found))
     groups.shrink_(smaller, left)
-    weights = [_count(masks.prunable(m, classifier=True).values()) for m in (smaller, model)]
+    weights = [_count(layers.weights(m).values()) for m in (smaller, model)]
     operations = [sum(macs(m, (1, 3, size, size)).values()) for m in (smaller, model)]
     parameters = _count(model.parameters())
     return Row(
@@ -159,7 +159,8 @@ def _trains(model: nn.Module, example: Tensor) -> bool:
 
 def _outputs(model: nn.Module, traced: Traced, found: Sequence[Group]) -> Counter[str]:
     """Counts the removable outputs of convolutions and linear layers (""), and the others by reason."""
-    removable = {name: torch.zeros(len(w), dtype=torch.bool) for name, w in masks.prunable(model).items()}
+    weights = layers.weights(model, classifier=False)
+    removable = {name: torch.zeros(len(weight), dtype=torch.bool) for name, weight in weights.items()}
     for group in found:
         for member in group.members:
             if member.name in removable and member.dim == 0:

@@ -21,7 +21,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from bench import masks
+from bench.layers import computed
 from bench.measure.connected import effective
 from bench.measure.damage import collapsed, reestimated
 from bench.measure.operations import macs
@@ -76,7 +76,7 @@ def summary(
     counts = macs(model, example_shape)
     kind = kinds(model)
     table = [replace(row, kind=kind[row.name]) for row in layers(model, prunable, counts)]
-    metrics = _sparsities(table, dense) | {"pq": float(pq(masks.prunable(model, classifier=True).values()))}
+    metrics = _sparsities(table, dense) | {"pq": float(pq(computed(model).values()))}
     metrics |= size(model, compress=not quick) | others(model) | _operations(table, counts, dense)
     metrics |= {"params/reference": dense.params, "bytes/reference": dense.bytes}
     metrics["sparsity/all"] = zero_share(metrics["params/nonzero"], metrics["params/all"])

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from bench import masks
+from bench import layers
 from bench.measure.damage import _NORM
 from bench.seeds import generator
 
@@ -33,12 +33,13 @@ def effective(model: nn.Module, prunable: Iterable[str], shape: tuple[int, int, 
 
     Returns:
         "sparsity/effective" (0 to 1), and "weights/disconnected", the number of non-zero weights that are disconnected; an
-        empty dict where the linear copy cannot run, such as a model that does not accept double precision.
+        empty dict where the linear copy cannot run, such as a model that does not accept double precision, or whose layers
+        transform their weights.
     """
     names = list(prunable)
     live = {name: weight.detach().cpu() != 0 for name, weight in model.named_parameters() if name in names}
     total, left = sum(mask.numel() for mask in live.values()), sum(int(mask.sum()) for mask in live.values())
-    if not total:
+    if not total or any(layers.transforms(module) for users in layers.users(model).values() for _, module in users):
         return {}
     linear = _linear_(copy.deepcopy(model).to("cpu", torch.float64).to(memory_format=torch.contiguous_format).eval())
     image = 0.5 + torch.rand(1, *shape, generator=generator("connected"), dtype=torch.float64)
@@ -62,7 +63,7 @@ def _has_gradient(weight: Tensor) -> Tensor:
 @torch.no_grad()
 def _linear_(model: nn.Module) -> nn.Module:
     """Makes a model linear with positive weights, in place: each unit computes a mean of its connected inputs."""
-    weights = {id(weight) for weight in masks.prunable(model, classifier=True).values()}
+    weights = {id(weight) for weight in layers.weights(model).values()}
     for module in model.modules():
         if isinstance(module, NORMS):
             module.forward = _identity  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bench import masks
+from bench.layers import users
 from bench.measure.quality import accuracy, device_of, evaluating
 from bench.recipe import Recipe
 from bench.records.run_record import Collapsed, LayerRow
@@ -62,16 +62,15 @@ def _constant(model: nn.Module, images: Tensor) -> set[str]:
     """Returns the names of weights whose layers ran and had the same outputs for all images in all of their calls."""
     if len(images) < 2:
         return set()
-    names = {id(weight): name for name, weight in masks.prunable(model, classifier=True).items()}
+    names = {module: name for name, found in users(model).items() for _, module in found}
     varies = dict[str, list[Tensor]]()
 
     def compare(module: nn.Module, args: Any, output: Tensor) -> None:
         if len(output) > 1:
             spread, size = (output.amax(0) - output.amin(0)).amax(), output.abs().amax()
-            varies.setdefault(names[id(module.weight)], []).append(spread > SPREAD * size)
+            varies.setdefault(names[module], []).append(spread > SPREAD * size)
 
-    watched = [m for m in model.modules() if isinstance(m, masks.LAYERS) and id(m.weight) in names]
-    handles = [module.register_forward_hook(compare) for module in watched]
+    handles = [module.register_forward_hook(compare) for module in names]
     try:
         with evaluating(model), torch.inference_mode():
             model(images)

@@ -9,14 +9,12 @@ from itertools import chain
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import masks
-
-FUNCTIONS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
+from bench import layers
+from bench.layers import FUNCTIONS, weight_argument
 
 
 def macs(model: nn.Module, example_shape: tuple[int, int, int, int]) -> dict[str, int]:
@@ -37,17 +35,17 @@ def macs(model: nn.Module, example_shape: tuple[int, int, int, int]) -> dict[str
 
 def _count(model: nn.Module, example: Tensor) -> dict[str, int]:
     """Counts for each weight the operations of its layers and of other modules that use it; the rest under ""."""
-    weights, root = masks.prunable(model, classifier=True), type(model).__name__
-    paths: dict[int, list[str]] = {id(weight): [] for weight in weights.values()}
-    for path, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, masks.LAYERS):
-            paths[id(module.weight)].append(f"{root}.{path}".removesuffix("."))  # as the counter names modules
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Borrowed(counter, paths) as borrowed:
+    root, stored = type(model).__name__, layers.weights(model)
+    paths = {  # as the counter names modules
+        name: [f"{root}.{path}".removesuffix(".") for path, _ in users] for name, users in layers.users(model).items()
+    }
+    elsewhere = {id(weight): paths[name] for name, weight in stored.items()}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Borrowed(counter, elsewhere) as borrowed:
         model.eval()(example)
     spent = {path: sum(by_operator.values()) for path, by_operator in counter.get_flop_counts().items()}
     counts = {
-        name: (sum(spent.get(path, 0) for path in paths[id(weight)]) + borrowed.flops[id(weight)]) // 2
-        for name, weight in weights.items()
+        name: (sum(spent.get(path, 0) for path in own) + borrowed.flops[id(stored.get(name))]) // 2
+        for name, own in paths.items()
     }
     return {**counts, "": counter.get_total_flops() // 2 - sum(counts.values())}
 
@@ -65,19 +63,12 @@ class _Borrowed(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in FUNCTIONS:
             return func(*args, **kwargs)
-        weight = id(_argument(args, kwargs))
+        weight = id(weight_argument(args, kwargs))
         before = self.counter.get_total_flops()
         output = func(*args, **kwargs)
         if weight in self.paths and self.counter.mod_tracker.parents.isdisjoint(self.paths[weight]):
             self.flops[weight] += self.counter.get_total_flops() - before
         return output
-
-
-def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Returns the weight in a call of one of `FUNCTIONS`."""
-    if "weight" in kwargs:
-        return kwargs["weight"]
-    return args[1]
 
 
 def _without_storage(model: nn.Module) -> nn.Module:
@@ -88,6 +79,10 @@ def _without_storage(model: nn.Module) -> nn.Module:
         if isinstance(tensor, nn.Parameter):
             empty = nn.Parameter(empty, requires_grad=False)
         memo[id(tensor)] = empty
+    for module in model.modules():  # a weight that a hook makes of parameters, as the older weight norm's
+        for tensor in vars(module).values():
+            if isinstance(tensor, Tensor):
+                memo.setdefault(id(tensor), torch.empty_like(tensor, device="meta", requires_grad=False))
     return copy.deepcopy(model, memo)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from bench import masks
+from bench import layers
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -12,11 +12,10 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def kinds(model: nn.Module) -> dict[str, str]:
     """Returns the kind of each convolution or linear weight, by parameter name: "classifier", "linear", "depthwise" (one
     filter for each input channel), "pointwise" (1 x 1) or "convolution"."""
-    found, heads = dict[str, str](), {id(m) for m in masks.classifier_modules(model)}
-    heads |= {id(part) for head in masks.classifier_modules(model) for part in head.modules()}
-    modules = dict(model.named_modules())
-    for name in masks.prunable(model, classifier=True):
-        module = modules[name.removesuffix("weight").removesuffix(".")]
+    found, heads = dict[str, str](), {id(m) for m in layers.classifier_modules(model)}
+    heads |= {id(part) for head in layers.classifier_modules(model) for part in head.modules()}
+    for name, users in layers.users(model).items():
+        module = users[0][1]
         found[name] = _kind(module)
         if id(module) in heads:
             found[name] = "classifier"
@@ -26,7 +25,7 @@ def kinds(model: nn.Module) -> dict[str, str]:
 def _kind(module: nn.Module) -> str:
     if not isinstance(module, CONVOLUTIONS):
         return "linear"
-    if module.groups == module.in_channels > 1:
+    if layers.is_depthwise(module):
         return "depthwise"
     if set(module.kernel_size) == {1}:
         return "pointwise"
@@ -43,7 +42,7 @@ def others(model: nn.Module) -> dict[str, float]:
         "params/other" (embeddings, tables, tokens, scales, recurrent weights).
     """
     counts = {"params/norms": 0.0, "params/biases": 0.0, "params/other": 0.0}
-    seen = {id(weight) for weight in masks.prunable(model, classifier=True).values()}
+    seen = {id(weight) for weight in layers.weights(model).values()}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in seen:
@@ -54,7 +53,7 @@ def others(model: nn.Module) -> dict[str, float]:
 
 
 def _other_kind(name: str, module: nn.Module) -> str:
-    if name == "bias" and isinstance(module, masks.LAYERS):
+    if name == "bias" and isinstance(module, layers.LAYERS):
         return "params/biases"
     if "norm" in type(module).__name__.lower():
         return "params/norms"

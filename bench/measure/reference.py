@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bench import masks
+from bench.layers import computed
 from bench.measure.operations import macs
 from bench.measure.storage import plain_size
 
@@ -24,6 +24,6 @@ class Reference:
 
 def reference(model: nn.Module, example_shape: tuple[int, int, int, int]) -> Reference:
     """Counts an unpruned model, which may be on the meta device; ``example_shape`` is (any, C, H, W)."""
-    weights = sum(weight.numel() for weight in masks.prunable(model, classifier=True).values())
+    weights = sum(weight.numel() for weight in computed(model).values())
     params, size = plain_size(model)
     return Reference(weights, params, size, sum(macs(model, example_shape).values()))

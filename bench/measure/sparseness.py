@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench import masks
 from bench.errors import BenchError
+from bench.layers import computed
 from bench.measure.pq_index import pq_index
 from bench.measure.storage import count_nonzero
 from bench.records.run_record import LayerRow
@@ -41,11 +41,11 @@ def layers(model: nn.Module, names: Iterable[str], macs: Mapping[str, int]) -> l
 
     Returns:
         Rows without their ``kind``. ``macs_left`` is ``macs`` times the share of non-zero weights; ``pq`` is the PQ index of
-        the non-zero entries, 0 where there are none.
+        the non-zero entries, 0 where there are none. A layer that transforms its parameter is counted after that.
     """
-    prunable = {id(parameter) for parameter in _named(model, names)}
-    weights = masks.prunable(model, classifier=True)
-    return [_row(name, weight, macs.get(name, 0), id(weight) in prunable) for name, weight in weights.items()]
+    prunable, known = {id(parameter) for parameter in _named(model, names)}, dict(model.named_parameters())
+    weights = computed(model)
+    return [_row(name, weight, macs.get(name, 0), id(known.get(name)) in prunable) for name, weight in weights.items()]
 
 
 def _row(name: str, weight: Tensor, macs: int, prunable: bool) -> LayerRow:
@@ -90,12 +90,11 @@ def progress_point(
         "sparsity", the share of zeros in the prunable parameters; "weights_left", the non-zeros of all convolution and linear
         weights as a share of the reference; "pq", the PQ index of these non-zeros.
     """
-    known = dict(model.named_parameters())
-    instead = {id(known[name]): value for name, value in (effective or {}).items()}
-    chosen, weights = (
-        [instead.get(id(p), p) for p in parameters]
-        for parameters in (_named(model, prunable), masks.prunable(model, classifier=True).values())
-    )
+    known, used = dict(model.named_parameters()), computed(model)
+    instead = {id(known[name]): value for name, value in used.items() if name in known}
+    instead |= {id(known[name]): value for name, value in (effective or {}).items() if value is not known[name]}
+    chosen = [instead.get(id(parameter), parameter) for parameter in _named(model, prunable)]
+    weights = [instead.get(id(known.get(name)), value) for name, value in used.items()]
     index = pq(weights)
     live = [_live(tensors, index.device) for tensors in (chosen, weights)]
     live_chosen, live_weights, unequal = torch.stack([*live, index]).tolist()

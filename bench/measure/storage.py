@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from bench import masks
+from bench import layers
 
 
 def sparse_bytes(total: int, nonzero: int) -> int:
@@ -27,18 +27,19 @@ def size(model: nn.Module, *, compress: bool = True) -> dict[str, float]:
     """Counts the parameters and bytes of a model; a tensor that two layers share counts once.
 
     Returns:
-        "params/all", "params/nonzero"; "bytes/dense": 4 for each parameter, and the saved buffers; "bytes/sparse": the same
-        with each convolution and linear weight in sparse storage (`sparse_bytes`); "bytes/compressed": zlib at level 6 over
-        the safetensors file, only with ``compress``.
+        "params/all", "params/nonzero" (where a layer transforms its weight: in what it computes with); "bytes/dense": 4 for
+        each parameter, and the saved buffers; "bytes/sparse": the same with each convolution and linear weight in sparse
+        storage (`sparse_bytes`); "bytes/compressed": zlib at level 6 over the safetensors file, only with ``compress``.
     """
     stored = _stored(model)
     parameters = [t for t in stored.values() if isinstance(t, nn.Parameter)]
     dense = _dense_bytes(stored)
-    weights = masks.prunable(model, classifier=True).values()
-    saved = sum(4 * w.numel() - sparse_bytes(w.numel(), count_nonzero(w)) for w in weights)
+    weights = layers.weights(model)
+    used = {id(weights[name]): value for name, value in layers.computed(model).items() if name in weights}
+    saved = sum(4 * w.numel() - sparse_bytes(w.numel(), count_nonzero(w)) for w in weights.values())
     found: dict[str, float] = {
         "params/all": sum(p.numel() for p in parameters),
-        "params/nonzero": sum(count_nonzero(p) for p in parameters),
+        "params/nonzero": sum(count_nonzero(used.get(id(p), p)) for p in parameters),
         "bytes/dense": dense,
         "bytes/sparse": dense - saved,
     }

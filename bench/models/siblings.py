@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
-from bench import masks
+from bench import layers
 from bench.errors import BenchError
 from bench.models import factory, sizes
 from bench.models.architecture import parse, spell
@@ -46,7 +46,7 @@ def count(model: str, classes: int, channels: int, image_size: int) -> int:
             built = sizes.on_meta(model, classes=classes, channels=channels, size=image_size)
     except Exception:  # a model that is too narrow raises whatever its layers raise
         return 0
-    found = [weight.numel() for weight in masks.prunable(built, classifier=True).values()]
+    found = [weight.numel() for weight in layers.weights(built).values()]
     if not all(found):
         return 0
     return sum(found)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import masks, measure, models, tasks
+from bench import layers, measure, models, tasks
 from bench.errors import Ineffective
 from bench.method import attained
 from bench.records.run_record import Collapsed, LayerRow, Metrics
@@ -140,7 +140,7 @@ def aim(run: Run, whole: nn.Module) -> dict[str, float]:
         return {}
     prunable, weights = (
         sum(weight.numel() for weight in found.values())
-        for found in (run.method.prunable(whole), masks.prunable(whole, classifier=True))
+        for found in (run.method.prunable(whole), layers.weights(whole))
     )
     return {"wanted/weights_left": 1 - round(share * prunable) / weights}
 

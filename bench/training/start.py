@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import masks, models, tasks
+from bench import layers, models, tasks
 from bench.channels import plan as plans
 from bench.errors import BenchError, MissingData
 from bench.records import starting_weights
@@ -162,7 +162,7 @@ def _zeros(model: nn.Module, folder: Path) -> dict[str, Tensor]:
     """The masks of the finished run's zeros (bool, False at a zero), of each weight that has some."""
     other = plans.rebuild(read_json(folder / "plan.json"))
     models.load_weights(other, folder / WEIGHTS)
-    weights, shape = masks.prunable(model, classifier=True), masks.prunable(other, classifier=True)
+    weights, shape = layers.weights(model), layers.weights(other)
     if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in shape.items()}:
         raise BenchError(
             f"a shape must be that of the run's own model, but {folder.name} ended with another one; name a run of that model"

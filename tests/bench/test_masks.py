@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import timm
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -76,10 +79,8 @@ def test_keep_top_counts_are_exact(sparsity, scope, n, m):
     if scope == "neuron":
         assert dropped == {"a": [round(sparsity * (m * 2))] * n, "b": [round(sparsity * n)] * m}
     elif scope == "layer":
-        assert {k: sum(v) for k, v in dropped.items()} == {
-            "a": round(sparsity * (n * m * 2)),
-            "b": round(sparsity * (n * m)),
-        }
+        counts = masks.uniform([n * m * 2, n * m], sparsity)
+        assert {k: sum(v) for k, v in dropped.items()} == dict(zip("ab", counts, strict=True))
     else:
         assert sum(map(sum, dropped.values())) == round(sparsity * (n * m * 3))
 
@@ -121,13 +122,14 @@ def test_allocations_on_numbers():
 
 
 def test_an_unknown_allocation_is_refused():
-    with pytest.raises(BenchError, match="no scope 'lamp'; "):
-        masks.choose({"a": torch.ones(2, 2)}, 0.5, "lamp")
+    with pytest.raises(BenchError, match="no scope 'uniformly'; "):
+        masks.choose({"a": torch.ones(2, 2)}, 0.5, "uniformly")
 
 
 @given(st.lists(st.integers(1, 99), max_size=5), st.floats(0, 1), st.sampled_from(masks.ALLOCATIONS))
 def test_to_drop_is_what_choose_drops(sizes, sparsity, allocation):
     scores = {str(i): torch.arange(float(n)).view(1, n) for i, n in enumerate(sizes)}
+    assume(allocation != "uniform+" or sum(sizes) - round(sparsity * sum(sizes)) >= len(sizes))
     wanted = masks.to_drop(sizes, sparsity, by_layer=allocation == "uniform")
     assert masks.count(masks.choose(scores, sparsity, allocation)) == wanted
 
@@ -136,6 +138,60 @@ def test_to_drop_rounds_in_each_layer_or_once():
     assert masks.to_drop([3, 3, 3], 0.5, by_layer=True) == 6
     assert masks.to_drop([3, 3, 3], 0.5, by_layer=False) == 4
     assert masks.to_drop([], 0.5, by_layer=True) == masks.to_drop([], 0.5, by_layer=False) == 0
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=8), st.floats(0, 0.9999), st.floats(0, 0.9999))
+def test_uniform_leaves_a_weight_in_each_layer_and_never_takes_back(sizes, a, b):
+    low, high = masks.uniform(sizes, min(a, b)), masks.uniform(sizes, max(a, b))
+    assert all(0 <= less <= more < size for less, more, size in zip(low, high, sizes, strict=True))
+    for counts, sparsity in ((low, min(a, b)), (high, max(a, b))):
+        rounded = [round(sparsity * size) for size in sizes]
+        assert sum(counts) == min(sum(rounded), sum(sizes) - len(sizes))
+        if all(count < size for count, size in zip(rounded, sizes, strict=True)):
+            assert counts == rounded
+
+
+def test_uniform_drops_elsewhere_what_it_leaves_in_tiny_layers():
+    assert masks.uniform([5, 1000, 3, 2000], 0.95) == [4, 951, 2, 1901]
+    assert masks.uniform([5, 1000], 1.0) == [5, 1000]
+    assert masks.uniform([], 0.5) == []
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.95, 0.98, 0.99])
+def test_no_allocation_by_layer_empties_the_tiny_layers_of_a_real_model(sparsity):
+    with torch.device("meta"):
+        model = timm.create_model("ecaresnet26t")
+    shapes = {name: tuple(weight.shape) for name, weight in masks.prunable(model).items()}
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    assert min(sizes) == 5
+    for drop in (masks.uniform(sizes, sparsity), list(masks.erk(shapes, sparsity).values())):
+        assert all(count < size for count, size in zip(drop, sizes, strict=True))
+    assert sum(masks.uniform(sizes, sparsity)) == sum(round(sparsity * size) for size in sizes)
+
+
+@given(shapes, st.floats(0, 0.999))
+def test_erk_leaves_a_weight_in_each_layer_or_in_as_many_as_it_can(sizes, sparsity):
+    named = {str(i): s for i, s in enumerate(sizes)}
+    kept = [math.prod(s) - masks.erk(named, sparsity)[n] for n, s in named.items()]
+    assert sum(count > 0 for count in kept) == min(len(kept), sum(kept))
+
+
+def test_uniform_plus_on_numbers():
+    shapes = {"stem": (10, 10), "body": (20, 50), "head": (10, 10)}
+    drop = masks.uniform_plus(shapes, 0.8, "stem", {"head"})
+    assert drop == {"stem": 0, "body": 880, "head": 80}
+    assert masks.uniform_plus(shapes, 0.4, "stem", {"head"}) == {"stem": 0, "body": 436, "head": 44}
+    assert masks.uniform_plus(shapes, 0.5, "", ()) == {"stem": 50, "body": 500, "head": 50}
+    scores = {name: torch.rand(shape) for name, shape in shapes.items()}
+    found = masks.choose(scores, 0.8, "uniform+", first="stem", last={"head"})
+    assert {name: int((~mask).sum()) for name, mask in found.items()} == drop
+    with pytest.raises(BenchError, match=r"uniform. keeps .* but sparsity=0.99 leaves 12"):
+        masks.uniform_plus(shapes, 0.99, "stem", {"head"})
+
+
+def test_lamp_is_that_of_the_live_weights_where_some_are_masked():
+    scores = torch.tensor([3.0, -1.0, 1.0, -1.0, 2.0])
+    assert masks.lamp(scores).tolist() == [1, -1, pytest.approx(1 / 14), -1, pytest.approx(4 / 13)]
 
 
 def test_random_scores_come_from_their_generator_alone():
@@ -181,7 +237,7 @@ def test_apportion_by_hand():
     assert masks.apportion([0, 1], [5, 5], 5) == [0, 5]
     assert masks.apportion([1.5, 2.5], [4, 4], 0) == [0, 0]
     assert masks.apportion([], [], 0) == []
-    with pytest.raises(ValueError, match="caps allow 5, but the total is 6"):
+    with pytest.raises(ValueError, match="caps allow 5 and floors 0, but the total is 6"):
         masks.apportion([0, 1], [5, 5], 6)
 
 
@@ -235,6 +291,41 @@ def test_prunable_without_a_known_classifier():
 
 
 # Applying
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_whatever_is_behind_a_mask_becomes_zero(kind):
+    mask = torch.tensor([False, False, False, False, True, True, True])
+    tensor = torch.tensor([torch.inf, -torch.inf, torch.nan, -3.0, torch.inf, -2.5, 0.0], dtype=kind)
+    masks.mul_([tensor], [mask])
+    assert tensor.tolist() == [0, 0, 0, 0, torch.inf, -2.5, 0]
+    assert not tensor[:4].signbit().any()
+
+
+def test_an_infinite_gradient_leaves_a_masked_weight_at_zero():
+    model = nn.Linear(3, 2, bias=False)
+    state = masks.Masked({"weight": torch.tensor([[True, False, True], [False, True, True]])})
+    optimizer = Recipe(clip=1.0).make_optimizer(model)
+    state.mask_weights_(model, optimizer)
+    model.weight.grad = torch.where(state.masks["weight"], 0.5, torch.inf)
+    state.mask_gradients_(model)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+    optimizer.step()
+    assert torch.equal(model.weight != 0, state.masks["weight"])
+    assert model.weight.isfinite().all()
+
+
+def test_a_mask_costs_one_pass_over_the_gradients():
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(5)))
+    state = masks.Masked(masks.all_live(masks.prunable(model)))
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    state.mask_gradients_(model)
+    with torch.profiler.profile() as profile:
+        state.mask_gradients_(model)
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls.pop("aten::_foreach_mul_") == 1
+    assert set(calls) <= {"aten::view", "aten::detach", "detach", "aten::to", "aten::mul_"}  # views, and mul_ on a CPU
 
 
 def test_mul_skips_what_is_not_there():

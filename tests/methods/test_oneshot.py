@@ -14,11 +14,12 @@ from torch import nn
 
 from bench import masks
 from bench.errors import BenchError, Ineffective
+from bench.masks import ALLOCATIONS, choose, lamp
 from bench.method import Budget
 from bench.seeds import address
 from bench.training.loop import train as run
 from methods import dense, lottery
-from methods.oneshot import ALLOCATIONS, CRITERIA, METHOD, choose, lamp
+from methods.oneshot import CRITERIA, METHOD
 from tests import toys
 
 SIZES = {"conv1.weight": 72, "conv2.weight": 1152, "fc.weight": 1024}  # of the model in tests/toys.py
@@ -249,7 +250,10 @@ def test_what_is_spared():
         ({"when": 1.0}, r"`0 <= when < 1` must hold, but got when=1.0"),
         ({"batches": 0}, r"`1 <= batches <= 1000` must hold, but got batches=0"),
         ({"criterion": "grasp"}, r"`criterion in magnitude, random, snip` must hold, but got criterion='grasp'"),
-        ({"allocation": "layer"}, r"`allocation in uniform, global, erk, lamp` must hold, but got allocation='layer'"),
+        (
+            {"allocation": "layer"},
+            r"`allocation in uniform, global, erk, uniform., lamp` must hold, but got allocation='layer'",
+        ),
     ],
 )
 def test_bad_values_are_refused(values, message):

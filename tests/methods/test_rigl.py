@@ -128,7 +128,7 @@ def test_updates_follow_algorithm_1(train, allocation):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize(("allocation", "final"), [("erk", 0.5), ("erk", 0.9), ("uniform", 0.8)])
 def test_exact_counts_after_every_step(train, optimizer, grow, allocation, final):
-    method = METHOD(final=final, allocation=allocation, frequency=3, grow=grow)
+    method = METHOD(final=final, allocation=allocation, first=True, frequency=3, grow=grow)
     drop = masks.erk(SHAPES, final) if allocation == "erk" else {n: round(final * s) for n, s in SIZES.items()}
     seen = []
 
@@ -251,7 +251,7 @@ def test_what_is_spared(toy_model):
         ({"frequency": 0}, r"`1 <= frequency` must hold, but got frequency=0"),
         ({"stop": 1.1}, r"`0 < stop <= 1` must hold, but got stop=1.1"),
         ({"grow": "momentum"}, r"`grow in gradient, random` must hold, but got grow='momentum'"),
-        ({"allocation": "global"}, r"`allocation in erk, uniform` must hold, but got allocation='global'"),
+        ({"allocation": "global"}, r"`allocation in erk, uniform, uniform.` must hold, but got allocation='global'"),
     ],
 )
 def test_bad_values_are_refused(values, message):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import masks
+from bench import layers
 from bench.channels.couplings.members import Group, Member
 from bench.errors import Ineffective
 
@@ -27,7 +27,7 @@ def outputs(model: nn.Module, example: Tensor) -> list[Group]:
         Ineffective: the model has no convolution or linear layer besides the classifier.
     """
     values, norms, found = dict(model.named_parameters()), _norms_behind(model, example), list[Group]()
-    for weight in masks.prunable(model):
+    for weight in layers.weights(model, classifier=False):
         root, every = weight.removesuffix(".weight"), torch.arange(len(values[weight]))
         own = [(weight, "out"), (f"{root}.bias", "out")]
         own += [(f"{norm}.{leaf}", "norm") for norm in norms.get(root, ()) for leaf in ("weight", "bias")]
@@ -56,7 +56,7 @@ def _norms_behind(model: nn.Module, example: Tensor) -> dict[str, list[str]]:
         read[norm].add(layer)
 
     for name, module in replica.named_modules():
-        if isinstance(module, masks.LAYERS):
+        if isinstance(module, layers.LAYERS):
             module.register_forward_hook(lambda m, _, out, name=name: note_output(name, m, out))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.register_forward_pre_hook(lambda _, args, name=name: note_input(name, args[0]))
