@@ -147,8 +147,10 @@ def _used(module: nn.Module) -> Tensor | None:
     try:
         with torch.no_grad():
             if parametrize.is_parametrized(module, "weight"):
-                return cast(Tensor, module.weight)
-            with _Look() as look:
+                found: Tensor = module.weight  # type: ignore[assignment]
+                return found
+            look = _Look()
+            with look:
                 # Hooks are left out, unless one of them makes the weight, as the older weight norm's does.
                 call = module.forward if module._parameters.get("weight") is not None else module
                 call(_example(module))
@@ -161,7 +163,7 @@ def _used(module: nn.Module) -> Tensor | None:
 
 def _example(module: Any) -> Tensor:
     """The smallest input of a layer."""
-    like = next(iter(module.parameters(recurse=False)))
+    like: Tensor = next(iter(module.parameters(recurse=False)))
     if isinstance(module, nn.Linear):
         return like.new_zeros(1, module.in_features)
     spans = [(size - 1) * step + 1 for size, step in zip(module.kernel_size, module.dilation, strict=True)]

@@ -23,6 +23,7 @@ What only some methods need is a protocol beside `Method`; a method takes part b
     RemovesChannels    the finished model has fewer channels
     Attains            the target is not a share of the prunable weights
     Labels             some results must be shown with a label
+    FromTrained        from trained weights it is not the method of its paper
     EffectiveWeights   the model computes with other values than its parameters
     AltersFunction     attaching changes what the model computes
     ReplacesModel      another model is trained in place of the one that the run names
@@ -243,6 +244,15 @@ class Labels(Protocol):
 
     def label(self, state: Any) -> str:
         """Two or three words that must stand beside the run's numbers wherever they are shown; "" where none must."""
+        ...
+
+
+@runtime_checkable
+class FromTrained(Protocol):
+    """A method that is its paper's only in a run that starts from an initialisation, not from trained weights."""
+
+    def from_trained(self) -> str:
+        """The label of its results in a run with trained starting weights, as of `Labels`; "" where it is its paper's too."""
         ...
 
 

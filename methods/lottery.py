@@ -17,6 +17,9 @@ LAMP scores ("lamp", arXiv:2010.07611: with `rewind` = none its official procedu
     none     those that they have. As the schedule restarts, this is the learning-rate rewinding of Renda et al. 2020
              (arXiv:2003.02389), not their fine-tuning, which keeps the last, small rate
 
+Where the run starts from trained weights (`start`), "init" and "early" rewind to those, or to a step after them. Then it is not
+the papers' method, and results are labelled "rewound to trained weights"; set `start` to nothing for lottery tickets.
+
 Differs from the papers:
 - All trainings together cost one run; there each is as long as the training of the dense model.
 - The number of prunings follows from `final`, which is met exactly.
@@ -58,6 +61,7 @@ SPACE: dict[str, BaseDistribution] = {
 }
 
 SCOPES = ("layer", "global", "lamp", "uniform+")
+REWOUND = "rewound to trained weights"
 CLAIMS: tuple[Claim, ...] = ()  # the papers report curves
 
 
@@ -95,6 +99,10 @@ class Lottery(Unstructured[State]):
     def prunings(self) -> int:
         """The number of prunings; there is one training more."""
         return prunings(self.final, self.rate)
+
+    def from_trained(self) -> str:
+        """Tickets are rewound to an initialisation, or to a step soon after it."""
+        return REWOUND if self.rewind != "none" else ""
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""

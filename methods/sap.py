@@ -14,7 +14,8 @@ Differs from the paper:
 - A target (`final`) is ours. A pruning that would pass the wanted sparsity is reduced in proportion. The last pruning also
   takes the missing weights, spread over the units in proportion to their live weights (stats show them as `projected`). Once
   the target is met, the steps that are left make one last training.
-- Rewinding to an early step, or not at all, is ours; `init` is the paper's, where the run starts from an initialisation.
+- Rewinding to an early step, or not at all, is ours; `init` is the paper's, where the run starts from an initialisation. Where
+  it starts from trained weights (`start`), it is rewound to those, and results are labelled so.
 - The ratio is not allowed below 0, as in the official code.
 
 Differs from the official code (diaoenmao/Pruning-Deep-Neural-Networks-from-a-Sparsity-Perspective):
@@ -22,7 +23,8 @@ Differs from the official code (diaoenmao/Pruning-Deep-Neural-Networks-from-a-Sp
 - Batch-norm statistics are rewound; `rewind_norms` = False is that code's behaviour.
 - r is not rounded up before the ratio is taken, as in the paper.
 - Exactly c weights are pruned, ties by position; there fewer where magnitudes tie.
-- Gradients of masked weights are zeroed before the recipe clips their norm; there after.
+- That code clips the norm of the gradient at 1, which here is the recipe's: clip=1. Gradients of masked weights are zeroed
+  before; there after.
 - p and q may be any numbers with 0 < p < q <= 2; there they lie on grids of 0.1.
 The first convolution and the classifier are pruned, as in that code; `classifier` = False spares the classifier.
 """
@@ -145,6 +147,10 @@ class Sap(Unstructured[State]):
         """The order of the smaller norm must be below that of the larger."""
         if not self.p < self.q:
             raise BenchError(f"`p < q` must hold, but got (p={self.p}, q={self.q}); lower `p`")
+
+    def from_trained(self) -> str:
+        """The paper rewinds to the initialisation."""
+        return "rewound to trained weights" if self.rewind != "none" else ""
 
     def attach(self, model: nn.Module, example: Tensor) -> State:
         """Masks nothing; keeps the weights to rewind to."""

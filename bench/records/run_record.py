@@ -122,6 +122,7 @@ class Metrics(Part):
     weights_all: float = part("weights/all")
     weights_nonzero: float = part("weights/nonzero")
     weights_reference: float = part("weights/reference")  # of the dense model that the run names
+    weights_unreached: float = part("weights/unreached")  # that no mask reaches, see `RunRecord.unreached`
     weights_disconnected: float = part("weights/disconnected")  # not zero, but on no path
     weights_left: float = part()  # non-zeros over the reference's weights
     pq: float = part()  # PQ index of the weights, see `bench.measure.sparseness`
@@ -196,6 +197,15 @@ class Collapsed(Part):
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class UnreachedRow(Part):
+    """A weight that no mask reaches (`bench.layers`): its parameter, the kind of its module, and how many weights it has."""
+
+    name: str
+    kind: str
+    weights: int
 
 
 @dataclass(frozen=True)
@@ -317,6 +327,7 @@ class RunRecord(Part):
     metrics: Metrics = field(default_factory=Metrics)  # none of a failed run
     layers: tuple[LayerRow, ...] = ()
     collapsed: tuple[Collapsed, ...] = ()
+    unreached: tuple[UnreachedRow, ...] = part(default=())  # all of the model's, whatever the method
     phases: tuple[PhaseRow, ...] = ()
     cost: Cost = field(default_factory=Cost)
     provenance: Provenance = field(default_factory=Provenance)

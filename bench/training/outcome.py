@@ -12,12 +12,14 @@ from torch import nn
 
 from bench import layers, measure, models, tasks
 from bench.errors import Ineffective
-from bench.method import attained
-from bench.records.run_record import Collapsed, LayerRow, Metrics
+from bench.layers import reach, unreached
+from bench.method import FromTrained, attained
+from bench.records.run_record import Collapsed, LayerRow, Metrics, UnreachedRow
 from bench.run import Run
 from bench.training.start import InitialShape
 from bench.training.state import Training
 
+MAJORITY = 0.5  # share of the weights below which a sparsity is that of a minority
 DENSE = 0.999  # share of weights that are not zero in a model that was not pruned
 AS_SMALL = 0.005  # by which the weights left of an epoch may exceed those of the finished model
 
@@ -41,12 +43,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found of a finished model."""
+    """What was found of a finished model; ``label`` must stand beside its numbers, besides its method's own label."""
 
     architecture: str
     metrics: Metrics
     layers: tuple[LayerRow, ...]
     collapsed: tuple[Collapsed, ...]
+    unreached: tuple[UnreachedRow, ...] = ()
+    label: str = ""
 
 
 def reference(run: Run, info: tasks.Info, model: nn.Module, size: int, initial: InitialShape, built: str) -> Reference:
@@ -72,12 +76,29 @@ def judge(
     rows = setup.folder.rows() if setup.folder is not None else []
     metrics |= pruned(training, finished) | {"val_best/top1": best(rows, metrics)} | dict(reference.aim)
     collapsed = measure.collapsed(finished, layers, setup.validation(), run.recipe)
+    beyond = tuple(UnreachedRow(one.name, one.kind, one.weights) for one in unreached(finished))
+    metrics |= {"layers/collapsed": len(collapsed), "weights/unreached": sum(one.weights for one in beyond)}
     return Findings(
         reference.architecture,
-        Metrics.from_numbers({**metrics, "layers/collapsed": len(collapsed)}),
+        Metrics.from_numbers(metrics),
         tuple(layers),
         tuple(collapsed),
+        beyond,
+        ", ".join(filter(None, (from_trained(run), of_a_minority(run, finished, metrics)))),
     )
+
+
+def from_trained(run: Run) -> str:
+    """The label of a run that starts from trained weights, where its method is then not the one of its paper; or ""."""
+    return run.method.from_trained() if run.start and isinstance(run.method, FromTrained) else ""
+
+
+def of_a_minority(run: Run, model: nn.Module, metrics: Mapping[str, float]) -> str:
+    """The label of a run with zeros among less than half of the weights of its model, those that no mask reaches included."""
+    share = reach(run.method.prunable(model).values(), model)
+    if not metrics["sparsity/prunable"] or share >= MAJORITY:
+        return ""
+    return f"sparsity of {100 * share:.2g} % of the weights"
 
 
 def dense(run: Run, model: nn.Module, initial: InitialShape) -> nn.Module | None:

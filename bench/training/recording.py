@@ -48,10 +48,11 @@ def finished(
     return replace(
         _ended(run, folder, where),
         architecture=findings.architecture,
-        label=", ".join(filter(None, (training.label, UNSAFE if danger else ""))),
+        label=", ".join(filter(None, (training.label, findings.label, UNSAFE if danger else ""))),
         metrics=findings.metrics,
         layers=findings.layers,
         collapsed=findings.collapsed,
+        unreached=findings.unreached,
         phases=tuple(map(PhaseRow.from_json, training.at.phases)),
         cost=cost,
         test_openings=task.openings,

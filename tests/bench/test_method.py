@@ -17,6 +17,7 @@ from bench.method import (
     Budget,
     Clock,
     EffectiveWeights,
+    FromTrained,
     Labels,
     Method,
     Phase,
@@ -29,7 +30,7 @@ from bench.method import (
 from bench.training.recovery import Recover
 from tests.toys import ToyNet
 
-PROTOCOLS = (AltersFunction, Attains, EffectiveWeights, Labels, Rebuilds, RemovesChannels, ReplacesModel)
+PROTOCOLS = (AltersFunction, Attains, EffectiveWeights, FromTrained, Labels, Rebuilds, RemovesChannels, ReplacesModel)
 STRUCTURED = {Attains, Labels, Rebuilds, RemovesChannels}
 PARTS: dict[str, set[type]] = {
     "adaptive": {AltersFunction, EffectiveWeights, Rebuilds},
@@ -39,11 +40,11 @@ PARTS: dict[str, set[type]] = {
     "drop": set(),
     "gate_decorator": STRUCTURED,
     "gradual": {AltersFunction},
-    "lottery": set(),
+    "lottery": {FromTrained},
     "oneshot": {AltersFunction},
     "otov2": STRUCTURED,
     "rigl": {AltersFunction},
-    "sap": set(),
+    "sap": {FromTrained},
     "small_dense": {ReplacesModel},
 }
 

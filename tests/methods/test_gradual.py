@@ -6,11 +6,13 @@ import itertools
 import math
 
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bench import masks
 from bench.errors import BenchError, Ineffective
 from bench.method import Budget, Clock, Phase
 from methods import dense
@@ -224,3 +226,27 @@ def test_never_a_silent_no_op(toy_model):
     state = METHOD(final=0.5).attach(model, torch.zeros(1, 1, 5, 5))
     with pytest.raises(Ineffective, match="must mask 147 of 294 weights, but masked 0"):
         METHOD(final=0.5).finish(state, model)
+
+
+def test_depthwise_convolutions_are_spared_as_in_the_paper():
+    with torch.device("meta"):
+        model = timm.create_model("mobilenetv1_100")
+    weights = {
+        everything: METHOD(classifier=True, depthwise=everything).prunable(model) for everything in (True, False)
+    }
+    sizes = {key: sum(weight.numel() for weight in found.values()) for key, found in weights.items()}
+    assert sizes == {True: 4_208_224, False: 4_163_584}  # the paper's 4.164 M are 4.21 M without the depthwise ones
+    assert METHOD().prunable(model) == METHOD(depthwise=False).prunable(model)
+    assert METHOD().identity() == {"name": "gradual"}
+    assert METHOD(depthwise=True).identity() == {"name": "gradual", "depthwise": True}
+
+
+@pytest.mark.parametrize("allocation", masks.ALLOCATIONS)
+@pytest.mark.parametrize("regrow", [True, False])
+def test_every_allocation_meets_the_target_with_masks(train, allocation, regrow):
+    trained = train(METHOD(final=0.8, allocation=allocation, regrow=regrow, frequency=3))
+    assert masks.zeros(trained.state.masks) == pytest.approx(0.8, abs=1e-3)
+    dense = trained.state.masks["conv1.weight"].all()
+    assert bool(dense) == (allocation == "uniform+")
+    if not regrow:
+        assert all(torch.equal(trained.model.get_parameter(n) != 0, m) for n, m in trained.state.masks.items())

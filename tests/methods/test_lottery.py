@@ -219,3 +219,18 @@ def test_a_run_that_was_cut_short_is_no_result(toy_model):
     state = method.attach(model, torch.zeros(1, 1, 5, 5))
     with pytest.raises(Ineffective, match="must mask 147 of 294 weights, but masked 0"):
         method.finish(state, model)
+
+
+@pytest.mark.parametrize("scope", ["lamp", "uniform+"])
+def test_other_allocations_are_iterated(train, scope):
+    seen = []
+    trained = train(METHOD(final=0.75, rate=0.5, scope=scope, rewind="none"), look=lambda c, s, m: seen.append(s.masks))
+    first, last = next(m for m in seen if masks.count(m)), trained.state.masks
+    assert (masks.zeros(first), masks.zeros(last)) == (pytest.approx(0.5, abs=1e-3), pytest.approx(0.75, abs=1e-3))
+    assert all(not (last[name] & ~first[name]).any() for name in last)  # what is masked stays so
+    assert bool(last["conv1.weight"].all()) == (scope == "uniform+")
+
+
+def test_from_trained_weights_it_is_not_the_method_of_the_paper():
+    assert METHOD().from_trained() == METHOD(rewind="early").from_trained() == "rewound to trained weights"
+    assert METHOD(rewind="none").from_trained() == ""

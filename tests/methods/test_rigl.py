@@ -267,3 +267,28 @@ def test_never_a_silent_no_op(toy_model):
     state.masks = masks.all_live(state.weights(model))
     with pytest.raises(Ineffective, match="rigl must mask 147 of 294 weights, but masked 0"):
         method.finish(state, model)
+
+
+@pytest.mark.parametrize(
+    ("values", "pruned"),
+    [
+        ({}, True),
+        ({"final": 0.99}, False),
+        ({"final": 0.99, "first": True}, True),
+        ({"allocation": "uniform"}, False),
+        ({"allocation": "uniform", "first": True}, True),
+        ({"allocation": "uniform+"}, False),
+        ({"first": False}, False),
+    ],
+)
+def test_the_first_convolution_is_dense_where_it_is_in_the_official_code(values, pruned):
+    method = METHOD(**values)
+    assert ("conv1.weight" in method.prunable(toys.ToyNet())) == pruned
+    assert (method.identity().get("first") is False) == (not pruned)  # another id than in earlier versions
+    assert METHOD.from_dict({k: v for k, v in method.to_dict().items() if k != "name"}) == method
+
+
+def test_depthwise_convolutions_stay_dense_as_in_the_official_code():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1))
+    assert list(METHOD().prunable(model)) == ["0.weight", "2.weight"]
+    assert list(METHOD(depthwise=True, allocation="uniform").prunable(model)) == ["1.weight", "2.weight"]

@@ -289,3 +289,8 @@ def test_never_a_silent_no_op(train, toy_model):
     method = METHOD(final=0.5)
     with pytest.raises(Ineffective, match="sap must mask 159 of 318 weights, but masked 0"):
         method.finish(method.attach(model, torch.zeros(1, 1, 5, 5)), model)
+
+
+def test_from_trained_weights_it_is_not_the_method_of_the_paper():
+    assert METHOD().from_trained() == METHOD(rewind="early").from_trained() == "rewound to trained weights"
+    assert METHOD(rewind="none").from_trained() == ""

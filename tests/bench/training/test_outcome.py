@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -88,3 +89,21 @@ def test_the_best_epoch_is_one_of_the_pruned_model() -> None:
     assert best(rows, {"val/top1": 87.0, "weights_left": 0.1}) == 90
     assert best(rows[:1], {"val/top1": 87.0, "weights_left": 0.1}) == 87
     assert best(rows, {"val/top1": 87.0, "weights_left": 1.0}) == 98
+
+
+def test_what_starts_from_trained_weights_is_labelled(home: Home, dense: Run) -> None:
+    settings = ("final=0.5", "rate=0.5", "epochs=1")
+    trained = done(home, "lottery", f"start=run:{dense.id}", *settings)[1]
+    assert trained.label == "rewound to trained weights"
+    assert done(home, "lottery", *settings)[1].label == ""
+    assert done(home, "lottery", f"start=run:{dense.id}", "rewind=none", *settings)[1].label == ""
+
+
+def test_a_sparsity_of_a_minority_of_the_weights_is_said_to_be_that(home: Home) -> None:
+    record = done(home, "oneshot", "model=test_nfnet", "image_size=32", "epochs=0.1", "when=0", "classifier=true")[1]
+    assert re.fullmatch(r"sparsity of [\d.]+ % of the weights", record.label)
+    assert {row.kind for row in record.unreached} == {"ScaledStdConv2d"}
+    assert record.metrics.weights_unreached == sum(row.weights for row in record.unreached) > 1e5
+    assert record.metrics.sparsity_prunable == pytest.approx(0.8, abs=1e-3)
+    assert record.metrics.speedup_theoretical < 1.3
+    assert RunRecord.from_json(record.to_json()) == record
