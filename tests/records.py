@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bench.protocol import PROTOCOL
+from bench.records.protocol import PROTOCOL
 from bench.records.run_record import FINISHED, SCHEMA, Metrics, RunRecord, RunSpec
 from bench.records.study_record import StudyRecord
 

@@ -17,8 +17,8 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from bench.errors import BenchError
-from bench.protocol import PROTOCOL
 from bench.records.home import Home
+from bench.records.protocol import PROTOCOL
 from bench.records.run_folder import RunFolder
 from bench.records.run_record import Attempt
 from bench.run import Run

@@ -6,7 +6,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from bench.errors import BenchError, MissingData
-from bench.protocol import PROTOCOL
+from bench.records.protocol import PROTOCOL
 from bench.study.study import Study
 
 DECLARATION, ROUND, VERSION = "study", "round", "protocol"  # attributes of an Optuna study that has the study's name

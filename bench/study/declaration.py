@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench import environment, registry
 from bench.config import digest
-from bench.protocol import PROTOCOL
+from bench.records.protocol import PROTOCOL
 from bench.records.run_record import SCHEMA
 from bench.records.study_record import CellRecord, StudyRecord
 from bench.study.cell import Cell

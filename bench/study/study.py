@@ -16,7 +16,7 @@ from typing import Any
 
 from bench import registry
 from bench.errors import BenchError, one_of
-from bench.protocol import PROTOCOL
+from bench.records.protocol import PROTOCOL
 from bench.run import Run
 from bench.study import controls
 from bench.study.cell import Cell

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from bench import environment, tasks
-from bench.protocol import PROTOCOL
 from bench.records import leakage, reading, starting_weights
 from bench.records.folder import Folder
 from bench.records.home import Home
+from bench.records.protocol import PROTOCOL
 from bench.records.run_folder import RECORD, RunFolder
 from bench.records.run_record import (
     FAILED,

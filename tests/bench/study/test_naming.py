@@ -10,7 +10,7 @@ import pytest
 
 from bench import registry
 from bench.config import digest
-from bench.protocol import PROTOCOL
+from bench.records.protocol import PROTOCOL
 from bench.study.naming import BASELINE, STUDY, VARIANT, first_text, later_fields
 from bench.study.study import Baseline, Study, Variant
 
