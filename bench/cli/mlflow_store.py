@@ -74,7 +74,7 @@ def serve(host: str, port: int) -> None:
 def _serve_until_stopped(command: list[str], environment: dict[str, str]) -> int:
     """Run a server until it ends, or until Ctrl-C, SIGTERM or SIGHUP ends this process; returns its exit code, 0 if it was
     stopped. The server has a process group of its own, so that its workers end with it and leave the port."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of a job in the background SIGINT is ignored
         signal.signal(number, signal.default_int_handler)
     with subprocess.Popen(command, env=environment, start_new_session=True) as server:
         try:

@@ -30,7 +30,7 @@ def test_what_the_remote_home_does_not_accept_is_sent_later_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shared").mkdir()
-    home = replace(Home(), store=str(tmp_path / "shared"))
+    home = replace(Home(), remote_url=str(tmp_path / "shared"))
     outbox, sent, away = Outbox(home, "study"), list[Entry](), [True]
 
     def push(self: RemoteHome, study: str, entry: Entry) -> None:
