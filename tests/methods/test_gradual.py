@@ -232,7 +232,8 @@ def test_depthwise_convolutions_are_spared_as_in_the_paper():
     with torch.device("meta"):
         model = timm.create_model("mobilenetv1_100")
     weights = {
-        everything: METHOD(classifier=True, depthwise=everything).prunable(model) for everything in (True, False)
+        everything: METHOD(classifier=True, first=False, depthwise=everything).prunable(model)
+        for everything in (True, False)
     }
     sizes = {key: sum(weight.numel() for weight in found.values()) for key, found in weights.items()}
     assert sizes == {True: 4_208_224, False: 4_163_584}  # the paper's 4.164 M are 4.21 M without the depthwise ones
