@@ -141,7 +141,7 @@ def test_a_masked_model_is_exported_with_its_zeros(
     with pytest.raises(SystemExit) as end:
         main.main()
     assert end.value.code == 0
-    assert "masked, not removed: it is no smaller" in capsys.readouterr().out
+    assert "masked, not removed: it is neither smaller nor faster" in capsys.readouterr().out
     found = json.loads(Path("out/export.json").read_text())
     assert found["parameters"] == found["dense"]["parameters"]
     assert [sorted(row) for row in found["latency"]] == 2 * [["batch", "model"]]  # nothing is called a speed-up
