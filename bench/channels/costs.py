@@ -109,9 +109,8 @@ def choose(
 
     Channels with the lowest scores are removed first: over all groups together ("global"), or the same share of each group
     ("uniform"). Where that alone meets the budget within 1 %, nothing else decides; where it does not, a step more or less in
-    one group or in two does. Each group keeps a positive multiple of ``round_to`` channels, heads and groups of
-    convolutions any number; where that cannot meet the budget,
-    ``round_to`` is halved until it can.
+    one group or in two does. Each group keeps a positive multiple of ``round_to`` channels, heads and groups of convolutions
+    any number; where that cannot meet the budget, ``round_to`` is halved until it can.
 
     Args:
         costs: of the dense model.

@@ -1,13 +1,16 @@
-"""Atomic writing of files: to a temporary file, flushed to disk, then renamed."""
+"""Files: written atomically (to a temporary file, flushed to disk, then renamed), and locked."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.errors import Corrupt, MissingData
+from bench.errors import BenchError, Corrupt, MissingData
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,3 +51,19 @@ def read_json(path: Path) -> Any:
         raise MissingData(f"no file {path}") from None
     except ValueError as error:
         raise Corrupt(f"{path} is not valid JSON ({error}); delete it to have it made again") from None
+
+
+@contextlib.contextmanager
+def locked(path: Path, refusal: BenchError) -> Iterator[None]:
+    """Hold the lock of a file, which is made where it is not there; the system releases it when the process ends.
+
+    Raises:
+        BenchError: ``refusal``, where another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise refusal from None
+        yield

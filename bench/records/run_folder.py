@@ -9,14 +9,14 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import Corrupt, Held
 from bench.records import reading
-from bench.records.files import read_json, write_bytes, write_json
+from bench.records.files import locked, read_json, write_bytes, write_json
 from bench.records.folder import read_rows
 from bench.records.run_record import Attempt, RunRecord
 
@@ -31,19 +31,13 @@ class RunFolder:
 
     path: Path
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Lock the run, so that one process computes it. The system releases the lock when the process ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise Held(
-                    f"a run is computed by one process at a time, but {self.path.name} is held by another; "
-                    "wait for it, or stop that one"
-                ) from None
-            yield
+        refusal = Held(
+            f"a run is computed by one process at a time, but {self.path.name} is held by another; "
+            "wait for it, or stop that one"
+        )
+        return locked(self.path / ".lock", refusal)
 
     @property
     def busy(self) -> bool:

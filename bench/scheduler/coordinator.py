@@ -8,15 +8,14 @@ it stopped, and computes nothing twice.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import BenchError, Corrupt
-from bench.records.files import write_json
+from bench.records.files import locked, write_json
 from bench.records.home import Home
 from bench.records.run_record import FAILED
 from bench.records.study_record import FINAL, TRIAL, Entry
@@ -153,19 +152,13 @@ class Coordinator:
         ended = time.monotonic()
         self._fetch_at = ended + max(FETCH_EVERY, FETCH_SHARE * (ended - began))
 
-    @contextlib.contextmanager
-    def _hold(self) -> Iterator[None]:
+    def _hold(self) -> contextlib.AbstractContextManager[None]:
         """Keep other coordinators from the study."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise BenchError(
-                    f"a study has one coordinator, but another process holds {self.study.name!r}; wait for it, stop it, or "
-                    f"start a worker for it with `bench work {self.study.name}`"
-                ) from None
-            yield
+        refusal = BenchError(
+            f"a study has one coordinator, but another process holds {self.study.name!r}; wait for it, stop it, or "
+            f"start a worker for it with `bench work {self.study.name}`"
+        )
+        return locked(self.folder / ".lock", refusal)
 
     def _is_to_repeat(self) -> bool:
         """Whether the study was finished before, but runs other than trials had failed, or were lost since."""

@@ -22,7 +22,7 @@ from bench.records import starting_weights
 from bench.records.files import read_json, write_json
 from bench.records.home import Home
 from bench.records.run_folder import RunFolder
-from bench.records.run_record import RunRecord
+from bench.records.run_record import RunRecord, StartingWeights
 from bench.run import SHUFFLED, START_RUN, Run
 from bench.training import data, outcome, recording
 from bench.training.loop import Observer, Setup, Training, train
@@ -121,15 +121,8 @@ def execute(
         built, _ = architecture(run, info)
         aimed = sized(run, info, size)
         reference = outcome.reference(aimed, info, model, size, initial, built)
-        plan = plans.plan(
-            model,
-            built,
-            kept=initial.kept,
-            names=task.info.names,
-            classes=info.classes,
-            channels=info.channels,
-            image_size=size,
-        )
+        shape = {"classes": info.classes, "channels": info.channels, "image_size": size}
+        plan = plans.plan(model, built, kept=initial.kept, names=task.info.names, **shape)
         how = setup(aimed, task, size, device)
         how = replace(how, dense_weights=reference.whole.weights, held=initial.held, folder=folder, stop=stop)
         training = Training(replace(how, observers=observers, checkpoint_seconds=checkpoint_seconds), model)
@@ -142,12 +135,18 @@ def execute(
         record = recording.finished(run, folder, training, findings, task, where, cost, start)
         if keep_weights:
             seen = starting_weights.after(start, run.task, task.digest, cost.steps)
-            metadata = {starting_weights.KEY: starting_weights.to_text(seen)}
-            digest = models.save_weights(finished, folder.path / "model.safetensors", metadata)
+            digest = _write_model(folder, finished, seen, _whole_plan(plan, training.kept))
             record = replace(record, weights_sha256=digest)
-            write_json(folder.path / "plan.json", _whole_plan(plan, training.kept))
         folder.close(record)
         return record
+
+
+def _write_model(folder: RunFolder, model: nn.Module, seen: StartingWeights, plan: dict[str, Any]) -> str:
+    """Write the finished weights, which say what they have seen, and the plan; returns the SHA-256 of the weights."""
+    metadata = {starting_weights.KEY: starting_weights.to_text(seen)}
+    digest = models.save_weights(model, folder.path / "model.safetensors", metadata)
+    write_json(folder.path / "plan.json", plan)
+    return digest
 
 
 def _data_of(folder: RunFolder) -> str:
